@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * The processor: what ENCLS, ENCLU and ENCLV do, as functions over one instance.
+ *
+ * An EPC page is named by its number, 0 .. page_nr - 1 (its "physical address" divided by 4096).
+ * Where the page's 4096 bytes lie is told by whoever manages the EPC with cpu_set_bytes(); a leaf
+ * that needs the contents of a page that has none aborts: that is a bug of the caller.
+ *
+ * Every leaf is two functions inside: *_check, in the SDM's order, changes nothing; *_commit cannot
+ * fail.  Leaves may run on any number of threads and processes at once: EPCM entries are locked,
+ * shared or exclusive, for the length of a leaf, and a conflicting leaf gets what the SDM says
+ * (#GP or SGX_EPC_PAGE_CONFLICT), it never waits.  The caller keeps the bytes of the pages it names
+ * in place for the length of the call.
+ *
+ * The instance lives in shared memory (base/arena.h) and holds no pointer to private memory.
+ */
+#ifndef SWSGX_CPU_CPU_H
+#define SWSGX_CPU_CPU_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "arch/sgx.h"
+
+#define CPU_NO_PAGE UINT32_MAX
+
+struct arena;
+struct cpu;
+
+enum cpu_vector {
+	CPU_DE = 0,
+	CPU_DB = 1,
+	CPU_BP = 3,
+	CPU_BR = 5,
+	CPU_UD = 6,
+	CPU_GP = 13,
+	CPU_PF = 14,
+	CPU_MF = 16,
+	CPU_AC = 17,
+	CPU_XM = 19,
+	CPU_NO_FAULT = 0xff,
+};
+
+#define CPU_ZF 0x40u
+#define CPU_CF 0x01u
+
+/* How an instruction ended: a fault (then nothing was changed), or RAX and the flags it set. */
+struct cpu_outcome {
+	uint8_t fault;     /* enum cpu_vector; CPU_NO_FAULT: it retired */
+	uint8_t rflags;    /* CPU_ZF, CPU_CF: as left by the leaf */
+	uint16_t pf_error; /* of a #PF: error code */
+	uint32_t eax;      /* enum sgx_status, when it retired */
+	uint64_t pf_addr;  /* of a #PF: the linear address, or the EPC page number * 4096 for ENCLS */
+};
+
+static inline bool cpu_ok(struct cpu_outcome out)
+{
+	return out.fault == CPU_NO_FAULT && out.eax == SGX_OK;
+}
+
+/* ---- the instance ------------------------------------------------------------------------- */
+
+/* The secrets that hardware has fused; kept in the platform file (platform.h). */
+struct cpu_fuses {
+	uint8_t root_key[16];      /* derives report, seal, provisioning keys */
+	uint8_t seal_fuses[16];
+	uint8_t owner_epoch[16];
+	uint8_t report_keyid[32];  /* CR_REPORT_KEYID: normally new at every boot, here of the platform,
+				    * so that reports verify across the processes of one tree */
+	uint8_t cpusvn[16];
+};
+
+struct cpu_config {
+	uint32_t page_nr;       /* EPC pages */
+	uint32_t caps;          /* SGX_CPUID_*: what CPUID.12H.0:EAX shows */
+	uint32_t misc_mask;     /* permitted MISCSELECT bits, CPUID.12H.0:EBX */
+	uint64_t attr_mask;     /* permitted ATTRIBUTES.FLAGS, INIT excluded */
+	uint64_t xfrm_mask;     /* permitted ATTRIBUTES.XFRM */
+	uint8_t size_64_log2;   /* largest 64-bit enclave */
+	uint8_t size_32_log2;
+	uint32_t xsave_offset[64]; /* CPUID.0DH.n:EBX, standard format, per XFRM bit */
+	uint32_t xsave_size[64];   /* CPUID.0DH.n:EAX */
+	struct cpu_fuses fuses;
+	uint64_t lepubkeyhash[4];  /* reset value of IA32_SGXLEPUBKEYHASHn */
+	bool lepubkeyhash_locked;  /* FLC off: EINIT needs a token for any other signer */
+	struct {                   /* for CPUID.12H.2 and on; sizes sum to page_nr */
+		uint64_t base;     /* bytes */
+		uint64_t size;     /* bytes */
+	} section[8];
+	uint32_t section_nr;
+};
+
+/* Everything SGX2, KSS, EDECCSSA, AEX-notify, EXINFO; XFRM as this machine's XCR0 and CPUID allow. */
+void cpu_config_default(struct cpu_config *config, uint64_t epc_bytes);
+
+/* NULL when memory is refused.  All EPCM entries start invalid, the paging key is new. */
+struct cpu *cpu_create(const struct cpu_config *config);
+void cpu_destroy(struct cpu *cpu);
+const struct cpu_config *cpu_get_config(const struct cpu *cpu);
+
+/* Where the bytes of a page are now: page aligned, valid in every process. NULL: nowhere. */
+void cpu_set_bytes(struct cpu *cpu, uint32_t page, void *bytes);
+void *cpu_bytes(const struct cpu *cpu, uint32_t page);
+
+/* The IA32_SGXLEPUBKEYHASH MSRs of the logical processor that executes EINIT are an operand here. */
+
+/* ---- EPCM, as a debugger (or a test, or the driver's assertions) may see it ---------------- */
+
+struct cpu_epcm {
+	bool valid, blocked, pending, modified, pr;
+	uint8_t type; /* enum sgx_page_type */
+	uint8_t rwx;  /* SGX_SECINFO_R|W|X */
+	uint32_t secs; /* EPC page of the SECS, CPU_NO_PAGE for SECS and VA */
+	uint64_t la;   /* enclave linear address */
+};
+struct cpu_epcm cpu_epcm_read(const struct cpu *cpu, uint32_t page);
+
+/* ---- ENCLS.  RCX is an EPC page number; other operands are host pointers ------------------- */
+
+struct cpu_pageinfo {
+	uint64_t linaddr;
+	const void *srcpge;                  /* page aligned, else #GP */
+	union {
+		const struct sgx_secinfo *secinfo; /* 64-byte aligned, else #GP */
+		struct sgx_pcmd *pcmd;             /* EWB, ELD*: 128-byte aligned, else #GP */
+	};
+	uint32_t secs;                       /* EPC page, or CPU_NO_PAGE */
+};
+
+struct cpu_outcome encls_ecreate(struct cpu *cpu, const struct cpu_pageinfo *pi, uint32_t page);
+struct cpu_outcome encls_eadd(struct cpu *cpu, const struct cpu_pageinfo *pi, uint32_t page);
+/* 256 bytes at @offset of @page. */
+struct cpu_outcome encls_eextend(struct cpu *cpu, uint32_t secs, uint32_t page, uint32_t offset);
+/* @lepubkeyhash: the MSRs; NULL means cpu_config's. @token may not be NULL: all-zero is "none". */
+struct cpu_outcome encls_einit(struct cpu *cpu, const struct sgx_sigstruct *sig, uint32_t secs,
+			       const struct sgx_einittoken *token, const uint64_t lepubkeyhash[4]);
+struct cpu_outcome encls_eremove(struct cpu *cpu, uint32_t page);
+struct cpu_outcome encls_edbgrd(struct cpu *cpu, uint32_t page, uint32_t offset, uint64_t *ret_value);
+struct cpu_outcome encls_edbgwr(struct cpu *cpu, uint32_t page, uint32_t offset, uint64_t value);
+struct cpu_outcome encls_epa(struct cpu *cpu, uint32_t page);
+struct cpu_outcome encls_eblock(struct cpu *cpu, uint32_t page);
+struct cpu_outcome encls_etrack(struct cpu *cpu, uint32_t secs);
+/*
+ * @pi: linaddr and secs must be 0 and CPU_NO_PAGE on input; @ret_linaddr gets the address.
+ * @out: 4096 bytes of ciphertext. @slot: 0 .. 511 of @va.
+ */
+struct cpu_outcome encls_ewb(struct cpu *cpu, const struct cpu_pageinfo *pi, uint32_t page, uint32_t va,
+			     uint32_t slot, void *out, uint64_t *ret_linaddr);
+struct cpu_outcome encls_eldu(struct cpu *cpu, const struct cpu_pageinfo *pi, uint32_t page, uint32_t va,
+			      uint32_t slot);
+struct cpu_outcome encls_eldb(struct cpu *cpu, const struct cpu_pageinfo *pi, uint32_t page, uint32_t va,
+			      uint32_t slot);
+struct cpu_outcome encls_eaug(struct cpu *cpu, const struct cpu_pageinfo *pi, uint32_t page);
+struct cpu_outcome encls_emodpr(struct cpu *cpu, const struct sgx_secinfo *secinfo, uint32_t page);
+struct cpu_outcome encls_emodt(struct cpu *cpu, const struct sgx_secinfo *secinfo, uint32_t page);
+
+/* ---- tracking ------------------------------------------------------------------------------ */
+
+/*
+ * Every logical processor inside the enclave of @secs drops its cached translations now, as if an
+ * IPI had taken it out by an AEX and ERESUME had put it back.  The caller has removed the
+ * translations from every page table and the host kernel has shot them down: no logical processor
+ * can have one.  After it, a tracking cycle that ETRACK has begun is complete.
+ */
+void cpu_track_flush(struct cpu *cpu, uint32_t secs);
+
+/* ---- ENCLU --------------------------------------------------------------------------------- */
+
+/* The order of the first eighteen is that of GPRSGX. */
+struct cpu_regs {
+	uint64_t rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi;
+	uint64_t r8, r9, r10, r11, r12, r13, r14, r15;
+	uint64_t rflags;
+	uint64_t rip;
+	uint64_t fs_base;
+	uint64_t gs_base;
+};
+
+/* A logical processor: one thread that enters enclaves.  In shared memory, made by the runtime. */
+struct cpu_lp {
+	bool in_enclave;
+	bool aexnotify_pending; /* the processor's own */
+	uint32_t secs;          /* EPC pages, while in an enclave */
+	uint32_t tcs;
+	uint64_t tcs_la;
+	uint64_t elrange_base, elrange_size;
+	uint64_t attributes_flags, xfrm;
+	uint32_t miscselect, ssa_frame_size;
+	uint64_t entry_epoch;
+	uint64_t aep;
+	uint64_t host_fs_base, host_gs_base;
+	uint64_t gpr_la;        /* linear address of GPRSGX of the current SSA frame */
+	uint64_t xsave_la;      /* and of its XSAVE area */
+};
+
+/*
+ * The page walk of a logical processor: which EPC page is mapped at @la.
+ *
+ * Returns its number, or CPU_NO_PAGE with *ret_pf_error set for a #PF whose P bit tells whether
+ * a translation was there.  Must not load or evict.  @access: SGX_SECINFO_R|W|X bits, and 0 for
+ * "only tell".  The EPCM is not its business: the leaf checks that.
+ */
+struct cpu_mmu {
+	uint32_t (*walk)(void *ctx, uint64_t la, unsigned int access, uint16_t *ret_pf_error);
+	void *ctx;
+};
+
+/*
+ * EENTER, with RBX = TCS, RCX = AEP.  @next_rip: address behind the ENCLU.  On success @regs holds
+ * the state in which the enclave starts, FS and GS bases included; on a fault nothing has changed.
+ */
+struct cpu_outcome enclu_eenter(struct cpu *cpu, struct cpu_lp *lp, const struct cpu_mmu *mmu,
+				struct cpu_regs *regs, uint64_t next_rip);
+/* ERESUME; @xsave (64-byte aligned, standard format, xsave_bytes) receives the SSA's image. */
+struct cpu_outcome enclu_eresume(struct cpu *cpu, struct cpu_lp *lp, const struct cpu_mmu *mmu,
+				 struct cpu_regs *regs, void *xsave, size_t xsave_bytes);
+struct cpu_outcome enclu_eexit(struct cpu *cpu, struct cpu_lp *lp, struct cpu_regs *regs,
+			       uint64_t next_rip);
+
+/*
+ * Asynchronous exit.  @regs: interrupted state in, synthetic state out (RAX = 3, RBX = TCS,
+ * RCX = RIP = AEP, RSP and RBP of the host, its FS and GS bases).  @xsave: the interrupted XSAVE
+ * image, standard format; components in XFRM are set to their initial state in it.
+ *
+ * A #PF outcome means that the SSA is not mapped now (see @pf_addr): nothing has changed, bring the
+ * page in and call again.
+ */
+struct cpu_event {
+	uint8_t vector;     /* enum cpu_vector, or CPU_NO_FAULT for an interrupt */
+	bool software;      /* INT3, INTO: EXIT_TYPE 6 */
+	uint32_t error;     /* error code of #PF, #GP */
+	uint64_t cr2;       /* of #PF */
+};
+struct cpu_outcome cpu_aex(struct cpu *cpu, struct cpu_lp *lp, const struct cpu_mmu *mmu,
+			   struct cpu_regs *regs, void *xsave, size_t xsave_bytes,
+			   const struct cpu_event *event);
+
+/* The leaves that stay inside; operands in RBX, RCX, RDX of @regs, results into @regs (RAX, ZF). */
+struct cpu_outcome enclu_ereport(struct cpu *cpu, struct cpu_lp *lp, const struct cpu_mmu *mmu,
+				 struct cpu_regs *regs);
+struct cpu_outcome enclu_egetkey(struct cpu *cpu, struct cpu_lp *lp, const struct cpu_mmu *mmu,
+				 struct cpu_regs *regs);
+struct cpu_outcome enclu_eaccept(struct cpu *cpu, struct cpu_lp *lp, const struct cpu_mmu *mmu,
+				 struct cpu_regs *regs);
+struct cpu_outcome enclu_emodpe(struct cpu *cpu, struct cpu_lp *lp, const struct cpu_mmu *mmu,
+				struct cpu_regs *regs);
+struct cpu_outcome enclu_eacceptcopy(struct cpu *cpu, struct cpu_lp *lp, const struct cpu_mmu *mmu,
+				     struct cpu_regs *regs);
+struct cpu_outcome enclu_edeccssa(struct cpu *cpu, struct cpu_lp *lp, const struct cpu_mmu *mmu,
+				  struct cpu_regs *regs);
+
+/*
+ * Whatever ENCLU leaf RAX names, with the checks that come before any leaf: an unknown leaf, or one
+ * on the wrong side of the enclave boundary, is #GP.  RIP of @regs is that of the ENCLU; it is moved
+ * on as the leaf does, and left alone on a fault.
+ */
+struct cpu_outcome cpu_enclu(struct cpu *cpu, struct cpu_lp *lp, const struct cpu_mmu *mmu,
+			     struct cpu_regs *regs, void *xsave, size_t xsave_bytes);
+
+/* A logical processor that died inside: its TCS is free again, the enclave no longer counts it. */
+void cpu_lp_reset(struct cpu *cpu, struct cpu_lp *lp);
+
+/* Threads inside the enclave of @secs. */
+uint32_t cpu_active_nr(const struct cpu *cpu, uint32_t secs);
+
+/* ---- CPUID --------------------------------------------------------------------------------- */
+
+struct cpu_cpuid {
+	uint32_t eax, ebx, ecx, edx;
+};
+/* What a CPU with this SGX answers; @host: what the machine's CPU answers to the same question. */
+struct cpu_cpuid cpu_cpuid(const struct cpu *cpu, uint32_t leaf, uint32_t subleaf,
+			   struct cpu_cpuid host);
+
+#endif

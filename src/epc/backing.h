@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * The backing store: where ciphertext rests.  A slot is 4096 bytes of it and the 128 of its PCMD.
+ * Nothing but ciphertext and PCMD ever comes here.
+ */
+#ifndef SWSGX_EPC_BACKING_H
+#define SWSGX_EPC_BACKING_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct arena;
+struct backing;
+struct sgx_pcmd;
+
+#define BACKING_NO_SLOT UINT32_MAX
+
+/* @path: a file, made anew (and unlinked when the store goes); NULL: memory. @bytes_max: 0, no cap. */
+int backing_create(struct arena *arena, const char *path, uint64_t bytes_max, struct backing **ret);
+void backing_destroy(struct backing *backing);
+
+/* A slot whose storage is there: writing to it cannot fail any more. -ENOSPC: full, or the disk is. */
+int backing_alloc(struct backing *backing, uint32_t *ret_slot);
+void backing_free(struct backing *backing, uint32_t slot);
+void *backing_page(struct backing *backing, uint32_t slot);
+struct sgx_pcmd *backing_pcmd(struct backing *backing, uint32_t slot);
+uint32_t backing_used(const struct backing *backing);
+
+/* For tests: from now on every backing_alloc() fails with @err (negative errno), 0 ends it. */
+void backing_fail(struct backing *backing, int err);
+
+#endif

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * The EPC memory manager: who has which EPC page, and who gives one up when there is none left.
+ *
+ * It never learns what an enclave is: an owner is a table of operations (epc/owner.h).  One instance
+ * lives in shared memory and serves every process of a fork tree.
+ *
+ * A page is in exactly one state, always (enum epc_state); epc_audit() counts them.
+ *
+ * Where the bytes of a page are: see epc/window.h.  A page that nobody maps (SECS, VA) lives in its
+ * own home in the window, from epc_alloc() on; an owner that maps pages moves them with
+ * epc_page_place().
+ */
+#ifndef SWSGX_EPC_EPC_H
+#define SWSGX_EPC_EPC_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct arena;
+struct cpu;
+struct epc;
+struct epc_page;
+struct epc_policy;
+struct sgx_epc_page_ops;
+struct window;
+struct backing;
+
+enum epc_state {
+	EPC_PAGE_DIRTY,    /* not yet sanitised */
+	EPC_PAGE_FREE,
+	EPC_PAGE_OWNED,    /* resident with its owner, not offered to the reclaimer */
+	EPC_PAGE_TRACKED,  /* resident with its owner, the reclaimer may take it */
+	EPC_PAGE_IN_BATCH, /* the reclaimer has it in hand */
+	EPC_PAGE_POISONED,
+	EPC_PAGE_STATE_NR,
+};
+
+struct epc_config {
+	struct cpu *cpu;             /* its pages are ours from now on */
+	struct arena *arena;
+	const char *policy;          /* name of a policy (epc/policy.h), NULL for the default */
+	const char *backing_path;    /* NULL: memory */
+	uint64_t backing_bytes_max;  /* 0: no limit */
+};
+
+/* 0, -ENOMEM, -EINVAL for an unknown policy, or what the backing store said. */
+int epc_create(const struct epc_config *config, struct epc **ret_epc);
+/* The last process calls it. */
+void epc_destroy(struct epc *epc);
+
+struct window *epc_window(struct epc *epc);
+struct backing *epc_backing(struct epc *epc);
+struct cpu *epc_cpu(struct epc *epc);
+struct arena *epc_arena(struct epc *epc);
+
+#define EPC_MAY_RECLAIM 1u /* evict others' pages when none is free */
+
+/*
+ * A page for @owner, in state OWNED, contents undefined, bytes in its home.  No lock of any owner
+ * may be held with EPC_MAY_RECLAIM.
+ *
+ *   -ENOMEM  none is free and nothing can be reclaimed (or a bounded number of tries freed none)
+ *   -EBUSY   none is free and the caller forbade reclaim
+ */
+int epc_alloc(struct epc *epc, const struct sgx_epc_page_ops *ops, void *owner, unsigned int flags,
+	      struct epc_page **ret_page);
+/* Give back a page in state OWNED whose EPCM entry is invalid (EREMOVE, EWB). Its bytes are dropped. */
+void epc_free(struct epc *epc, struct epc_page *page);
+
+/* OWNED <-> TRACKED.  untrack: -EBUSY while the page is IN_BATCH. */
+void epc_track(struct epc *epc, struct epc_page *page);
+int epc_untrack(struct epc *epc, struct epc_page *page);
+/* The owner saw a use of a TRACKED page. Cheap; any lock may be held. */
+void epc_touch(struct epc *epc, struct epc_page *page);
+
+/* One batch of reclaim when fewer than the low watermark are free, as Linux's sgx_reclaim_direct(). */
+void epc_reclaim_direct(struct epc *epc);
+/* One batch, whatever is free: pages freed. */
+unsigned int epc_reclaim(struct epc *epc);
+
+uint32_t epc_page_nr(const struct epc *epc, const struct epc_page *page); /* for cpu.h */
+struct epc_page *epc_page_at(const struct epc *epc, uint32_t nr);
+void *epc_page_owner(const struct epc_page *page);
+uint64_t epc_page_cookie(const struct epc_page *page); /* a word for the owner's use */
+void epc_page_set_cookie(struct epc_page *page, uint64_t cookie);
+
+/*
+ * The bytes of a page are at offset @win_off of the window from now on.  With @move its contents go
+ * there; without, whatever is there is the contents.  A page freed or taken for eviction leaves the
+ * offset, and the memory goes back to the system.
+ */
+void epc_page_place(struct epc *epc, struct epc_page *page, uint64_t win_off, bool move);
+/* True while the bytes are at a placed offset (not in the home, not in a batch's hands). */
+bool epc_page_placed(const struct epc_page *page);
+
+/* Counters, since creation. */
+struct epc_stats {
+	uint64_t pages, free, owned, tracked, in_batch, poisoned, dirty;
+	uint64_t low, high;           /* watermarks, pages */
+	uint64_t allocs, frees;
+	uint64_t evictions;           /* pages written out */
+	uint64_t evict_failures;      /* pages put back */
+	uint64_t loads;               /* counted by owners: epc_count_load() */
+	uint64_t faults;              /* likewise: epc_count_fault() */
+	uint64_t direct_reclaims;     /* batches run by an allocating thread */
+	uint64_t batches;
+	uint64_t scanned, second_chances;
+	uint64_t free_lowest;
+	uint64_t backing_slots, backing_slots_peak;
+	uint64_t stall_ns;            /* time allocating threads spent reclaiming */
+};
+void epc_stats_read(struct epc *epc, struct epc_stats *ret_stats);
+void epc_count_load(struct epc *epc);
+void epc_count_fault(struct epc *epc);
+
+/*
+ * The frame audit: 0 when every page is in exactly one state, the lists agree with the states, and
+ * the EPCM agrees with both; otherwise the number of faults found, the first told in @why.
+ * Nobody else may be at work meanwhile, unless @live, which checks what holds at any moment.
+ */
+unsigned int epc_audit(struct epc *epc, bool live, char *why, size_t why_bytes);
+
+#endif

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * What the manager needs from the owner of an EPC page.
+ */
+#ifndef SWSGX_EPC_OWNER_H
+#define SWSGX_EPC_OWNER_H
+
+#include <stdbool.h>
+
+struct epc_page;
+
+/**
+ * struct sgx_epc_page_ops - the reclaimer's only view of an owner
+ * @name:    for statistics, e.g. "encl"
+ * @get:     keep the owner alive for one batch; false when it is going away, or cannot be reached
+ *           from this process
+ * @reclaim: true when the page may go now: of a kind that can, not in use, not touched of late
+ * @block:   the page is about to leave: EBLOCK it, let no new use begin.  False: not now
+ * @write:   EWB the page to the backing store; 0, or -errno and the page is resident and usable as
+ *           before
+ * @put:     undo @get
+ *
+ * For one page the calls are always get, reclaim, and then either put alone, or block, write, put.
+ * The manager runs each stage over the whole batch, so that one ETRACK an enclave serves it, and
+ * between block and write it removes every mapping of the batch's pages in every process: after
+ * that no thread can reach the bytes.  No lock of the manager is held; each callback takes its
+ * owner's (LOCK_OWNER).  Every member is mandatory.
+ *
+ * After @write has returned 0 the manager frees the EPC page; the owner must have forgotten it.
+ */
+struct sgx_epc_page_ops {
+	const char *name;
+	bool (*get)(struct epc_page *page);
+	bool (*reclaim)(struct epc_page *page);
+	bool (*block)(struct epc_page *page);
+	int (*write)(struct epc_page *page);
+	void (*put)(struct epc_page *page);
+};
+
+#endif
