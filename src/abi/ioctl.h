@@ -36,6 +36,7 @@ struct abi_caller {
 #define ABI_ERESTARTSYS 512 /* as in the kernel: the caller restarts the call or makes it EINTR */
 
 /* ioctl(fd of @encl, @request, @arg): 0 or -errno; -ENOTTY for a request that is none of ours. */
-long abi_encl_ioctl(struct encl *encl, const struct abi_caller *caller, unsigned long request, uint64_t arg);
+long abi_encl_ioctl(struct encl *encl, const struct abi_caller *caller, unsigned long request,
+		    uint64_t arg);
 
 #endif

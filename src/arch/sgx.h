@@ -98,7 +98,13 @@ enum sgx_status {
 	SGX_INVALID_KEYNAME = 256,
 };
 
-enum sgx_page_type { SGX_PT_SECS = 0, SGX_PT_TCS = 1, SGX_PT_REG = 2, SGX_PT_VA = 3, SGX_PT_TRIM = 4 };
+enum sgx_page_type {
+	SGX_PT_SECS = 0,
+	SGX_PT_TCS = 1,
+	SGX_PT_REG = 2,
+	SGX_PT_VA = 3,
+	SGX_PT_TRIM = 4
+};
 
 /* SECINFO.FLAGS */
 #define SGX_SECINFO_R          0x001u
@@ -133,17 +139,17 @@ enum sgx_page_type { SGX_PT_SECS = 0, SGX_PT_TCS = 1, SGX_PT_REG = 2, SGX_PT_VA 
 
 #define SGX_XFRM_LEGACY 3ull /* x87 and SSE: always set */
 
-#define SGX_MISC_EXINFO  0x1u
-#define SGX_MISC_CPINFO  0x2u
+#define SGX_MISC_EXINFO 0x1u
+#define SGX_MISC_CPINFO 0x2u
 
 /* CPUID.12H.0:EAX */
-#define SGX_CPUID_SGX1       (1u << 0)
-#define SGX_CPUID_SGX2       (1u << 1)
-#define SGX_CPUID_ENCLV      (1u << 5)
-#define SGX_CPUID_ENCLS_C    (1u << 6)
-#define SGX_CPUID_VERIFY2    (1u << 7)
-#define SGX_CPUID_UPDATESVN  (1u << 10)
-#define SGX_CPUID_EDECCSSA   (1u << 11)
+#define SGX_CPUID_SGX1      (1u << 0)
+#define SGX_CPUID_SGX2      (1u << 1)
+#define SGX_CPUID_ENCLV     (1u << 5)
+#define SGX_CPUID_ENCLS_C   (1u << 6)
+#define SGX_CPUID_VERIFY2   (1u << 7)
+#define SGX_CPUID_UPDATESVN (1u << 10)
+#define SGX_CPUID_EDECCSSA  (1u << 11)
 
 struct sgx_attributes {
 	uint64_t flags;
@@ -152,8 +158,8 @@ struct sgx_attributes {
 
 /* SECS, the part software sees.  The rest of the page is the processor's own (cpu/secs.h). */
 struct sgx_secs {
-	uint64_t size;     /* bytes, a power of two */
-	uint64_t baseaddr; /* enclave linear base, aligned to size */
+	uint64_t size;           /* bytes, a power of two */
+	uint64_t baseaddr;       /* enclave linear base, aligned to size */
 	uint32_t ssa_frame_size; /* pages */
 	uint32_t miscselect;
 	uint8_t cet_leg_bitmap_offset[8];
@@ -194,7 +200,7 @@ struct sgx_tcs {
 	uint32_t gslimit;
 	uint64_t ocetssa;
 	uint64_t prevssp;
-	uint8_t reserved[4016];
+	uint8_t reserved[4008];
 };
 static_assert(sizeof(struct sgx_tcs) == 4096, "TCS");
 static_assert(offsetof(struct sgx_tcs, oentry) == 32, "TCS");
@@ -230,9 +236,9 @@ struct sgx_ssa_gpr {
 };
 static_assert(sizeof(struct sgx_ssa_gpr) == 184, "GPRSGX");
 
-#define SGX_EXITINFO_VALID     (1u << 31)
-#define SGX_EXITINFO_HARDWARE  (3u << 8) /* EXIT_TYPE */
-#define SGX_EXITINFO_SOFTWARE  (6u << 8)
+#define SGX_EXITINFO_VALID    (1u << 31)
+#define SGX_EXITINFO_HARDWARE (3u << 8) /* EXIT_TYPE */
+#define SGX_EXITINFO_SOFTWARE (6u << 8)
 
 struct sgx_exinfo {
 	uint64_t maddr;

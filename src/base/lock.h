@@ -27,10 +27,10 @@
 #else
 #define LOCK_ATTR(x)
 #endif
-#define ACQUIRES(l)   LOCK_ATTR(acquire_capability(l))
-#define RELEASES(l)   LOCK_ATTR(release_capability(l))
-#define REQUIRES(l)   LOCK_ATTR(requires_capability(l))
-#define EXCLUDES(l)   LOCK_ATTR(locks_excluded(l))
+#define ACQUIRES(l)         LOCK_ATTR(acquire_capability(l))
+#define RELEASES(l)         LOCK_ATTR(release_capability(l))
+#define REQUIRES(l)         LOCK_ATTR(requires_capability(l))
+#define EXCLUDES(l)         LOCK_ATTR(locks_excluded(l))
 #define TRY_ACQUIRES(ok, l) LOCK_ATTR(try_acquire_capability(ok, l))
 
 enum lock_rank {

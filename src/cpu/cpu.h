@@ -51,7 +51,8 @@ struct cpu_outcome {
 	uint8_t rflags;    /* CPU_ZF, CPU_CF: as left by the leaf */
 	uint16_t pf_error; /* of a #PF: error code */
 	uint32_t eax;      /* enum sgx_status, when it retired */
-	uint64_t pf_addr;  /* of a #PF: the linear address, or the EPC page number * 4096 for ENCLS */
+	uint64_t
+		pf_addr; /* of a #PF: the linear address, or the EPC page number * 4096 for ENCLS */
 };
 
 static inline bool cpu_ok(struct cpu_outcome out)
@@ -63,30 +64,31 @@ static inline bool cpu_ok(struct cpu_outcome out)
 
 /* The secrets that hardware has fused; kept in the platform file (platform.h). */
 struct cpu_fuses {
-	uint8_t root_key[16];      /* derives report, seal, provisioning keys */
+	uint8_t root_key[16]; /* derives report, seal, provisioning keys */
 	uint8_t seal_fuses[16];
 	uint8_t owner_epoch[16];
-	uint8_t report_keyid[32];  /* CR_REPORT_KEYID: normally new at every boot, here of the platform,
+	uint8_t report_keyid
+		[32]; /* CR_REPORT_KEYID: normally new at every boot, here of the platform,
 				    * so that reports verify across the processes of one tree */
 	uint8_t cpusvn[16];
 };
 
 struct cpu_config {
-	uint32_t page_nr;       /* EPC pages */
-	uint32_t caps;          /* SGX_CPUID_*: what CPUID.12H.0:EAX shows */
-	uint32_t misc_mask;     /* permitted MISCSELECT bits, CPUID.12H.0:EBX */
-	uint64_t attr_mask;     /* permitted ATTRIBUTES.FLAGS, INIT excluded */
-	uint64_t xfrm_mask;     /* permitted ATTRIBUTES.XFRM */
-	uint8_t size_64_log2;   /* largest 64-bit enclave */
+	uint32_t page_nr;     /* EPC pages */
+	uint32_t caps;        /* SGX_CPUID_*: what CPUID.12H.0:EAX shows */
+	uint32_t misc_mask;   /* permitted MISCSELECT bits, CPUID.12H.0:EBX */
+	uint64_t attr_mask;   /* permitted ATTRIBUTES.FLAGS, INIT excluded */
+	uint64_t xfrm_mask;   /* permitted ATTRIBUTES.XFRM */
+	uint8_t size_64_log2; /* largest 64-bit enclave */
 	uint8_t size_32_log2;
 	uint32_t xsave_offset[64]; /* CPUID.0DH.n:EBX, standard format, per XFRM bit */
 	uint32_t xsave_size[64];   /* CPUID.0DH.n:EAX */
 	struct cpu_fuses fuses;
-	uint64_t lepubkeyhash[4];  /* reset value of IA32_SGXLEPUBKEYHASHn */
-	bool lepubkeyhash_locked;  /* FLC off: EINIT needs a token for any other signer */
-	struct {                   /* for CPUID.12H.2 and on; sizes sum to page_nr */
-		uint64_t base;     /* bytes */
-		uint64_t size;     /* bytes */
+	uint64_t lepubkeyhash[4]; /* reset value of IA32_SGXLEPUBKEYHASHn */
+	bool lepubkeyhash_locked; /* FLC off: EINIT needs a token for any other signer */
+	struct {                  /* for CPUID.12H.2 and on; sizes sum to page_nr */
+		uint64_t base;    /* bytes */
+		uint64_t size;    /* bytes */
 	} section[8];
 	uint32_t section_nr;
 };
@@ -109,8 +111,8 @@ void *cpu_bytes(const struct cpu *cpu, uint32_t page);
 
 struct cpu_epcm {
 	bool valid, blocked, pending, modified, pr;
-	uint8_t type; /* enum sgx_page_type */
-	uint8_t rwx;  /* SGX_SECINFO_R|W|X */
+	uint8_t type;  /* enum sgx_page_type */
+	uint8_t rwx;   /* SGX_SECINFO_R|W|X */
 	uint32_t secs; /* EPC page of the SECS, CPU_NO_PAGE for SECS and VA */
 	uint64_t la;   /* enclave linear address */
 };
@@ -120,12 +122,12 @@ struct cpu_epcm cpu_epcm_read(const struct cpu *cpu, uint32_t page);
 
 struct cpu_pageinfo {
 	uint64_t linaddr;
-	const void *srcpge;                  /* page aligned, else #GP */
+	const void *srcpge; /* page aligned, else #GP */
 	union {
 		const struct sgx_secinfo *secinfo; /* 64-byte aligned, else #GP */
 		struct sgx_pcmd *pcmd;             /* EWB, ELD*: 128-byte aligned, else #GP */
 	};
-	uint32_t secs;                       /* EPC page, or CPU_NO_PAGE */
+	uint32_t secs; /* EPC page, or CPU_NO_PAGE */
 };
 
 struct cpu_outcome encls_ecreate(struct cpu *cpu, const struct cpu_pageinfo *pi, uint32_t page);
@@ -136,7 +138,8 @@ struct cpu_outcome encls_eextend(struct cpu *cpu, uint32_t secs, uint32_t page, 
 struct cpu_outcome encls_einit(struct cpu *cpu, const struct sgx_sigstruct *sig, uint32_t secs,
 			       const struct sgx_einittoken *token, const uint64_t lepubkeyhash[4]);
 struct cpu_outcome encls_eremove(struct cpu *cpu, uint32_t page);
-struct cpu_outcome encls_edbgrd(struct cpu *cpu, uint32_t page, uint32_t offset, uint64_t *ret_value);
+struct cpu_outcome encls_edbgrd(struct cpu *cpu, uint32_t page, uint32_t offset,
+				uint64_t *ret_value);
 struct cpu_outcome encls_edbgwr(struct cpu *cpu, uint32_t page, uint32_t offset, uint64_t value);
 struct cpu_outcome encls_epa(struct cpu *cpu, uint32_t page);
 struct cpu_outcome encls_eblock(struct cpu *cpu, uint32_t page);
@@ -145,12 +148,12 @@ struct cpu_outcome encls_etrack(struct cpu *cpu, uint32_t secs);
  * @pi: linaddr and secs must be 0 and CPU_NO_PAGE on input; @ret_linaddr gets the address.
  * @out: 4096 bytes of ciphertext. @slot: 0 .. 511 of @va.
  */
-struct cpu_outcome encls_ewb(struct cpu *cpu, const struct cpu_pageinfo *pi, uint32_t page, uint32_t va,
-			     uint32_t slot, void *out, uint64_t *ret_linaddr);
-struct cpu_outcome encls_eldu(struct cpu *cpu, const struct cpu_pageinfo *pi, uint32_t page, uint32_t va,
-			      uint32_t slot);
-struct cpu_outcome encls_eldb(struct cpu *cpu, const struct cpu_pageinfo *pi, uint32_t page, uint32_t va,
-			      uint32_t slot);
+struct cpu_outcome encls_ewb(struct cpu *cpu, const struct cpu_pageinfo *pi, uint32_t page,
+			     uint32_t va, uint32_t slot, void *out, uint64_t *ret_linaddr);
+struct cpu_outcome encls_eldu(struct cpu *cpu, const struct cpu_pageinfo *pi, uint32_t page,
+			      uint32_t va, uint32_t slot);
+struct cpu_outcome encls_eldb(struct cpu *cpu, const struct cpu_pageinfo *pi, uint32_t page,
+			      uint32_t va, uint32_t slot);
 struct cpu_outcome encls_eaug(struct cpu *cpu, const struct cpu_pageinfo *pi, uint32_t page);
 struct cpu_outcome encls_emodpr(struct cpu *cpu, const struct sgx_secinfo *secinfo, uint32_t page);
 struct cpu_outcome encls_emodt(struct cpu *cpu, const struct sgx_secinfo *secinfo, uint32_t page);
@@ -190,8 +193,8 @@ struct cpu_lp {
 	uint64_t entry_epoch;
 	uint64_t aep;
 	uint64_t host_fs_base, host_gs_base;
-	uint64_t gpr_la;        /* linear address of GPRSGX of the current SSA frame */
-	uint64_t xsave_la;      /* and of its XSAVE area */
+	uint64_t gpr_la;   /* linear address of GPRSGX of the current SSA frame */
+	uint64_t xsave_la; /* and of its XSAVE area */
 };
 
 /*
@@ -227,10 +230,10 @@ struct cpu_outcome enclu_eexit(struct cpu *cpu, struct cpu_lp *lp, struct cpu_re
  * page in and call again.
  */
 struct cpu_event {
-	uint8_t vector;     /* enum cpu_vector, or CPU_NO_FAULT for an interrupt */
-	bool software;      /* INT3, INTO: EXIT_TYPE 6 */
-	uint32_t error;     /* error code of #PF, #GP */
-	uint64_t cr2;       /* of #PF */
+	uint8_t vector; /* enum cpu_vector, or CPU_NO_FAULT for an interrupt */
+	bool software;  /* INT3, INTO: EXIT_TYPE 6 */
+	uint32_t error; /* error code of #PF, #GP */
+	uint64_t cr2;   /* of #PF */
 };
 struct cpu_outcome cpu_aex(struct cpu *cpu, struct cpu_lp *lp, const struct cpu_mmu *mmu,
 			   struct cpu_regs *regs, void *xsave, size_t xsave_bytes,

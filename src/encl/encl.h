@@ -83,8 +83,9 @@ int encl_add_page(struct encl *encl, const struct encl_mm *mm, uint64_t offset, 
 int encl_init(struct encl *encl, const struct encl_mm *mm, const struct sgx_sigstruct *sig);
 int encl_provision(struct encl *encl);
 /* The three EDMM ioctls, arguments checked inside; *ret_count bytes done, *ret_result SGX status. */
-int encl_restrict_permissions(struct encl *encl, const struct encl_mm *mm, uint64_t offset, uint64_t length,
-			      uint64_t permissions, uint64_t *ret_result, uint64_t *ret_count);
+int encl_restrict_permissions(struct encl *encl, const struct encl_mm *mm, uint64_t offset,
+			      uint64_t length, uint64_t permissions, uint64_t *ret_result,
+			      uint64_t *ret_count);
 int encl_modify_types(struct encl *encl, const struct encl_mm *mm, uint64_t offset, uint64_t length,
 		      uint64_t page_type, uint64_t *ret_result, uint64_t *ret_count);
 int encl_remove_pages(struct encl *encl, const struct encl_mm *mm, uint64_t offset, uint64_t length,
@@ -106,23 +107,23 @@ int encl_may_map(struct encl *encl, uint64_t start, uint64_t end, unsigned int r
 /* ---- faults ----------------------------------------------------------------------------------- */
 
 enum encl_fault_kind {
-	ENCL_FAULT_DONE,   /* it is mapped: run the instruction again */
-	ENCL_FAULT_PF,     /* the enclave gets a #PF with @pf_error (SGX bit set: the EPCM denies it) */
+	ENCL_FAULT_DONE, /* it is mapped: run the instruction again */
+	ENCL_FAULT_PF, /* the enclave gets a #PF with @pf_error (SGX bit set: the EPCM denies it) */
 	ENCL_FAULT_SIGBUS, /* no such page, it cannot be loaded, its backing is corrupt */
 	ENCL_FAULT_OOM,
 };
 struct encl_fault {
 	enum encl_fault_kind kind;
 	uint16_t pf_error;
-	const char *why;   /* of SIGBUS and OOM, for a person */
+	const char *why; /* of SIGBUS and OOM, for a person */
 };
 /*
  * Someone touched @la. @access: what for (R, W or X). @vma_rwx: what the mapping allows.
  * @in_enclave: an access by the enclave itself (only those are told of EPCM faults; for others a page
  * that may not be mapped is ENCL_FAULT_PF too, and the caller shows them an abort page).
  */
-struct encl_fault encl_fault(struct encl *encl, const struct encl_mm *mm, uint64_t la, unsigned int access,
-			     unsigned int vma_rwx, bool in_enclave);
+struct encl_fault encl_fault(struct encl *encl, const struct encl_mm *mm, uint64_t la,
+			     unsigned int access, unsigned int vma_rwx, bool in_enclave);
 
 /* ---- running ---------------------------------------------------------------------------------- */
 
@@ -135,8 +136,8 @@ struct encl_fault encl_fault(struct encl *encl, const struct encl_mm *mm, uint64
  */
 #define ENCL_STEP_BUS 0xfe
 typedef struct cpu_outcome (*encl_step_fn)(void *ctx, struct cpu *cpu, const struct cpu_mmu *mmu);
-struct cpu_outcome encl_step(struct encl *encl, const struct encl_mm *mm, encl_step_fn step, void *ctx,
-			     unsigned int (*vma_rwx_at)(void *ctx, uint64_t la));
+struct cpu_outcome encl_step(struct encl *encl, const struct encl_mm *mm, encl_step_fn step,
+			     void *ctx, unsigned int (*vma_rwx_at)(void *ctx, uint64_t la));
 
 /* ptrace-like access to a debug enclave: 8-byte granules; -EIO, -EFAULT as Linux. */
 int encl_debug_read(struct encl *encl, const struct encl_mm *mm, uint64_t la, uint64_t *ret_value);

@@ -28,7 +28,7 @@ struct window;
 struct backing;
 
 enum epc_state {
-	EPC_PAGE_DIRTY,    /* not yet sanitised */
+	EPC_PAGE_DIRTY, /* not yet sanitised */
 	EPC_PAGE_FREE,
 	EPC_PAGE_OWNED,    /* resident with its owner, not offered to the reclaimer */
 	EPC_PAGE_TRACKED,  /* resident with its owner, the reclaimer may take it */
@@ -38,11 +38,11 @@ enum epc_state {
 };
 
 struct epc_config {
-	struct cpu *cpu;             /* its pages are ours from now on */
+	struct cpu *cpu; /* its pages are ours from now on */
 	struct arena *arena;
-	const char *policy;          /* name of a policy (epc/policy.h), NULL for the default */
-	const char *backing_path;    /* NULL: memory */
-	uint64_t backing_bytes_max;  /* 0: no limit */
+	const char *policy;         /* name of a policy (epc/policy.h), NULL for the default */
+	const char *backing_path;   /* NULL: memory */
+	uint64_t backing_bytes_max; /* 0: no limit */
 };
 
 /* 0, -ENOMEM, -EINVAL for an unknown policy, or what the backing store said. */
@@ -98,18 +98,18 @@ bool epc_page_placed(const struct epc_page *page);
 /* Counters, since creation. */
 struct epc_stats {
 	uint64_t pages, free, owned, tracked, in_batch, poisoned, dirty;
-	uint64_t low, high;           /* watermarks, pages */
+	uint64_t low, high; /* watermarks, pages */
 	uint64_t allocs, frees;
-	uint64_t evictions;           /* pages written out */
-	uint64_t evict_failures;      /* pages put back */
-	uint64_t loads;               /* counted by owners: epc_count_load() */
-	uint64_t faults;              /* likewise: epc_count_fault() */
-	uint64_t direct_reclaims;     /* batches run by an allocating thread */
+	uint64_t evictions;       /* pages written out */
+	uint64_t evict_failures;  /* pages put back */
+	uint64_t loads;           /* counted by owners: epc_count_load() */
+	uint64_t faults;          /* likewise: epc_count_fault() */
+	uint64_t direct_reclaims; /* batches run by an allocating thread */
 	uint64_t batches;
 	uint64_t scanned, second_chances;
 	uint64_t free_lowest;
 	uint64_t backing_slots, backing_slots_peak;
-	uint64_t stall_ns;            /* time allocating threads spent reclaiming */
+	uint64_t stall_ns; /* time allocating threads spent reclaiming */
 };
 void epc_stats_read(struct epc *epc, struct epc_stats *ret_stats);
 void epc_count_load(struct epc *epc);

@@ -42,7 +42,8 @@ void window_range_free(struct window *window, uint64_t offset, uint64_t bytes);
  * gone when it returns, and @stage[i] holds the last bytes that anyone wrote.  The host kernel's
  * shoot-down makes that true, so this is also what IPIs do on hardware.
  */
-void window_take(struct window *window, const uint64_t *offsets, unsigned int nr, void *const *stage);
+void window_take(struct window *window, const uint64_t *offsets, unsigned int nr,
+		 void *const *stage);
 /* The reverse for one page: the memfd holds @bytes at @offset. 0 or -ENOMEM. */
 int window_give(struct window *window, uint64_t offset, const void *bytes);
 /* The memfd holds zeroed pages from @offset on; quicker than touching them one by one. 0 or -ENOMEM. */

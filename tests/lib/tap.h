@@ -12,8 +12,8 @@
 
 static unsigned int tap_nr, tap_failed;
 
-__attribute__((format(printf, 4, 5), unused)) static bool tap_check(bool ok, const char *file, int line,
-								    const char *fmt, ...)
+__attribute__((format(printf, 4, 5), unused)) static bool tap_check(bool ok, const char *file,
+								    int line, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -34,12 +34,12 @@ __attribute__((format(printf, 4, 5), unused)) static bool tap_check(bool ok, con
 #define TAP_CHECK(cond, ...) tap_check((cond), __FILE__, __LINE__, __VA_ARGS__)
 
 /* The rest of the program makes no sense when this does not hold. */
-#define TAP_MUST(cond, ...)                                                                        \
-	do {                                                                                       \
-		if (!TAP_CHECK(cond, __VA_ARGS__)) {                                               \
-			printf("Bail out! cannot go on\n");                                        \
-			exit(1);                                                                   \
-		}                                                                                  \
+#define TAP_MUST(cond, ...)                                 \
+	do {                                                \
+		if (!TAP_CHECK(cond, __VA_ARGS__)) {        \
+			printf("Bail out! cannot go on\n"); \
+			exit(1);                            \
+		}                                           \
 	} while (0)
 
 __attribute__((unused)) static void tap_skip(const char *name, const char *why)
@@ -48,10 +48,10 @@ __attribute__((unused)) static void tap_skip(const char *name, const char *why)
 }
 
 /* The whole program is skipped, with the reason. */
-#define TAP_SKIP_ALL(why)                                                                          \
-	do {                                                                                       \
-		printf("1..0 # SKIP %s\n", (why));                                                 \
-		exit(0);                                                                           \
+#define TAP_SKIP_ALL(why)                          \
+	do {                                       \
+		printf("1..0 # SKIP %s\n", (why)); \
+		exit(0);                           \
 	} while (0)
 
 __attribute__((unused)) static int tap_done(void)
