@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * The shared heap: a bump pointer, and one list of freed blocks for each size class.
+ *
+ * Sizes are rounded up to multiples of 64 up to 1024 bytes, and to four classes a doubling above, so
+ * at most a quarter of a block is lost.  Blocks never change their class: what is here is made of a few kinds of
+ * objects in great number.  The pages of a large freed block go back to the system at once.
+ *
+ * A process that dies inside leaves at worst one block that nobody has: each list changes by one store.
+ */
+#include "base/arena.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/lock.h"
+
+enum {
+	UNIT = 64,
+	SMALL_BYTES = 1024,
+	SMALL_NR = SMALL_BYTES / UNIT,
+	CLASS_NR = SMALL_NR + 4 * 54, /* up to any size_t */
+	PAGE = 4096,
+	GIVE_BACK_BYTES = 128 * 1024,
+};
+
+struct block {
+	struct block *next;
+};
+
+struct arena {
+	struct lock lock;
+	size_t bytes_max;
+	size_t bump; /* offset of what was never handed out */
+	size_t used_bytes;
+	struct block *freed[CLASS_NR];
+};
+
+void *shared_map(size_t bytes)
+{
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+		       MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+struct arena *arena_create(size_t bytes_max)
+{
+	struct arena *arena;
+
+	bytes_max = (bytes_max + PAGE - 1) / PAGE * PAGE;
+	if (bytes_max < 4 * PAGE)
+		bytes_max = 4 * PAGE;
+	arena = shared_map(bytes_max);
+	if (!arena)
+		return NULL;
+	lock_init(&arena->lock, LOCK_ARENA);
+	arena->bytes_max = bytes_max;
+	arena->bump = (sizeof(*arena) + UNIT - 1) / UNIT * UNIT;
+	return arena;
+}
+
+void arena_destroy(struct arena *arena)
+{
+	if (arena)
+		munmap(arena, arena->bytes_max);
+}
+
+/* The class of @bytes, and the size of its blocks. */
+static unsigned int size_class(size_t bytes, size_t *ret_block_bytes)
+{
+	unsigned int log2;
+	size_t step;
+	size_t rounded;
+
+	if (bytes <= SMALL_BYTES) {
+		rounded = bytes ? (bytes + UNIT - 1) / UNIT * UNIT : UNIT;
+		*ret_block_bytes = rounded;
+		return (unsigned int)(rounded / UNIT - 1);
+	}
+	log2 = 63 - (unsigned int)__builtin_clzl(bytes - 1); /* 2^log2 < bytes <= 2^(log2 + 1) */
+	step = (size_t)1 << (log2 - 2);
+	rounded = (bytes + step - 1) / step * step;
+	*ret_block_bytes = rounded;
+	return SMALL_NR + (log2 - 10) * 4 + (unsigned int)((rounded >> (log2 - 2)) - 5);
+}
+
+/* The whole pages inside a large block, but for its first bytes, which hold the link. */
+static size_t interior(void *block, size_t bytes, void **ret_start)
+{
+	uintptr_t start = ((uintptr_t)block + sizeof(struct block) + PAGE - 1) / PAGE * PAGE;
+	uintptr_t end = ((uintptr_t)block + bytes) / PAGE * PAGE;
+
+	*ret_start = (void *)start;
+	return end > start ? end - start : 0;
+}
+
+/* What a freed block held is cleared when it is used again, where the system has not done so. */
+static void block_clear(void *block, size_t bytes)
+{
+	void *start;
+	size_t given_back;
+
+	if (bytes < GIVE_BACK_BYTES) {
+		memset(block, 0, bytes);
+		return;
+	}
+	given_back = interior(block, bytes, &start);
+	memset(block, 0, (size_t)((char *)start - (char *)block));
+	memset((char *)start + given_back, 0,
+	       (size_t)((char *)block + bytes - ((char *)start + given_back)));
+}
+
+void *arena_alloc(struct arena *arena, size_t bytes)
+{
+	size_t block_bytes;
+	unsigned int class;
+	struct block *block;
+	bool fresh = false;
+
+	if (bytes > arena->bytes_max)
+		return NULL;
+	class = size_class(bytes, &block_bytes);
+	lock_acquire(&arena->lock);
+	block = arena->freed[class];
+	if (block) {
+		arena->freed[class] = block->next;
+	} else if (block_bytes <= arena->bytes_max - arena->bump) {
+		block = (void *)((char *)arena + arena->bump);
+		arena->bump += block_bytes;
+		fresh = true;
+	}
+	if (block)
+		arena->used_bytes += block_bytes;
+	lock_release(&arena->lock);
+	if (block && !fresh)
+		block_clear(block, block_bytes);
+	return block;
+}
+
+void arena_free(struct arena *arena, void *p, size_t bytes)
+{
+	struct block *block = p;
+	size_t block_bytes;
+	size_t inside;
+	void *start;
+	unsigned int class;
+
+	if (!p)
+		return;
+	class = size_class(bytes, &block_bytes);
+	assert((char *)p > (char *)arena && (char *)p < (char *)arena + arena->bump);
+	if (block_bytes >= GIVE_BACK_BYTES) {
+		inside = interior(p, block_bytes, &start);
+		if (madvise(start, inside, MADV_REMOVE) < 0)
+			memset(start, 0, inside);
+	}
+	lock_acquire(&arena->lock);
+	assert(arena->used_bytes >= block_bytes);
+	arena->used_bytes -= block_bytes;
+	block->next = arena->freed[class];
+	arena->freed[class] = block;
+	lock_release(&arena->lock);
+}
+
+size_t arena_used_bytes(struct arena *arena)
+{
+	size_t used;
+
+	lock_acquire(&arena->lock);
+	used = arena->used_bytes;
+	lock_release(&arena->lock);
+	return used;
+}

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * Process-shared, robust mutexes that check their rank.
+ *
+ * A holder that died leaves its lock to the next one who asks: lock_acquire() returns as usual, the lock
+ * is whole again and holder_died tells that what it protects may be half done.
+ *
+ * The ranks that a thread holds are one word of bits, not a stack: changing it is one store, so a signal
+ * handler that comes in between, and takes and releases locks of its own, leaves the
+ * word as it found it.  The word is initial-exec TLS because a handler may not run into the dynamic
+ * loader's lazy allocation of TLS blocks.
+ *
+ * Before it sleeps, a thread tries a while: what these locks protect takes less time than a wake-up,
+ * which costs tens of microseconds on virtual machines.
+ */
+#include "base/lock.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { SPIN_TRIES = 100 };
+
+#ifdef SWSGX_LOCK_RANKS
+static __thread uint32_t held_ranks __attribute__((tls_model("initial-exec")));
+
+static const char *const rank_names[] = {
+	[LOCK_PROCESS] = "LOCK_PROCESS", [LOCK_REGISTRY] = "LOCK_REGISTRY",
+	[LOCK_OWNER] = "LOCK_OWNER",     [LOCK_RECLAIM] = "LOCK_RECLAIM",
+	[LOCK_SECTION] = "LOCK_SECTION", [LOCK_WINDOW] = "LOCK_WINDOW",
+	[LOCK_BACKING] = "LOCK_BACKING", [LOCK_ARENA] = "LOCK_ARENA",
+};
+static_assert(sizeof(rank_names) / sizeof(rank_names[0]) <= 32, "held_ranks has a bit for each");
+
+/* write(), not stdio: this may be a signal handler, and the next thing is abort(). */
+static _Noreturn void rank_abort(enum lock_rank want, enum lock_rank held, const char *what)
+{
+	char text[128];
+	int len = snprintf(text, sizeof(text), "swsgx: lock order: %s %s while holding %s\n", what,
+			   rank_names[want], rank_names[held]);
+
+	if (write(STDERR_FILENO, text, (size_t)len) < 0)
+		abort();
+	abort();
+}
+
+static void rank_check(const struct lock *l)
+{
+	uint32_t deeper = held_ranks >> l->rank;
+
+	if (deeper)
+		rank_abort(l->rank, (enum lock_rank)(l->rank + __builtin_ctz(deeper)), "wants");
+}
+
+static void rank_push(const struct lock *l)
+{
+	held_ranks |= 1u << l->rank;
+}
+
+static void rank_pop(const struct lock *l)
+{
+	if (!(held_ranks & (1u << l->rank)))
+		rank_abort(l->rank, l->rank, "releases, without");
+	held_ranks &= ~(1u << l->rank);
+}
+#else
+static void rank_check(const struct lock *l) {}
+
+static void rank_push(const struct lock *l) {}
+
+static void rank_pop(const struct lock *l) {}
+#endif
+
+void lock_init(struct lock *l, enum lock_rank rank)
+{
+	pthread_mutexattr_t attr;
+	int r;
+
+	memset(l, 0, sizeof(*l));
+	l->rank = rank;
+	r = pthread_mutexattr_init(&attr);
+	assert(r == 0);
+	r = pthread_mutexattr_setpshared(&attr, PTHREAD_PROCESS_SHARED);
+	assert(r == 0);
+	r = pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST);
+	assert(r == 0);
+	r = pthread_mutex_init(&l->mutex, &attr);
+	assert(r == 0);
+	pthread_mutexattr_destroy(&attr);
+}
+
+void lock_fini(struct lock *l)
+{
+	pthread_mutex_destroy(&l->mutex);
+}
+
+/* True when @r says that the mutex is ours now. */
+static bool lock_got(struct lock *l, int r)
+{
+	if (r == EOWNERDEAD) {
+		r = pthread_mutex_consistent(&l->mutex);
+		assert(r == 0);
+		l->holder_died = true;
+	}
+	assert(r == 0 || r == EBUSY);
+	return r == 0;
+}
+
+/* The analysis cannot see through pthread's return codes. */
+LOCK_ATTR(no_thread_safety_analysis) void lock_acquire(struct lock *l)
+{
+	unsigned int i;
+
+	rank_check(l);
+	for (i = 0; i < SPIN_TRIES; i++) {
+		if (lock_got(l, pthread_mutex_trylock(&l->mutex)))
+			goto got;
+		__builtin_ia32_pause();
+	}
+	if (!lock_got(l, pthread_mutex_lock(&l->mutex)))
+		abort();
+got:
+	rank_push(l);
+}
+
+LOCK_ATTR(no_thread_safety_analysis) bool lock_try(struct lock *l)
+{
+	rank_check(l);
+	if (!lock_got(l, pthread_mutex_trylock(&l->mutex)))
+		return false;
+	rank_push(l);
+	return true;
+}
+
+LOCK_ATTR(no_thread_safety_analysis) void lock_release(struct lock *l)
+{
+	int r;
+
+	rank_pop(l);
+	r = pthread_mutex_unlock(&l->mutex);
+	assert(r == 0);
+}
