@@ -7,9 +7,9 @@
  *
  *   rank            lock               protects                      may be held across
  *   --------------  -----------------  ----------------------------  --------------------------
- *   LOCK_PROCESS    runtime process    list of mapped ranges         LOCK_OWNER and below
  *   LOCK_REGISTRY   encl registry      the list of all enclaves      LOCK_OWNER and below
  *   LOCK_OWNER      encl.lock          an enclave's pages, VA slots  EWB, ELDU, backing I/O
+ *   LOCK_PROCESS    rt.lock            list of mapped ranges         mmap, mprotect, userfaultfd
  *   LOCK_RECLAIM    epc.reclaim_lock   the policy's lists            list moves only
  *   LOCK_SECTION    section.lock       the free list                 list moves only
  *   LOCK_WINDOW     window.lock        ranges of the window          range moves only
@@ -34,9 +34,9 @@
 #define TRY_ACQUIRES(ok, l) LOCK_ATTR(try_acquire_capability(ok, l))
 
 enum lock_rank {
-	LOCK_PROCESS = 1,
-	LOCK_REGISTRY,
+	LOCK_REGISTRY = 1,
 	LOCK_OWNER,
+	LOCK_PROCESS,
 	LOCK_RECLAIM,
 	LOCK_SECTION,
 	LOCK_WINDOW,
