@@ -47,6 +47,12 @@ void *shared_map(size_t bytes)
 	return p == MAP_FAILED ? NULL : p;
 }
 
+void shared_unmap(void *p, size_t bytes)
+{
+	if (p)
+		munmap(p, bytes);
+}
+
 struct arena *arena_create(size_t bytes_max)
 {
 	struct arena *arena;

@@ -30,5 +30,7 @@ size_t arena_used_bytes(struct arena *arena);
 
 /* A shared, zeroed, lazily committed mapping of its own, for the big arrays. NULL on failure. */
 void *shared_map(size_t bytes);
+/* Takes NULL. */
+void shared_unmap(void *p, size_t bytes);
 
 #endif

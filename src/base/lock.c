@@ -32,7 +32,8 @@ static const char *const rank_names[] = {
 	[LOCK_PROCESS] = "LOCK_PROCESS", [LOCK_REGISTRY] = "LOCK_REGISTRY",
 	[LOCK_OWNER] = "LOCK_OWNER",     [LOCK_RECLAIM] = "LOCK_RECLAIM",
 	[LOCK_SECTION] = "LOCK_SECTION", [LOCK_WINDOW] = "LOCK_WINDOW",
-	[LOCK_BACKING] = "LOCK_BACKING", [LOCK_ARENA] = "LOCK_ARENA",
+	[LOCK_LEDGER] = "LOCK_LEDGER",   [LOCK_BACKING] = "LOCK_BACKING",
+	[LOCK_ARENA] = "LOCK_ARENA",
 };
 static_assert(sizeof(rank_names) / sizeof(rank_names[0]) <= 32, "held_ranks has a bit for each");
 
@@ -143,4 +144,10 @@ LOCK_ATTR(no_thread_safety_analysis) void lock_release(struct lock *l)
 	rank_pop(l);
 	r = pthread_mutex_unlock(&l->mutex);
 	assert(r == 0);
+}
+
+void lock_forget(struct lock *l)
+{
+	rank_pop(l);
+	lock_init(l, l->rank);
 }

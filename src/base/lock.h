@@ -10,6 +10,7 @@
  *   LOCK_REGISTRY   encl registry      the list of all enclaves      LOCK_OWNER and below
  *   LOCK_OWNER      encl.lock          an enclave's pages, VA slots  EWB, ELDU, backing I/O
  *   LOCK_PROCESS    rt.lock            list of mapped ranges         mmap, mprotect, userfaultfd
+ *   LOCK_LEDGER     rt ledger          what each process holds       nothing
  *   LOCK_RECLAIM    epc.reclaim_lock   the policy's lists            list moves only
  *   LOCK_SECTION    section.lock       the free list                 list moves only
  *   LOCK_WINDOW     window.lock        ranges of the window          range moves only
@@ -37,6 +38,7 @@ enum lock_rank {
 	LOCK_REGISTRY = 1,
 	LOCK_OWNER,
 	LOCK_PROCESS,
+	LOCK_LEDGER,
 	LOCK_RECLAIM,
 	LOCK_SECTION,
 	LOCK_WINDOW,
@@ -56,5 +58,10 @@ void lock_acquire(struct lock *l) ACQUIRES(l);
 /* False, and nothing taken, when somebody holds it. */
 bool lock_try(struct lock *l) TRY_ACQUIRES(true, l);
 void lock_release(struct lock *l) RELEASES(l);
+/*
+ * In a forked child: @l lies in private memory and the forking thread held it, so that nobody was half way
+ * through what it protects.  The child's copy is free again; lock_release() would fail, the holder was the parent.
+ */
+void lock_forget(struct lock *l) RELEASES(l);
 
 #endif

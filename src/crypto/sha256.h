@@ -8,9 +8,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Plain bytes: may be copied, encrypted with its page and loaded again, shared between processes. */
+/* Plain bytes, 8-byte aligned: may be copied, encrypted with its page and loaded again, shared between processes. */
 struct sha256 {
-	uint8_t state[128];
+	uint8_t state[128] __attribute__((aligned(8)));
 };
 
 void sha256_init(struct sha256 *hash);

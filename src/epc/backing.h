@@ -15,7 +15,12 @@ struct sgx_pcmd;
 
 #define BACKING_NO_SLOT UINT32_MAX
 
-/* @path: a file, made anew (and unlinked when the store goes); NULL: memory. @bytes_max: 0, no cap. */
+/*
+ * @path: a file that does not exist yet, or a directory; whatever happens, no file is left behind: it loses its
+ * name as soon as it is open.  NULL: memory.  @bytes_max: 0, no cap.
+ *
+ * 0, -ENOMEM, -ENOSPC for a cap below one slot, or -errno of the file.
+ */
 int backing_create(struct arena *arena, const char *path, uint64_t bytes_max, struct backing **ret);
 void backing_destroy(struct backing *backing);
 

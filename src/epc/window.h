@@ -15,6 +15,7 @@
 #ifndef SWSGX_EPC_WINDOW_H
 #define SWSGX_EPC_WINDOW_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -22,6 +23,7 @@ struct arena;
 struct window;
 
 #define WINDOW_STAGE_PAGES 16u
+#define WINDOW_SLOTS       8u /* window_take() at once, each on a slot of its own */
 
 /* 0, or -errno of memfd_create or mmap. @homes: pages that get an offset of their own (window_home()). */
 int window_create(struct arena *arena, uint32_t homes, struct window **ret_window);
@@ -39,11 +41,20 @@ void window_range_free(struct window *window, uint64_t offset, uint64_t bytes);
 
 /*
  * Take @nr pages (at most WINDOW_STAGE_PAGES) out of the memfd: every mapping in every process is
- * gone when it returns, and @stage[i] holds the last bytes that anyone wrote.  The host kernel's
- * shoot-down makes that true, so this is also what IPIs do on hardware.
+ * gone when it returns, and window_stage(@slot, i) holds the last bytes that anyone wrote to page i.
+ * The host kernel's shoot-down makes that true, so this is also what IPIs do on hardware.
+ *
+ * One caller at a time uses a slot; whoever hands out the slots sees to that.  It cannot fail for want of
+ * memory: the pages are there already.  A closed descriptor is a programming error.
  */
-void window_take(struct window *window, const uint64_t *offsets, unsigned int nr,
-		 void *const *stage);
+void window_take(struct window *window, unsigned int slot, const uint64_t *offsets,
+		 unsigned int nr);
+/* The caller of window_take(@slot) died in it, or after: see it through. False: it had taken nothing. */
+bool window_take_resume(struct window *window, unsigned int slot);
+/* What was taken is not needed any more: window_take_resume() would find nothing. */
+void window_take_done(struct window *window, unsigned int slot);
+/* Shared memory, page aligned, @i < WINDOW_STAGE_PAGES. */
+void *window_stage(const struct window *window, unsigned int slot, unsigned int i);
 /* The reverse for one page: the memfd holds @bytes at @offset. 0 or -ENOMEM. */
 int window_give(struct window *window, uint64_t offset, const void *bytes);
 /* The memfd holds zeroed pages from @offset on; quicker than touching them one by one. 0 or -ENOMEM. */

@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * The backing store: one file, in memory or on a disk, mapped whole; PCMDs and the list of free slots in
+ * arrays beside it.
+ *
+ * Slots below `grown` have storage: fallocate() made it, so writing to them can neither fail nor raise
+ * SIGBUS.  A freed slot keeps its storage and is the next to be used; only where many more are free than in use
+ * does the store give storage back, and forget that the slot had any.
+ *
+ * It knows nothing of what a slot holds, and never reads one.
+ */
+#include "epc/backing.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <stdatomic.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "arch/sgx.h"
+#include "base/arena.h"
+#include "base/lock.h"
+#include "epc/window_priv.h"
+
+enum {
+	GROW_SLOTS = 64,
+	KEEP_SLOTS = 16384, /* free ones with storage, beside as many as are in use */
+};
+#define SLOT_BYTES     (SGX_PAGE_SIZE + (uint64_t)sizeof(struct sgx_pcmd))
+#define SLOTS_UNCAPPED (1u << 28) /* 1 TiB */
+#define SLOTS_LEAST    (1u << 16)
+
+struct backing {
+	struct lock lock; /* the members down to the blank line */
+	uint32_t grown;
+	uint32_t free_first; /* chain of free slots with storage */
+	uint32_t free_nr;
+	uint32_t bare_first; /* and without */
+	int fail;
+	_Atomic uint32_t used;
+
+	struct arena *arena;
+	int fd;
+	uint32_t slot_nr_max;
+	unsigned char *pages;
+	struct sgx_pcmd *pcmds;
+	uint32_t *next;
+};
+
+/* An open file without a name: -errno when there cannot be one. */
+static int open_file(const char *path)
+{
+	struct stat st;
+	int fd;
+
+	if (!path) {
+		fd = memfd_create("sgx_backing", MFD_CLOEXEC);
+		return fd < 0 ? -errno : fd;
+	}
+	if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) {
+		fd = open(path, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+		return fd < 0 ? -errno : fd;
+	}
+	fd = open(path, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return -errno;
+	unlink(path);
+	return fd;
+}
+
+static void unmap_arrays(struct backing *backing)
+{
+	if (backing->pages)
+		munmap(backing->pages, (size_t)backing->slot_nr_max * SGX_PAGE_SIZE);
+	shared_unmap(backing->pcmds, (size_t)backing->slot_nr_max * sizeof(struct sgx_pcmd));
+	shared_unmap(backing->next, (size_t)backing->slot_nr_max * sizeof(uint32_t));
+	backing->pages = NULL;
+}
+
+/* Address space for slot_nr_max slots; nothing is allocated yet. */
+static int map_arrays(struct backing *backing)
+{
+	size_t file_bytes = (size_t)backing->slot_nr_max * SGX_PAGE_SIZE;
+	void *pages;
+
+	if (ftruncate(backing->fd, (off_t)file_bytes) < 0)
+		return -errno;
+	pages = mmap(NULL, file_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
+		     backing->fd, 0);
+	backing->pages = pages == MAP_FAILED ? NULL : pages;
+	backing->pcmds = shared_map((size_t)backing->slot_nr_max * sizeof(struct sgx_pcmd));
+	backing->next = shared_map((size_t)backing->slot_nr_max * sizeof(uint32_t));
+	if (!backing->pages || !backing->pcmds || !backing->next) {
+		unmap_arrays(backing);
+		return -ENOMEM;
+	}
+	(void)madvise(backing->pages, file_bytes, MADV_DONTDUMP);
+	return 0;
+}
+
+/* A cap must be kept to the slot; without one, as much as this process may map. */
+static int size_and_map(struct backing *backing, uint64_t bytes_max)
+{
+	uint64_t slots = bytes_max / SLOT_BYTES;
+	int r;
+
+	if (bytes_max && slots < SLOTS_UNCAPPED) {
+		backing->slot_nr_max = (uint32_t)slots;
+		return slots ? map_arrays(backing) : -ENOSPC;
+	}
+	backing->slot_nr_max = SLOTS_UNCAPPED;
+	do {
+		r = map_arrays(backing);
+		if (r == 0)
+			return 0;
+		backing->slot_nr_max /= 2;
+	} while (backing->slot_nr_max >= SLOTS_LEAST);
+	return r;
+}
+
+int backing_create(struct arena *arena, const char *path, uint64_t bytes_max, struct backing **ret)
+{
+	struct backing *backing;
+	int r;
+
+	backing = arena_alloc(arena, sizeof(*backing));
+	if (!backing)
+		return -ENOMEM;
+	backing->arena = arena;
+	backing->free_first = backing->bare_first = BACKING_NO_SLOT;
+	lock_init(&backing->lock, LOCK_BACKING);
+	r = open_file(path);
+	if (r < 0)
+		goto free_backing;
+	backing->fd = window_fd_hide(r);
+	r = size_and_map(backing, bytes_max);
+	if (r < 0)
+		goto close_fd;
+	*ret = backing;
+	return 0;
+
+close_fd:
+	close(backing->fd);
+free_backing:
+	lock_fini(&backing->lock);
+	arena_free(arena, backing, sizeof(*backing));
+	return r;
+}
+
+void backing_destroy(struct backing *backing)
+{
+	unmap_arrays(backing);
+	close(backing->fd);
+	lock_fini(&backing->lock);
+	arena_free(backing->arena, backing, sizeof(*backing));
+}
+
+/* Storage for @nr slots from @first on.  Errors of a file system that has no memory or room: -ENOSPC. */
+static int slots_fill(const struct backing *backing, uint32_t first, uint32_t nr)
+{
+	off_t at = (off_t)first * SGX_PAGE_SIZE;
+	off_t bytes = (off_t)nr * SGX_PAGE_SIZE;
+	int err;
+
+	do
+		err = fallocate(backing->fd, 0, at, bytes) < 0 ? errno : 0;
+	while (err == EINTR);
+	/* A file system that cannot reserve: the C library writes a byte to each block. */
+	if (err == EOPNOTSUPP)
+		err = posix_fallocate(backing->fd, at, bytes);
+	if (err == ENOMEM || err == EFBIG || err == EDQUOT)
+		err = ENOSPC;
+	return -err;
+}
+
+static void free_push_locked(struct backing *backing, uint32_t slot) REQUIRES(&backing->lock)
+{
+	backing->next[slot] = backing->free_first;
+	backing->free_first = slot;
+	backing->free_nr++;
+}
+
+/* One more slot with storage at least, or why not. */
+static int grow_locked(struct backing *backing) REQUIRES(&backing->lock)
+{
+	uint32_t slot = backing->bare_first;
+	uint32_t nr = backing->slot_nr_max - backing->grown;
+	int r;
+
+	if (slot != BACKING_NO_SLOT) {
+		r = slots_fill(backing, slot, 1);
+		if (r < 0)
+			return r;
+		backing->bare_first = backing->next[slot];
+		free_push_locked(backing, slot);
+		return 0;
+	}
+	if (nr == 0)
+		return -ENOSPC;
+	if (nr > GROW_SLOTS)
+		nr = GROW_SLOTS;
+	r = slots_fill(backing, backing->grown, nr);
+	if (r < 0 && nr > 1) {
+		nr = 1; /* the last corners of a disk */
+		r = slots_fill(backing, backing->grown, nr);
+	}
+	if (r < 0)
+		return r;
+	backing->grown += nr;
+	for (slot = backing->grown; nr > 0; nr--)
+		free_push_locked(backing, --slot);
+	return 0;
+}
+
+int backing_alloc(struct backing *backing, uint32_t *ret_slot)
+{
+	int r;
+
+	lock_acquire(&backing->lock);
+	r = backing->fail;
+	if (r == 0 && backing->free_first == BACKING_NO_SLOT)
+		r = grow_locked(backing);
+	if (r == 0) {
+		*ret_slot = backing->free_first;
+		backing->free_first = backing->next[*ret_slot];
+		backing->free_nr--;
+		atomic_fetch_add_explicit(&backing->used, 1, memory_order_relaxed);
+	}
+	lock_release(&backing->lock);
+	return r;
+}
+
+void backing_free(struct backing *backing, uint32_t slot)
+{
+	uint32_t used;
+
+	assert(slot < backing->slot_nr_max);
+	lock_acquire(&backing->lock);
+	assert(slot < backing->grown);
+	used = atomic_fetch_sub_explicit(&backing->used, 1, memory_order_relaxed) - 1;
+	assert(used < backing->slot_nr_max);
+	if (backing->free_nr >= KEEP_SLOTS + used &&
+	    fallocate(backing->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+		      (off_t)slot * SGX_PAGE_SIZE, SGX_PAGE_SIZE) == 0) {
+		backing->next[slot] = backing->bare_first;
+		backing->bare_first = slot;
+	} else {
+		free_push_locked(backing, slot);
+	}
+	lock_release(&backing->lock);
+}
+
+void *backing_page(struct backing *backing, uint32_t slot)
+{
+	assert(slot < backing->slot_nr_max);
+	return backing->pages + (size_t)slot * SGX_PAGE_SIZE;
+}
+
+struct sgx_pcmd *backing_pcmd(struct backing *backing, uint32_t slot)
+{
+	assert(slot < backing->slot_nr_max);
+	return &backing->pcmds[slot];
+}
+
+uint32_t backing_used(const struct backing *backing)
+{
+	return atomic_load_explicit(&backing->used, memory_order_relaxed);
+}
+
+void backing_fail(struct backing *backing, int err)
+{
+	assert(err <= 0);
+	lock_acquire(&backing->lock);
+	backing->fail = err;
+	lock_release(&backing->lock);
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/* What window.c and window_take.c share. */
+#ifndef SWSGX_EPC_WINDOW_PRIV_H
+#define SWSGX_EPC_WINDOW_PRIV_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "base/lock.h"
+#include "epc/window.h"
+
+enum { WINDOW_ORDER_MIN = 12, WINDOW_ORDER_MAX = 47 };
+
+/* How the pages of a slot are held while their mappings go. */
+enum window_pin {
+	WINDOW_PIN_SPLICE,   /* from the file: no page table is touched */
+	WINDOW_PIN_VMSPLICE, /* from the alias: where the kernel copies in splice() */
+};
+
+/* How far window_take() has come in a slot: what is left to do when the one who did it has died. */
+enum window_take_phase {
+	WINDOW_TAKE_IDLE,
+	WINDOW_TAKE_PINNING, /* the file still has every page */
+	WINDOW_TAKE_MOVING,  /* the pipe, the stage or both have every page */
+};
+
+struct window_slot {
+	int pipe[2]; /* the same in all processes: made before the first fork */
+	unsigned int nr;
+	unsigned int first; /* of the part that is in the pipe */
+	unsigned int part_nr;
+	uint64_t offsets[WINDOW_STAGE_PAGES];
+	uint8_t order[WINDOW_STAGE_PAGES]; /* by rising offset */
+	/* Changed in order with the rest: a process may die between any two instructions. */
+	_Atomic(enum window_take_phase) phase;
+};
+
+struct window {
+	struct lock lock;       /* the free ranges */
+	struct lock unmap_lock; /* the last slot */
+	struct arena *arena;
+	int fd;
+	enum window_pin pin;
+	bool give_by_alias;      /* where write() would bring in huge pages */
+	unsigned int pipe_pages; /* that one pipe holds */
+	char *alias;
+	char *stage;
+	uint64_t span; /* bytes of ranges; the homes come behind */
+	uint64_t file_bytes;
+	uint32_t homes;
+	struct list free_ranges[WINDOW_ORDER_MAX + 1];
+	struct window_slot slots[WINDOW_SLOTS + 1];
+};
+
+/* @fd moved out of the way of the program's own; closes it where that works. */
+int window_fd_hide(int fd);
+int window_slots_create(struct window *window);
+void window_slots_destroy(struct window *window);
+/* Finds out how pages can be pinned here. -EOPNOTSUPP: in no way. */
+int window_probe(struct window *window);
+
+#endif

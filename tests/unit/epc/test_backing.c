@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/* The backing store: slots, reuse, caps, a full disk, and that no file is left behind. */
+#include "epc/backing.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "arch/sgx.h"
+#include "base/arena.h"
+#include "lib/tap.h"
+
+enum { NR = 1000 };
+
+static void test_slots(struct arena *arena, const char *path, const char *name)
+{
+	static uint32_t slot[NR];
+	struct backing *backing;
+	unsigned int i, wrong = 0;
+	uint32_t again;
+
+	TAP_MUST(backing_create(arena, path, 0, &backing) == 0, "%s: a store", name);
+	for (i = 0; i < NR; i++) {
+		wrong += backing_alloc(backing, &slot[i]) != 0;
+		memset(backing_page(backing, slot[i]), (int)i, 4096);
+		memset(backing_pcmd(backing, slot[i]), (int)i + 1, sizeof(struct sgx_pcmd));
+	}
+	TAP_CHECK(wrong == 0 && backing_used(backing) == NR, "%s: %u slots", name, NR);
+	for (i = 0; i < NR; i++) {
+		wrong += *(unsigned char *)backing_page(backing, slot[i]) != (unsigned char)i;
+		wrong += *(unsigned char *)backing_pcmd(backing, slot[i]) != (unsigned char)(i + 1);
+	}
+	TAP_CHECK(wrong == 0, "%s: each with its own bytes", name);
+	backing_free(backing, slot[17]);
+	TAP_CHECK(backing_alloc(backing, &again) == 0 && again == slot[17],
+		  "%s: a freed slot is used again", name);
+	backing_fail(backing, -EIO);
+	TAP_CHECK(backing_alloc(backing, &again) == -EIO, "%s: an injected failure", name);
+	backing_fail(backing, 0);
+	for (i = 0; i < NR; i++)
+		backing_free(backing, slot[i]);
+	TAP_CHECK(backing_used(backing) == 0, "%s: all free", name);
+	backing_destroy(backing);
+}
+
+static void test_cap(struct arena *arena)
+{
+	struct backing *backing;
+	uint32_t slot, other;
+	unsigned int nr = 0;
+
+	TAP_CHECK(backing_create(arena, NULL, 100, &backing) == -ENOSPC, "a cap below one slot");
+	TAP_MUST(backing_create(arena, NULL, 10 * 4224, &backing) == 0, "a cap of ten slots");
+	while (nr < 100 && backing_alloc(backing, &slot) == 0)
+		nr++;
+	TAP_CHECK(nr == 10, "holds %u", nr);
+	TAP_CHECK(backing_alloc(backing, &other) == -ENOSPC, "and then is full");
+	backing_free(backing, slot);
+	TAP_CHECK(backing_alloc(backing, &other) == 0, "until one is freed");
+	backing_destroy(backing);
+}
+
+static unsigned int entries(const char *path)
+{
+	DIR *dir = opendir(path);
+	unsigned int nr = 0;
+
+	while (dir && readdir(dir))
+		nr++;
+	if (dir)
+		closedir(dir);
+	return nr - 2;
+}
+
+/* Many slots given back: the store keeps a reserve, and gives the rest back to the system. */
+static void test_give_back(struct arena *arena)
+{
+	enum { MANY = 20000 };
+	uint32_t *slot = malloc(MANY * sizeof(*slot));
+	struct backing *backing;
+	unsigned int i, wrong = 0;
+
+	backing_create(arena, NULL, 0, &backing);
+	for (i = 0; i < MANY; i++)
+		wrong += backing_alloc(backing, &slot[i]) != 0;
+	for (i = 0; i < MANY; i++)
+		backing_free(backing, slot[i]);
+	for (i = 0; i < MANY; i++) {
+		wrong += backing_alloc(backing, &slot[i]) != 0;
+		*(uint32_t *)backing_page(backing, slot[i]) = i;
+	}
+	for (i = 0; i < MANY; i++)
+		wrong += *(uint32_t *)backing_page(backing, slot[i]) != i;
+	TAP_CHECK(wrong == 0 && backing_used(backing) == MANY,
+		  "slots whose storage was given back get new storage");
+	backing_destroy(backing);
+	free(slot);
+}
+
+static void test_files(struct arena *arena)
+{
+	char dir[] = "/tmp/swsgx-backing-XXXXXX";
+	char path[64];
+	struct backing *backing;
+	FILE *file;
+
+	TAP_MUST(mkdtemp(dir), "a directory");
+	snprintf(path, sizeof(path), "%s/store", dir);
+	test_slots(arena, path, "file");
+	test_slots(arena, dir, "directory");
+	backing_create(arena, path, 0, &backing);
+	TAP_CHECK(entries(dir) == 0, "the file has no name even while in use");
+	backing_destroy(backing);
+	file = fopen(path, "w");
+	fclose(file);
+	TAP_CHECK(backing_create(arena, path, 0, &backing) == -EEXIST,
+		  "somebody's file is left alone");
+	unlink(path);
+	TAP_CHECK(backing_create(arena, "/nonexistent/x", 0, &backing) == -ENOENT, "a wrong path");
+	rmdir(dir);
+}
+
+/* A disk of 1 MiB, where we may mount one: every slot it gives can be written to. */
+static void test_full_disk(struct arena *arena)
+{
+	char dir[] = "/tmp/swsgx-disk-XXXXXX";
+	struct backing *backing;
+	unsigned int nr = 0;
+	uint32_t slot;
+	int r;
+
+	TAP_MUST(mkdtemp(dir), "a directory");
+	if (mount("none", dir, "tmpfs", 0, "size=1m") < 0) {
+		tap_skip("a full disk", "no right to mount");
+		rmdir(dir);
+		return;
+	}
+	backing_create(arena, dir, 0, &backing);
+	while ((r = backing_alloc(backing, &slot)) == 0) {
+		memset(backing_page(backing, slot), 1, 4096);
+		nr++;
+	}
+	TAP_CHECK(r == -ENOSPC && nr > 200 && nr <= 256, "a disk of 256 pages holds %u, then %d",
+		  nr, r);
+	backing_free(backing, slot);
+	TAP_CHECK(backing_alloc(backing, &slot) == 0, "a freed slot can be had again");
+	backing_destroy(backing);
+	umount(dir);
+	rmdir(dir);
+}
+
+int main(void)
+{
+	struct arena *arena = arena_create(1u << 20);
+	size_t used = arena_used_bytes(arena);
+
+	test_slots(arena, NULL, "memory");
+	test_cap(arena);
+	test_give_back(arena);
+	test_files(arena);
+	test_full_disk(arena);
+	TAP_CHECK(arena_used_bytes(arena) == used, "nothing is left behind");
+	arena_destroy(arena);
+	return tap_done();
+}
