@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * The device nodes: which paths are they, which file descriptors are opens of them, and their ioctls.
+ *
+ * An open of a node is a memfd of its own, so that the number, its duplicates and its closing are the kernel's
+ * business; rt.fd says by number what it stands for, and the inode proves that the number still means it.
+ */
+#include "runtime/rt.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "abi/ioctl.h"
+#include "epc/epc.h"
+#include "epc/window.h"
+#include "runtime/sys.h"
+
+#define FD_MAX (1u << 20)
+
+static const struct {
+	const char *path;
+	enum rt_fd_kind kind;
+} nodes[] = {
+	{ "/dev/sgx_enclave", RT_FD_ENCLAVE },
+	{ "/dev/sgx/enclave", RT_FD_ENCLAVE },
+	{ "/dev/sgx_provision", RT_FD_PROVISION },
+	{ "/dev/sgx/provision", RT_FD_PROVISION },
+};
+
+int rt_device_path(const char *path)
+{
+	if (!path || strncmp(path, "/dev/sgx", 8) != 0)
+		return RT_FD_NONE;
+	for (size_t i = 0; i < sizeof(nodes) / sizeof(nodes[0]); i++)
+		if (!strcmp(path, nodes[i].path))
+			return (int)nodes[i].kind;
+	return RT_FD_NONE;
+}
+
+int rt_device_init(void)
+{
+	void *map = mmap(NULL, FD_MAX * sizeof(struct rt_fd), PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (map == MAP_FAILED)
+		return -ENOMEM;
+	rt.fd = map;
+	rt.fd_max = FD_MAX;
+	return 0;
+}
+
+static uint64_t inode_of(int fd)
+{
+	struct stat st;
+
+	/* The kernel's struct stat is libc's on x86-64. */
+	return sys(SYS_fstat, fd, &st, 0) < 0 ? 0 : st.st_ino;
+}
+
+long rt_device_open(enum rt_fd_kind kind, int flags)
+{
+	struct encl *encl = NULL;
+	long fd;
+	int r;
+
+	rt_process_reap();
+	if (kind == RT_FD_ENCLAVE) {
+		r = encl_open(rt.registry, &encl);
+		if (r)
+			return r;
+	}
+	fd = sys(SYS_memfd_create, kind == RT_FD_ENCLAVE ? "sgx_enclave" : "sgx_provision",
+		 flags & O_CLOEXEC ? MFD_CLOEXEC : 0, 0);
+	if (fd < 0 || fd >= (long)rt.fd_max) {
+		encl_put(encl);
+		return fd < 0 ? fd : -EMFILE;
+	}
+	if (encl) {
+		rt_process_hold(encl);
+		encl_put(encl);
+	}
+	lock_acquire(&rt.lock);
+	rt.fd[fd] = (struct rt_fd){ .kind = kind, .encl = encl, .ino = inode_of((int)fd) };
+	lock_release(&rt.lock);
+	return fd;
+}
+
+bool rt_fd_get(int fd, struct rt_fd *ret_fd)
+{
+	bool found;
+
+	if (fd < 0 || (size_t)fd >= rt.fd_max || rt.fd[fd].kind == RT_FD_NONE)
+		return false;
+	lock_acquire(&rt.lock);
+	*ret_fd = rt.fd[fd];
+	found = ret_fd->kind != RT_FD_NONE && inode_of(fd) == ret_fd->ino;
+	if (found && ret_fd->encl)
+		rt_process_hold(ret_fd->encl);
+	lock_release(&rt.lock);
+	return found;
+}
+
+void rt_fd_closed(int fd)
+{
+	struct rt_fd old;
+
+	if (fd < 0 || (size_t)fd >= rt.fd_max || rt.fd[fd].kind == RT_FD_NONE)
+		return;
+	lock_acquire(&rt.lock);
+	old = rt.fd[fd];
+	rt.fd[fd] = (struct rt_fd){ .kind = RT_FD_NONE };
+	lock_release(&rt.lock);
+	if (old.encl)
+		rt_process_drop(old.encl);
+}
+
+void rt_fd_dup(int from, int to)
+{
+	struct rt_fd file;
+
+	if (to < 0 || (size_t)to >= rt.fd_max)
+		return;
+	rt_fd_closed(to);
+	if (!rt_fd_get(from, &file))
+		return;
+	lock_acquire(&rt.lock);
+	rt.fd[to] = file; /* the reference goes with it */
+	lock_release(&rt.lock);
+}
+
+bool rt_fd_hidden(int fd)
+{
+	return rt.ready && (fd == rt.uffd || fd == window_fd(epc_window(rt.epc)) ||
+			    fd == rt_process_live_fd() || (fd >= 0 && fd == rt.stats_fd));
+}
+
+void rt_device_fork_child(void)
+{
+	for (size_t fd = 0; fd < 65536 && fd < rt.fd_max; fd++)
+		if (rt.fd[fd].encl)
+			rt_process_hold(rt.fd[fd].encl);
+}
+
+/* ---- ioctl ------------------------------------------------------------------------------------------ */
+
+static int copy_in(void *ctx, void *to, uint64_t from, size_t bytes)
+{
+	return rt_copy_user(to, (const void *)from, bytes);
+}
+
+static int copy_out(void *ctx, uint64_t to, const void *from, size_t bytes)
+{
+	return rt_copy_user((void *)to, from, bytes);
+}
+
+static int source_check(void *ctx, uint64_t addr)
+{
+	return 0; /* the copy finds out; noexec mounts: docs/deviations.md */
+}
+
+static bool is_provision_fd(void *ctx, int fd)
+{
+	struct rt_fd file;
+
+	if (!rt_fd_get(fd, &file))
+		return false;
+	if (file.encl)
+		rt_process_drop(file.encl);
+	return file.kind == RT_FD_PROVISION;
+}
+
+static const struct abi_caller_ops caller_ops = {
+	.copy_in = copy_in,
+	.copy_out = copy_out,
+	.source_check = source_check,
+	.is_provision_fd = is_provision_fd,
+};
+
+long rt_device_ioctl(const struct rt_fd *fd, unsigned long request, uint64_t arg)
+{
+	const struct abi_caller caller = { .ops = &caller_ops, .mm = &rt_mm };
+	struct rt_thread *t = rt_thread_self();
+	bool was_created;
+	long r;
+
+	if (fd->kind != RT_FD_ENCLAVE)
+		return -ENOTTY;
+	was_created = encl_created(fd->encl);
+	rt_critical_enter(t);
+	r = abi_encl_ioctl(fd->encl, &caller, request, arg);
+	if (!was_created && encl_created(fd->encl))
+		rt_range_back(fd->encl);
+	rt_critical_leave(t);
+	return r == -ABI_ERESTARTSYS ? -EINTR : r;
+}

@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * ENCLU and asynchronous exits: the runtime is the microcode.
+ *
+ * Two ways in: an ENCLU that traps (rt_enclu_trap(), in a signal handler, sigreturn loads the registers) and
+ * the vDSO function (rt_vdso_enclu(), entry.S loads them).  Ways out: EEXIT, which always traps, and an AEX,
+ * which a fault in the enclave or a signal brings about.
+ *
+ * Invariant: lp->in_enclave, rlp->encl (with a reference) and t->away agree whenever client or enclave code
+ * runs.
+ */
+#include "runtime/rt.h"
+
+#include <assert.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <asm/prctl.h>
+
+#include "runtime/sys.h"
+
+#define RFLAGS_TF 0x100u
+
+struct step {
+	struct rt_thread *t;
+	struct cpu_regs *regs;
+	void *xsave;
+	size_t xsave_bytes;
+	const struct cpu_event *event; /* AEX */
+};
+
+static struct cpu_outcome step_enclu(void *ctx, struct cpu *cpu, const struct cpu_mmu *mmu)
+{
+	struct step *s = ctx;
+
+	return cpu_enclu(cpu, s->t->lp, mmu, s->regs, s->xsave, s->xsave_bytes);
+}
+
+static struct cpu_outcome step_aex(void *ctx, struct cpu *cpu, const struct cpu_mmu *mmu)
+{
+	struct step *s = ctx;
+
+	return cpu_aex(cpu, s->t->lp, mmu, s->regs, s->xsave, s->xsave_bytes, s->event);
+}
+
+/* What the mappings of this process allow at @la: the PTE's half of an access check. */
+static unsigned int vma_rwx_at(void *ctx, uint64_t la)
+{
+	unsigned int rwx = 0;
+	struct rt_range *range;
+
+	lock_acquire(&rt.lock);
+	range = rt_range_find_locked(la);
+	if (range && range->backed)
+		rwx = range->vma_rwx;
+	lock_release(&rt.lock);
+	return rwx;
+}
+
+static void host_bases(struct rt_thread *t)
+{
+	if (t->fsgsbase) {
+		__asm__ volatile("rdfsbase %0" : "=r"(t->home_fs));
+		__asm__ volatile("rdgsbase %0" : "=r"(t->home_gs));
+		return;
+	}
+	sys(SYS_arch_prctl, ARCH_GET_FS, &t->home_fs, 0);
+	sys(SYS_arch_prctl, ARCH_GET_GS, &t->home_gs, 0);
+}
+
+/* The enclave whose mapping holds the TCS at @la, with a reference; NULL: none is mapped there. */
+static struct encl *encl_of_tcs(uint64_t la)
+{
+	struct rt_range range;
+
+	if (!rt_range_get(la, &range))
+		return NULL;
+	if (!encl_created(range.encl))
+		rt_process_drop(range.encl);
+	else
+		return range.encl;
+	return NULL;
+}
+
+/* An ENCLU outside of any enclave: EENTER or ERESUME, if anything. On success rlp->encl is set. */
+static struct cpu_outcome enter(struct rt_thread *t, struct cpu_regs *regs, void *xsave,
+				size_t bytes)
+{
+	struct step s = { .t = t, .regs = regs, .xsave = xsave, .xsave_bytes = bytes };
+	struct cpu_outcome out = { .fault = CPU_GP };
+	struct encl *encl;
+
+	if (regs->rax != SGX_EENTER && regs->rax != SGX_ERESUME)
+		return out;
+	rt_thread_arm_sud(t);
+	host_bases(t);
+	regs->fs_base = t->home_fs;
+	regs->gs_base = t->home_gs;
+	encl = encl_of_tcs(regs->rbx);
+	if (!encl)
+		return (struct cpu_outcome){ .fault = CPU_PF,
+					     .pf_error = SGX_PFEC_U,
+					     .pf_addr = regs->rbx };
+	out = encl_step(encl, &rt_mm, step_enclu, &s, vma_rwx_at);
+	if (out.fault != CPU_NO_FAULT || !t->lp->in_enclave) {
+		rt_process_drop(encl);
+		return out;
+	}
+	t->rlp->encl = encl;
+	return out;
+}
+
+static void left(struct rt_thread *t)
+{
+	struct encl *encl = t->rlp->encl;
+
+	t->rlp->encl = NULL;
+	rt_process_drop(encl);
+}
+
+/* Host-mode fault of the ENCLU itself, as the client would see it. */
+static void deliver_fault(siginfo_t *info, ucontext_t *uc, struct cpu_outcome out)
+{
+	int sig = out.fault == ENCL_STEP_BUS ? SIGBUS : out.fault == CPU_UD ? SIGILL : SIGSEGV;
+
+	memset(info, 0, sizeof(*info));
+	info->si_signo = sig;
+	uc->uc_mcontext.gregs[REG_TRAPNO] = out.fault == ENCL_STEP_BUS ? CPU_PF : out.fault;
+	uc->uc_mcontext.gregs[REG_ERR] = 0;
+	switch (out.fault) {
+	case CPU_PF:
+	case ENCL_STEP_BUS:
+		info->si_code = sig == SIGBUS               ? BUS_ADRERR
+				: out.pf_error & SGX_PFEC_P ? SEGV_ACCERR
+							    : SEGV_MAPERR;
+		info->si_addr = (void *)out.pf_addr;
+		uc->uc_mcontext.gregs[REG_ERR] = out.pf_error;
+		uc->uc_mcontext.gregs[REG_CR2] = (greg_t)out.pf_addr;
+		break;
+	case CPU_UD:
+		info->si_code = ILL_ILLOPN;
+		info->si_addr = (void *)uc->uc_mcontext.gregs[REG_RIP];
+		break;
+	default:
+		info->si_code = SI_KERNEL;
+		break;
+	}
+	rt_deliver(sig, info, uc);
+}
+
+static void host_enclu(siginfo_t *info, ucontext_t *uc, struct rt_thread *t)
+{
+	struct cpu_regs regs;
+	struct cpu_outcome out;
+
+	rt_regs_from_uc(&regs, uc);
+	out = enter(t, &regs, uc->uc_mcontext.fpregs, rt_frame_xsave_bytes(uc));
+	if (out.fault != CPU_NO_FAULT) {
+		deliver_fault(info, uc, out);
+		return;
+	}
+	t->entered_by_vdso = false;
+	rt_regs_to_uc(uc, &regs);
+	t->away_fs = regs.fs_base;
+	t->away_gs = regs.gs_base;
+}
+
+/* The event that a fault of an ENCLU inside the enclave is. */
+static struct cpu_event event_of(struct cpu_outcome out)
+{
+	return (struct cpu_event){
+		.vector = out.fault == ENCL_STEP_BUS ? CPU_PF : out.fault,
+		.error = out.fault == CPU_GP ? 0 : out.pf_error,
+		.cr2 = out.pf_addr,
+	};
+}
+
+static void enclave_enclu(siginfo_t *info, ucontext_t *uc, struct rt_thread *t)
+{
+	struct cpu_regs regs;
+	struct step s = { .t = t,
+			  .regs = &regs,
+			  .xsave = uc->uc_mcontext.fpregs,
+			  .xsave_bytes = rt_frame_xsave_bytes(uc) };
+	struct cpu_outcome out;
+
+	rt_regs_from_uc(&regs, uc);
+	regs.fs_base = t->away_fs;
+	regs.gs_base = t->away_gs;
+	out = encl_step(t->rlp->encl, &rt_mm, step_enclu, &s, vma_rwx_at);
+	if (out.fault != CPU_NO_FAULT) {
+		int sig = out.fault == ENCL_STEP_BUS ? SIGBUS
+			  : out.fault == CPU_UD      ? SIGILL
+						     : SIGSEGV;
+
+		memset(info, 0, sizeof(*info));
+		info->si_signo = sig;
+		info->si_code = sig == SIGBUS         ? BUS_ADRERR
+				: sig == SIGILL       ? ILL_ILLOPN
+				: out.fault == CPU_GP ? SI_KERNEL
+						      : SEGV_ACCERR;
+		info->si_addr = out.fault == CPU_GP ? NULL : (void *)out.pf_addr;
+		uc->uc_mcontext.gregs[REG_TRAPNO] = event_of(out).vector;
+		uc->uc_mcontext.gregs[REG_ERR] = event_of(out).error;
+		uc->uc_mcontext.gregs[REG_CR2] = (greg_t)out.pf_addr;
+		rt_exception(sig, info, uc, t, event_of(out));
+		return;
+	}
+	rt_regs_to_uc(uc, &regs);
+	if (!t->lp->in_enclave)
+		left(t);
+}
+
+void rt_enclu_trap(siginfo_t *info, ucontext_t *uc, struct rt_thread *t, bool in_enclave)
+{
+	if (in_enclave)
+		enclave_enclu(info, uc, t);
+	else
+		host_enclu(info, uc, t);
+}
+
+/* ---- asynchronous exits ----------------------------------------------------------------------- */
+
+static void aex(ucontext_t *uc, struct rt_thread *t, const struct cpu_event *event)
+{
+	struct cpu_regs regs;
+	struct step s = { .t = t,
+			  .regs = &regs,
+			  .xsave = uc->uc_mcontext.fpregs,
+			  .xsave_bytes = rt_frame_xsave_bytes(uc),
+			  .event = event };
+	struct cpu_outcome out;
+
+	rt_regs_from_uc(&regs, uc);
+	regs.fs_base = t->away_fs;
+	regs.gs_base = t->away_gs;
+	out = encl_step(t->rlp->encl, &rt_mm, step_aex, &s, NULL);
+	if (out.fault != CPU_NO_FAULT) {
+		/* The SSA frame cannot be loaded: hardware would have lost the enclave; so do we. */
+		static const char why[] =
+			"swsgx: an SSA frame could not be brought back into the EPC; "
+			"the thread cannot leave its enclave\n";
+
+		sys(SYS_write, 2, why, sizeof(why) - 1);
+		sys(SYS_tgkill, rt.pid, t->tid, SIGKILL);
+	}
+	rt_regs_to_uc(uc, &regs);
+	left(t);
+}
+
+void rt_interrupt(ucontext_t *uc, struct rt_thread *t)
+{
+	struct cpu_event none = { .vector = CPU_NO_FAULT };
+
+	aex(uc, t, &none);
+}
+
+void rt_exception(int sig, siginfo_t *info, ucontext_t *uc, struct rt_thread *t,
+		  struct cpu_event ev)
+{
+	greg_t *g = uc->uc_mcontext.gregs;
+
+	aex(uc, t, &ev);
+	/* Linux fixes up no #DB and no #BP: they are the debugger's, and go as signals. */
+	if (t->entered_by_vdso && ev.vector != CPU_DB && ev.vector != CPU_BP) {
+		g[REG_RDI] = ev.vector;
+		g[REG_RSI] = (uint16_t)ev.error;
+		g[REG_RDX] = (greg_t)ev.cr2;
+		g[REG_RIP] = (greg_t)rt_vdso_exception;
+		return;
+	}
+	rt_deliver(sig, info, uc);
+}
+
+/* ---- the vDSO's ENCLU --------------------------------------------------------------------------- */
+
+struct rt_thread *rt_vdso_enclu(struct cpu_regs *regs);
+
+/* Called by entry.S. The thread block, ready to be entered with; NULL: a fault, told in @regs. */
+struct rt_thread *rt_vdso_enclu(struct cpu_regs *regs)
+{
+	struct rt_thread *t = rt_thread_self();
+	uint64_t leaf = regs->rax;
+	struct cpu_outcome out;
+	int saved_errno = errno;
+
+	rt_critical_enter(t);
+	out = enter(t, regs, t->xsave, rt.xsave_bytes);
+	if (out.fault != CPU_NO_FAULT) {
+		regs->rax = leaf;
+		regs->rdi = out.fault == ENCL_STEP_BUS ? CPU_PF : out.fault;
+		regs->rsi = out.fault == CPU_GP ? 0 : out.pf_error;
+		regs->rdx = out.fault == CPU_GP ? 0 : out.pf_addr;
+		errno = saved_errno;
+		rt_critical_leave(t);
+		return NULL;
+	}
+	errno = saved_errno;
+	t->entered_by_vdso = true;
+	t->load_xsave = leaf == SGX_ERESUME;
+	t->xfrm = t->lp->xfrm;
+	t->regs = *regs;
+	t->jump = (struct rt_jump){
+		.rax = regs->rax,
+		.rcx = regs->rcx,
+		.rdx = regs->rdx,
+		.rbx = regs->rbx,
+		.rbp = regs->rbp,
+		.rsi = regs->rsi,
+		.rdi = regs->rdi,
+		.r8 = regs->r8,
+		.r9 = regs->r9,
+		.r10 = regs->r10,
+		.r11 = regs->r11,
+		.r12 = regs->r12,
+		.r13 = regs->r13,
+		.r14 = regs->r14,
+		.r15 = regs->r15,
+		.rip = regs->rip,
+		.cs = 0x33,
+		.rflags = regs->rflags & ~(uint64_t)RFLAGS_TF,
+		.rsp = regs->rsp,
+		.ss = 0x2b,
+	};
+	t->away_fs = regs->fs_base;
+	t->away_gs = regs->gs_base;
+	/* From here on a signal finds the thread inside, whatever instruction it is at. */
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	t->away = 1;
+	rt_critical_leave(t);
+	return t;
+}

@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * The doors: the first instructions of every signal handler, the way into an enclave without a
+ * signal (__vdso_sgx_enter_enclave), and the jump that loads a whole register file.
+ *
+ * What has to be right here, and cannot be in C: until the host's FS base is back no C may run (TLS,
+ * the stack protector); while the selector says "block" no system call may be made but the
+ * sigreturn in rt_restorer; and nothing may be pushed on a stack that belongs to an enclave.
+ */
+#include <asm/unistd.h>
+
+#include "offsets.h"
+
+#define ARCH_SET_GS 0x1001
+#define ARCH_SET_FS 0x1002
+#define ARCH_GET_FS 0x1003
+#define ARCH_GET_GS 0x1004
+
+	.text
+
+	.macro FUNC name
+	.globl \name
+	.hidden \name
+	.type \name, @function
+\name:
+	.endm
+
+/* Load FS and GS bases from two offsets of the thread block in %rcx. Clobbers rax, r8, r11. */
+	.macro LOAD_BASES fs, gs
+	cmpb $0, RT_T_FSGSBASE(%rcx)
+	je 771f
+	mov \fs(%rcx), %rax
+	wrfsbase %rax
+	mov \gs(%rcx), %rax
+	wrgsbase %rax
+	jmp 772f
+771:	push %rdi
+	push %rsi
+	push %rcx
+	mov $ARCH_SET_FS, %edi
+	mov \fs(%rcx), %rsi
+	mov $__NR_arch_prctl, %eax
+	syscall
+	mov (%rsp), %rcx
+	mov $ARCH_SET_GS, %edi
+	mov \gs(%rcx), %rsi
+	mov $__NR_arch_prctl, %eax
+	syscall
+	pop %rcx
+	pop %rsi
+	pop %rdi
+772:
+	.endm
+
+/*
+ * The handler of every signal we install: rdi signal, rsi siginfo, rdx ucontext, (rsp) rt_restorer.
+ * On one of our signal stacks the thread block is found from RSP; elsewhere the thread cannot be in
+ * an enclave.
+ */
+FUNC rt_sigentry
+	endbr64
+	cld
+	mov %rsp, %rax
+	sub rt_slot_base(%rip), %rax
+	shr $32, %rax
+	jnz .Lno_block
+	mov %rsp, %rcx
+	and $~RT_SLOT_MASK, %rcx
+	movb $0, RT_T_SELECTOR(%rcx)
+	cmpb $0, RT_T_AWAY(%rcx)
+	je .Lbases_right
+
+	cmpb $0, RT_T_FSGSBASE(%rcx)
+	je .Lsave_slow
+	rdfsbase %rax
+	mov %rax, RT_T_AWAY_FS(%rcx)
+	rdgsbase %rax
+	mov %rax, RT_T_AWAY_GS(%rcx)
+	jmp .Lsaved
+.Lsave_slow:
+	push %rdi
+	push %rsi
+	push %rcx
+	mov $ARCH_GET_FS, %edi
+	lea RT_T_AWAY_FS(%rcx), %rsi
+	mov $__NR_arch_prctl, %eax
+	syscall
+	mov (%rsp), %rcx
+	mov $ARCH_GET_GS, %edi
+	lea RT_T_AWAY_GS(%rcx), %rsi
+	mov $__NR_arch_prctl, %eax
+	syscall
+	pop %rcx
+	pop %rsi
+	pop %rdi
+.Lsaved:
+	LOAD_BASES RT_T_HOME_FS, RT_T_HOME_GS
+.Lbases_right:
+	push %rcx
+	call rt_signal
+	pop %rcx
+	cmpb $0, RT_T_AWAY(%rcx)
+	je .Lreturn
+	LOAD_BASES RT_T_AWAY_FS, RT_T_AWAY_GS
+	movb $1, RT_T_SELECTOR(%rcx)
+.Lreturn:
+	ret
+.Lno_block:
+	xor %ecx, %ecx
+	push %rcx
+	call rt_signal
+	pop %rcx
+	ret
+	.size rt_sigentry, . - rt_sigentry
+
+/*
+ * The only system call that is allowed while the selector says "block": see rt_thread_arm_sud().  Unwinders
+ * know a signal frame by these very bytes.
+ */
+	.balign 16
+FUNC rt_restorer
+	movq $__NR_rt_sigreturn, %rax
+	syscall
+	ud2
+	.globl rt_restorer_end
+	.hidden rt_restorer_end
+rt_restorer_end:
+	.size rt_restorer, . - rt_restorer
+
+/* rt_call_client(sig, info, uc, handler, sp) */
+FUNC rt_call_client
+	mov %r8, %rsp
+	xor %eax, %eax
+	jmp *%rcx
+	.size rt_call_client, . - rt_call_client
+
+/* rt_copy_user_bytes(to, from, bytes): 0 or -EFAULT, see rt_copy_user_fixup(). */
+FUNC rt_copy_user_bytes
+	mov %rdx, %rcx
+FUNC rt_copy_user_insn
+	rep movsb
+	xor %eax, %eax
+	ret
+FUNC rt_copy_user_fault
+	mov $-14, %eax
+	ret
+	.size rt_copy_user_bytes, . - rt_copy_user_bytes
+
+/*
+ * __vdso_sgx_enter_enclave(rdi, rsi, rdx, ecx = leaf, r8, r9, run on the stack).
+ *
+ * Not a function of the usual ABI: the enclave sees rdi, rsi, rdx, r8, r9 and all else as they are,
+ * and what it leaves in its registers is what the caller gets; only rbx and rbp are ours to restore.
+ */
+FUNC rt_vdso_enter
+	endbr64
+	push %rbp
+	mov %rsp, %rbp
+	push %rbx
+.Lagain:
+	cmp $2, %ecx
+	jb .Linvalid
+	cmp $3, %ecx
+	ja .Linvalid
+	mov 16(%rbp), %rbx
+	mov $RT_RUN_RESERVED_WORDS, %eax
+.Lreserved:
+	cmpq $0, RT_RUN_RESERVED - 8(%rbx, %rax, 8)
+	jne .Linvalid
+	dec %eax
+	jnz .Lreserved
+	mov %ecx, %eax
+	mov RT_RUN_TCS(%rbx), %rbx
+	lea rt_vdso_aep(%rip), %rcx
+	/* An AEX comes back here with RAX = 3, RBX = TCS, RCX = this address: ERESUME. */
+FUNC rt_vdso_aep
+	lea -(RT_R_BYTES + 8)(%rsp), %rsp
+	mov %rax, RT_R_RAX(%rsp)
+	mov %rcx, RT_R_RCX(%rsp)
+	mov %rdx, RT_R_RDX(%rsp)
+	mov %rbx, RT_R_RBX(%rsp)
+	lea (RT_R_BYTES + 8)(%rsp), %rax
+	mov %rax, RT_R_RSP(%rsp)
+	mov %rbp, RT_R_RBP(%rsp)
+	mov %rsi, RT_R_RSI(%rsp)
+	mov %rdi, RT_R_RDI(%rsp)
+	mov %r8, RT_R_R8(%rsp)
+	mov %r9, RT_R_R9(%rsp)
+	mov %r10, RT_R_R10(%rsp)
+	mov %r11, RT_R_R11(%rsp)
+	mov %r12, RT_R_R12(%rsp)
+	mov %r13, RT_R_R13(%rsp)
+	mov %r14, RT_R_R14(%rsp)
+	mov %r15, RT_R_R15(%rsp)
+	pushfq
+	popq RT_R_RFLAGS(%rsp)
+	lea rt_vdso_exit - 3(%rip), %rax
+	mov %rax, RT_R_RIP(%rsp)
+	cld
+	mov %rsp, %rdi
+	mov %rsp, %rbx
+	and $-16, %rsp
+	call rt_vdso_enclu
+	test %rax, %rax
+	jz .Lenclu_fault
+
+	/* %rax: the thread block; away is set, so from here a handler takes over correctly. */
+	mov %rax, %rcx
+	cmpb $0, RT_T_LOAD_XSAVE(%rcx)
+	je .Lno_xsave
+	mov RT_T_XFRM(%rcx), %eax
+	mov RT_T_XFRM + 4(%rcx), %edx
+	xrstor64 RT_T_XSAVE(%rcx)
+.Lno_xsave:
+	LOAD_BASES RT_T_AWAY_FS, RT_T_AWAY_GS
+	movb $1, RT_T_SELECTOR(%rcx)
+	lea RT_T_JUMP(%rcx), %rsp
+	pop %rax
+	pop %rcx
+	pop %rdx
+	pop %rbx
+	pop %rbp
+	pop %rsi
+	pop %rdi
+	pop %r8
+	pop %r9
+	pop %r10
+	pop %r11
+	pop %r12
+	pop %r13
+	pop %r14
+	pop %r15
+	iretq
+
+.Lenclu_fault:
+	/* rt_vdso_enclu() left vector, error code and address in the slots of rdi, rsi, rdx. */
+	mov RT_R_RAX(%rbx), %rax
+	mov RT_R_RDI(%rbx), %rdi
+	mov RT_R_RSI(%rbx), %rsi
+	mov RT_R_RDX(%rbx), %rdx
+	mov RT_R_RSP(%rbx), %rsp
+	/* An exception in the enclave arrives here too, after the AEX: EAX = 3. */
+FUNC rt_vdso_exception
+	mov 16(%rbp), %rbx
+	mov %eax, RT_RUN_FUNCTION(%rbx)
+	mov %di, RT_RUN_VECTOR(%rbx)
+	mov %si, RT_RUN_ERROR(%rbx)
+	mov %rdx, RT_RUN_ADDR(%rbx)
+	jmp .Lexited
+
+	/* EEXIT comes back here: RCX of the enclave on entry. */
+FUNC rt_vdso_exit
+	mov 16(%rbp), %rbx
+	mov %eax, RT_RUN_FUNCTION(%rbx)
+.Lexited:
+	cmpq $0, RT_RUN_HANDLER(%rbx)
+	jne .Lhandler
+	xor %eax, %eax
+.Lout:
+	pop %rbx
+	leave
+	cld
+	ret
+.Linvalid:
+	mov $-22, %eax
+	jmp .Lout
+
+	/* handler(rdi, rsi, rdx, rsp, r8, r9, run): <= 0 is our result, else the leaf to go on with. */
+.Lhandler:
+	mov %rsp, %rcx
+	mov %rbx, %rax
+	mov %rsp, %rbx
+	and $-16, %rsp
+	push %rax
+	push %rax
+	cld
+	mov RT_RUN_HANDLER(%rax), %rax
+	lfence
+	call *%rax
+	mov %rbx, %rsp
+	cmp $0, %eax
+	jle .Lout
+	mov %eax, %ecx
+	jmp .Lagain
+	.size rt_vdso_enter, . - rt_vdso_enter
+
+	.section .note.GNU-stack, "", @progbits

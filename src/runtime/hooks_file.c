@@ -1,0 +1,462 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * Calls on paths and file descriptors: the device's nodes are there, and look like character devices.
+ */
+#include "runtime/hooks.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "runtime/rt.h"
+#include "runtime/sys.h"
+
+#define MISC_MAJOR 10
+
+/* ---- what the calls do ------------------------------------------------------------------------- */
+
+/* /proc/self/auxv as this process was started, with our vDSO in it. */
+static long open_auxv(long flags)
+{
+	long fd = sys(SYS_memfd_create, "auxv", flags & O_CLOEXEC ? MFD_CLOEXEC : 0, 0);
+	const unsigned long *auxv = rt.auxv;
+	size_t words = 0;
+
+	if (fd < 0)
+		return fd;
+	while (auxv[words])
+		words += 2;
+	sys(SYS_write, fd, auxv, (words + 2) * sizeof(long));
+	sys(SYS_lseek, fd, 0, SEEK_SET);
+	return fd;
+}
+
+static bool is_own_auxv(const char *path)
+{
+	char own[64];
+
+	if (strncmp(path, "/proc/", 6) != 0)
+		return false;
+	snprintf(own, sizeof(own), "/proc/%d/auxv", rt.pid);
+	return !strcmp(path, "/proc/self/auxv") || !strcmp(path, "/proc/thread-self/auxv") ||
+	       !strcmp(path, own);
+}
+
+static long do_openat(long dir, const char *path, long flags, long mode)
+{
+	int kind;
+
+	if (!rt.ready || !path)
+		goto plain;
+	/* A wild pointer is the kernel's to refuse, and no path of ours is this short of readable. */
+	char head[64] = "";
+
+	if (!rt_peek_path(path, head, sizeof(head)))
+		goto plain;
+	kind = rt_device_path(head);
+	if (kind != RT_FD_NONE) {
+		long r;
+
+		if (flags & O_DIRECTORY)
+			return -ENOTDIR;
+		if ((flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL))
+			return -EEXIST;
+		rt_use();
+		struct rt_thread *t = rt_thread_self();
+
+		rt_critical_enter(t);
+		r = rt_device_open((enum rt_fd_kind)kind, (int)flags);
+		rt_critical_leave(t);
+		return r;
+	}
+	if (!rt.proc_auxv_right && is_own_auxv(head))
+		return open_auxv(flags);
+plain:
+	return sys4(SYS_openat, dir, path, flags, mode);
+}
+
+static void stat_node(struct stat *st, enum rt_fd_kind kind)
+{
+	memset(st, 0, sizeof(*st));
+	st->st_dev = makedev(0, 5);
+	st->st_ino = 0x5600 + (unsigned int)kind;
+	st->st_nlink = 1;
+	/* Mode bits as udev gives them for a world that may use SGX; an x bit says that /dev is not noexec. */
+	st->st_mode = S_IFCHR | 0777;
+	st->st_rdev = makedev(MISC_MAJOR, 125 + (unsigned int)kind);
+	st->st_blksize = 4096;
+}
+
+static void statx_node(struct statx *sx, enum rt_fd_kind kind)
+{
+	memset(sx, 0, sizeof(*sx));
+	sx->stx_mask = STATX_BASIC_STATS;
+	sx->stx_blksize = 4096;
+	sx->stx_nlink = 1;
+	sx->stx_mode = S_IFCHR | 0777;
+	sx->stx_ino = 0x5600 + (unsigned int)kind;
+	sx->stx_rdev_major = MISC_MAJOR;
+	sx->stx_rdev_minor = 125 + (unsigned int)kind;
+	sx->stx_dev_minor = 5;
+}
+
+static enum rt_fd_kind kind_of_path(const char *path)
+{
+	char head[64];
+
+	if (!rt.ready || !path || !rt_peek_path(path, head, sizeof(head)))
+		return RT_FD_NONE;
+	return (enum rt_fd_kind)rt_device_path(head);
+}
+
+static enum rt_fd_kind kind_of_fd(int fd)
+{
+	struct rt_fd file;
+
+	if (!rt.ready || !rt.used || !rt_fd_get(fd, &file))
+		return RT_FD_NONE;
+	if (file.encl)
+		rt_process_drop(file.encl);
+	return file.kind;
+}
+
+static long do_fstat(int fd, struct stat *st)
+{
+	enum rt_fd_kind kind = kind_of_fd(fd);
+
+	if (kind == RT_FD_NONE)
+		return sys(SYS_fstat, fd, st, 0);
+	stat_node(st, kind);
+	return 0;
+}
+
+static long do_fstatat(long dir, const char *path, struct stat *st, long flags)
+{
+	enum rt_fd_kind kind = kind_of_path(path);
+
+	if (kind == RT_FD_NONE && path && (flags & AT_EMPTY_PATH) && !*path)
+		return do_fstat((int)dir, st);
+	if (kind == RT_FD_NONE)
+		return sys4(SYS_newfstatat, dir, path, st, flags);
+	stat_node(st, kind);
+	return 0;
+}
+
+static long do_statx(long dir, const char *path, long flags, long mask, struct statx *sx)
+{
+	enum rt_fd_kind kind = kind_of_path(path);
+
+	if (kind == RT_FD_NONE && path && (flags & AT_EMPTY_PATH) && !*path)
+		kind = kind_of_fd((int)dir);
+	if (kind == RT_FD_NONE)
+		return sys6(SYS_statx, dir, (long)path, flags, mask, (long)sx, 0);
+	statx_node(sx, kind);
+	return 0;
+}
+
+static long do_faccessat(long dir, const char *path, long mode, long flags)
+{
+	if (kind_of_path(path) != RT_FD_NONE)
+		return 0;
+	if (flags)
+		return sys4(439 /* faccessat2 */, dir, path, mode, flags);
+	return sys(SYS_faccessat, dir, path, mode);
+}
+
+static long do_close(int fd)
+{
+	if (rt_fd_hidden(fd))
+		return -EBADF;
+	if (rt.used)
+		rt_fd_closed(fd);
+	return sys(SYS_close, fd, 0, 0);
+}
+
+static long do_dup(long r, int from)
+{
+	if (r >= 0 && rt.used)
+		rt_fd_dup(from, (int)r);
+	return r;
+}
+
+/* Everything in [first, last] but what is hidden. */
+static long do_close_range(unsigned int first, unsigned int last, int flags)
+{
+	unsigned int from = first;
+	long r = 0;
+
+	if (!rt.ready || first > last || flags)
+		return sys(SYS_close_range, first, last, flags);
+	for (unsigned int fd = first; fd <= last && fd < 65536; fd++) {
+		if (rt.used)
+			rt_fd_closed((int)fd);
+		if (!rt_fd_hidden((int)fd))
+			continue;
+		if (fd > from)
+			r = sys(SYS_close_range, from, fd - 1, 0);
+		from = fd + 1;
+	}
+	if (from <= last)
+		r = sys(SYS_close_range, from, last, 0);
+	return r;
+}
+
+static long do_ioctl(int fd, unsigned long request, uint64_t arg)
+{
+	struct rt_fd file;
+	long r;
+
+	if (!rt.used || !rt_fd_get(fd, &file))
+		return sys(SYS_ioctl, fd, request, arg);
+	r = rt_device_ioctl(&file, request, arg);
+	if (file.encl)
+		rt_process_drop(file.encl);
+	return r;
+}
+
+static long do_fcntl(int fd, int cmd, long arg)
+{
+	long r = sys(SYS_fcntl, fd, cmd, arg);
+
+	return cmd == F_DUPFD || cmd == F_DUPFD_CLOEXEC ? do_dup(r, fd) : r;
+}
+
+long rt_sys_file(long nr, const long a[6], int *ret_handled)
+{
+	*ret_handled = 1;
+	switch (nr) {
+	case SYS_open:
+		return do_openat(AT_FDCWD, (const char *)a[0], a[1], a[2]);
+	case SYS_openat:
+		return do_openat(a[0], (const char *)a[1], a[2], a[3]);
+	case SYS_stat:
+	case SYS_lstat:
+		return do_fstatat(AT_FDCWD, (const char *)a[0], (struct stat *)a[1],
+				  nr == SYS_lstat ? AT_SYMLINK_NOFOLLOW : 0);
+	case SYS_fstat:
+		return do_fstat((int)a[0], (struct stat *)a[1]);
+	case SYS_newfstatat:
+		return do_fstatat(a[0], (const char *)a[1], (struct stat *)a[2], a[3]);
+	case SYS_statx:
+		return do_statx(a[0], (const char *)a[1], a[2], a[3], (struct statx *)a[4]);
+	case SYS_access:
+		return do_faccessat(AT_FDCWD, (const char *)a[0], a[1], 0);
+	case SYS_faccessat:
+		return do_faccessat(a[0], (const char *)a[1], a[2], 0);
+	case SYS_close:
+		return do_close((int)a[0]);
+	case SYS_close_range:
+		return do_close_range((unsigned int)a[0], (unsigned int)a[1], (int)a[2]);
+	case SYS_dup:
+		return do_dup(sys(SYS_dup, a[0], 0, 0), (int)a[0]);
+	case SYS_dup2:
+	case SYS_dup3:
+		if (rt_fd_hidden((int)a[1]))
+			return -EBADF;
+		return do_dup(sys(nr, a[0], a[1], a[2]), (int)a[0]);
+	case SYS_fcntl:
+		return do_fcntl((int)a[0], (int)a[1], a[2]);
+	case SYS_ioctl:
+		return do_ioctl((int)a[0], (unsigned long)a[1], (uint64_t)a[2]);
+	default:
+		*ret_handled = 0;
+		return -ENOSYS;
+	}
+}
+
+/* ---- the names ------------------------------------------------------------------------------------ */
+
+static long mode_of(int flags, va_list ap)
+{
+	return flags & (O_CREAT | __O_TMPFILE) ? va_arg(ap, unsigned int) : 0;
+}
+
+#define OPEN_HOOK(name)                                                        \
+	HOOK int name(const char *path, int flags, ...)                        \
+	{                                                                      \
+		va_list ap;                                                    \
+		long mode;                                                     \
+		va_start(ap, flags);                                           \
+		mode = mode_of(flags, ap);                                     \
+		va_end(ap);                                                    \
+		return (int)sys_errno(do_openat(AT_FDCWD, path, flags, mode)); \
+	}
+#define OPENAT_HOOK(name)                                                 \
+	HOOK int name(int dir, const char *path, int flags, ...)          \
+	{                                                                 \
+		va_list ap;                                               \
+		long mode;                                                \
+		va_start(ap, flags);                                      \
+		mode = mode_of(flags, ap);                                \
+		va_end(ap);                                               \
+		return (int)sys_errno(do_openat(dir, path, flags, mode)); \
+	}
+
+OPEN_HOOK(open)
+OPEN_HOOK(open64)
+OPEN_HOOK(__open)
+OPEN_HOOK(__open64)
+OPENAT_HOOK(openat)
+OPENAT_HOOK(openat64)
+
+/* Fortified calls without a mode. */
+int __open_2(const char *path, int flags);
+int __open64_2(const char *path, int flags);
+int __openat_2(int dir, const char *path, int flags);
+int __openat64_2(int dir, const char *path, int flags);
+
+HOOK int __open_2(const char *path, int flags)
+{
+	return (int)sys_errno(do_openat(AT_FDCWD, path, flags, 0));
+}
+
+HOOK int __open64_2(const char *path, int flags)
+{
+	return (int)sys_errno(do_openat(AT_FDCWD, path, flags, 0));
+}
+
+HOOK int __openat_2(int dir, const char *path, int flags)
+{
+	return (int)sys_errno(do_openat(dir, path, flags, 0));
+}
+
+HOOK int __openat64_2(int dir, const char *path, int flags)
+{
+	return (int)sys_errno(do_openat(dir, path, flags, 0));
+}
+
+/* struct stat64 is struct stat on x86-64. */
+#define STAT_HOOKS(suffix, type)                                                                \
+	HOOK int stat##suffix(const char *path, struct type *st)                                \
+	{                                                                                       \
+		return (int)sys_errno(do_fstatat(AT_FDCWD, path, (struct stat *)st, 0));        \
+	}                                                                                       \
+	HOOK int lstat##suffix(const char *path, struct type *st)                               \
+	{                                                                                       \
+		return (int)sys_errno(                                                          \
+			do_fstatat(AT_FDCWD, path, (struct stat *)st, AT_SYMLINK_NOFOLLOW));    \
+	}                                                                                       \
+	HOOK int fstat##suffix(int fd, struct type *st)                                         \
+	{                                                                                       \
+		return (int)sys_errno(do_fstat(fd, (struct stat *)st));                         \
+	}                                                                                       \
+	HOOK int fstatat##suffix(int dir, const char *path, struct type *st, int flags)         \
+	{                                                                                       \
+		return (int)sys_errno(do_fstatat(dir, path, (struct stat *)st, flags));         \
+	}                                                                                       \
+	int __xstat##suffix(int ver, const char *path, struct type *st);                        \
+	HOOK int __xstat##suffix(int ver, const char *path, struct type *st)                    \
+	{                                                                                       \
+		return stat##suffix(path, st);                                                  \
+	}                                                                                       \
+	int __lxstat##suffix(int ver, const char *path, struct type *st);                       \
+	HOOK int __lxstat##suffix(int ver, const char *path, struct type *st)                   \
+	{                                                                                       \
+		return lstat##suffix(path, st);                                                 \
+	}                                                                                       \
+	int __fxstat##suffix(int ver, int fd, struct type *st);                                 \
+	HOOK int __fxstat##suffix(int ver, int fd, struct type *st)                             \
+	{                                                                                       \
+		return fstat##suffix(fd, st);                                                   \
+	}                                                                                       \
+	int __fxstatat##suffix(int ver, int dir, const char *path, struct type *st, int flags); \
+	HOOK int __fxstatat##suffix(int ver, int dir, const char *path, struct type *st,        \
+				    int flags)                                                  \
+	{                                                                                       \
+		return fstatat##suffix(dir, path, st, flags);                                   \
+	}
+
+STAT_HOOKS(, stat)
+STAT_HOOKS(64, stat64)
+
+HOOK int statx(int dir, const char *path, int flags, unsigned int mask, struct statx *sx)
+{
+	return (int)sys_errno(do_statx(dir, path, flags, mask, sx));
+}
+
+HOOK int access(const char *path, int mode)
+{
+	return (int)sys_errno(do_faccessat(AT_FDCWD, path, mode, 0));
+}
+
+HOOK int faccessat(int dir, const char *path, int mode, int flags)
+{
+	return (int)sys_errno(do_faccessat(dir, path, mode, flags));
+}
+
+HOOK int euidaccess(const char *path, int mode)
+{
+	return (int)sys_errno(do_faccessat(AT_FDCWD, path, mode, AT_EACCESS));
+}
+
+HOOK int eaccess(const char *path, int mode)
+{
+	return euidaccess(path, mode);
+}
+
+HOOK int close(int fd)
+{
+	return (int)sys_errno(do_close(fd));
+}
+
+HOOK int close_range(unsigned int first, unsigned int last, int flags)
+{
+	return (int)sys_errno(do_close_range(first, last, flags));
+}
+
+HOOK void closefrom(int first)
+{
+	do_close_range(first < 0 ? 0 : (unsigned int)first, UINT_MAX, 0);
+}
+
+HOOK int dup(int fd)
+{
+	return (int)sys_errno(do_dup(sys(SYS_dup, fd, 0, 0), fd));
+}
+
+HOOK int dup2(int from, int to)
+{
+	if (rt_fd_hidden(to))
+		return (int)sys_errno(-EBADF);
+	if (from == to)
+		return (int)sys_errno(sys(SYS_dup2, from, to, 0));
+	return (int)sys_errno(do_dup(sys(SYS_dup2, from, to, 0), from));
+}
+
+HOOK int dup3(int from, int to, int flags)
+{
+	if (rt_fd_hidden(to))
+		return (int)sys_errno(-EBADF);
+	return (int)sys_errno(do_dup(sys(SYS_dup3, from, to, flags), from));
+}
+
+#define FCNTL_HOOK(name)                                       \
+	HOOK int name(int fd, int cmd, ...)                    \
+	{                                                      \
+		va_list ap;                                    \
+		long arg;                                      \
+		va_start(ap, cmd);                             \
+		arg = va_arg(ap, long);                        \
+		va_end(ap);                                    \
+		return (int)sys_errno(do_fcntl(fd, cmd, arg)); \
+	}
+
+FCNTL_HOOK(fcntl)
+FCNTL_HOOK(fcntl64)
+
+HOOK int ioctl(int fd, unsigned long request, ...)
+{
+	va_list ap;
+	uint64_t arg;
+
+	va_start(ap, request);
+	arg = va_arg(ap, uint64_t);
+	va_end(ap);
+	return (int)sys_errno(do_ioctl(fd, request, arg));
+}

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * The order of start-up, and what happens at fork and at the end.  Nothing else.
+ *
+ * The library is linked with -z initfirst: this constructor runs before any other of the process, so that a
+ * program's own constructors find SGX there already.  When something is missing the process runs on as on a
+ * machine without SGX; `swsgx run` has said so before it came to that.
+ */
+#include "runtime/rt.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/auxv.h>
+
+#include "base/arena.h"
+#include "cpu/platform.h"
+#include "epc/epc.h"
+#include "runtime/sys.h"
+#include "runtime/vdso.h"
+
+#define ARENA_BYTES (64ull << 30)
+#define EPC_DEFAULT (128ull << 20)
+
+struct rt rt = { .uffd = -1, .stats_fd = -1 };
+
+static const char *env_of(char **envp, const char *name)
+{
+	size_t n = strlen(name);
+
+	for (; *envp; envp++)
+		if (!strncmp(*envp, name, n) && (*envp)[n] == '=')
+			return *envp + n + 1;
+	return NULL;
+}
+
+/* "bytes[,bytes...]", checked by `swsgx run` already. */
+static int configure_epc(struct cpu_config *config, const char *sizes)
+{
+	uint64_t bytes = 0;
+	char *end;
+
+	for (const char *p = sizes; p && *p; p = *end ? end + 1 : end)
+		bytes += strtoull(p, &end, 10);
+	cpu_config_default(config, bytes ? bytes : EPC_DEFAULT);
+	return 0;
+}
+
+static int make_machine(char **envp)
+{
+	const char *platform = env_of(envp, "SWSGX_PLATFORM");
+	const char *backing_max = env_of(envp, "SWSGX_BACKING_MAX");
+	struct cpu_config config;
+	struct epc_config epc = { .policy = env_of(envp, "SWSGX_POLICY"),
+				  .backing_path = env_of(envp, "SWSGX_BACKING"),
+				  .backing_bytes_max =
+					  backing_max ? strtoull(backing_max, NULL, 10) : 0 };
+	int r;
+
+	r = configure_epc(&config, env_of(envp, "SWSGX_EPC"));
+	if (r)
+		return r;
+	r = platform && *platform ? platform_open(platform, &config.fuses)
+				  : platform_random(&config.fuses);
+	if (r)
+		return r;
+	rt.arena = arena_create(ARENA_BYTES);
+	rt.cpu = rt.arena ? cpu_create(&config) : NULL;
+	if (!rt.cpu)
+		return -ENOMEM;
+	epc.cpu = rt.cpu;
+	epc.arena = rt.arena;
+	r = epc_create(&epc, &rt.epc);
+	if (!r)
+		r = encl_registry_create(rt.epc, &rt.registry);
+	return r;
+}
+
+static uint64_t xsave_bytes(const struct cpu_config *config)
+{
+	uint64_t bytes = 576;
+
+	for (unsigned int i = 2; i < 63; i++)
+		if ((config->xfrm_mask >> i & 1) &&
+		    config->xsave_offset[i] + config->xsave_size[i] > bytes)
+			bytes = config->xsave_offset[i] + config->xsave_size[i];
+	return bytes;
+}
+
+static void fork_prepare(void)
+{
+	struct rt_thread *t = rt_thread_peek();
+
+	if (t)
+		rt_critical_enter(t);
+	lock_acquire(&rt.lock);
+}
+
+static void fork_parent(void)
+{
+	struct rt_thread *t = rt_thread_peek();
+
+	lock_release(&rt.lock);
+	if (t)
+		rt_critical_leave(t);
+}
+
+static void fork_child(void)
+{
+	lock_forget(&rt.lock);
+	rt_process_fork_child();
+	rt_thread_fork_child();
+	rt_device_fork_child();
+	rt_range_fork_child();
+}
+
+void rt_use(void)
+{
+	if (rt.used)
+		return;
+	rt.used = true;
+	rt_signal_use();
+}
+
+static const unsigned long *auxv_of(char **envp)
+{
+	while (*envp)
+		envp++;
+	return (const unsigned long *)(envp + 1);
+}
+
+static int start(char **envp)
+{
+	const char *stats = env_of(envp, "SWSGX_STATS");
+	const char *stats_fd = env_of(envp, "SWSGX_STATS_FD");
+	size_t bytes;
+	int r;
+
+	rt.pid = rt.creator_pid = (int)sys(SYS_getpid, 0, 0, 0);
+	rt.fsgsbase = getauxval(AT_HWCAP2) & 2;
+	r = make_machine(envp);
+	if (r)
+		return r;
+	rt.xsave_bytes = xsave_bytes(cpu_get_config(rt.cpu));
+	if (rt.xsave_bytes > RT_XSAVE_BYTES)
+		return -E2BIG;
+	lock_init(&rt.lock, LOCK_PROCESS);
+	r = rt_process_init();
+	if (!r)
+		r = rt_thread_init();
+	if (!r)
+		r = rt_range_init();
+	if (!r)
+		r = rt_device_init();
+	if (r)
+		return r;
+	rt.uffd = rt_uffd_open();
+	if (rt.uffd < 0)
+		return rt.uffd;
+	r = vdso_build((const void *)getauxval(AT_SYSINFO_EHDR), (void *)rt_vdso_enter, &rt.vdso,
+		       &bytes);
+	if (r)
+		return r;
+	rt.auxv = auxv_of(envp);
+	if (!vdso_patch_auxv(envp, rt.vdso))
+		rt.proc_auxv_right = vdso_patch_proc_auxv(envp) == 0;
+	if (stats) {
+		rt.stats_json = !strcmp(stats, "json");
+		rt.stats_fd = (int)sys(SYS_fcntl, stats_fd ? atoi(stats_fd) : 2,
+				       1030 /* F_DUPFD_CLOEXEC */, 902);
+	}
+	pthread_atfork(fork_prepare, fork_parent, fork_child);
+	rt_signal_init();
+	rt_cpuid_init();
+	return 0;
+}
+
+__attribute__((constructor)) static void init(int argc, char **argv, char **envp)
+{
+	int r = start(envp);
+
+	rt.ready = r == 0;
+	if (r)
+		dprintf(2, "swsgx: no SGX in this process: %s (see swsgx doctor)\n",
+			strerrordesc_np(-r));
+}
+
+__attribute__((destructor)) static void fini(void)
+{
+	rt_end();
+}
+
+void rt_end(void)
+{
+	if (rt.ready && rt.used && rt.stats_fd >= 0 && rt.pid == rt.creator_pid)
+		rt_stats_print();
+	rt.stats_fd = -1;
+}

@@ -1,0 +1,547 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * Mapped ranges of the device, and the mmap family on them, by the rules of Linux's SGX driver.
+ *
+ * rt.range is a sorted array of what would be VMAs.  A range inside the ELRANGE of a created enclave is backed
+ * by the window and watched by userfaultfd; any other is an empty reservation, which becomes backed when the
+ * enclave is created.  Where the EPCM allows less than the mapping, the host's VMA is cut down page by page and
+ * the range with it (applied_rwx).
+ *
+ * Invariant: ranges do not overlap, each holds one reference on its enclave, and neighbours that differ in
+ * nothing are one.
+ */
+#include "runtime/rt.h"
+
+#include <assert.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/personality.h>
+
+#include "epc/epc.h"
+#include "epc/window.h"
+#include "runtime/sys.h"
+
+#define RANGE_MAX (1u << 20)
+#define GRAVE_MAX 4096u
+
+static int prot_of(unsigned int rwx)
+{
+	return (rwx & ENCL_R ? PROT_READ : 0) | (rwx & ENCL_W ? PROT_WRITE : 0) |
+	       (rwx & ENCL_X ? PROT_EXEC : 0);
+}
+
+static unsigned int rwx_of(int prot)
+{
+	return (prot & PROT_READ ? ENCL_R : 0) | (prot & PROT_WRITE ? ENCL_W : 0) |
+	       (prot & PROT_EXEC ? ENCL_X : 0);
+}
+
+static uint64_t page_up(uint64_t x)
+{
+	return (x + 4095) & ~4095ull;
+}
+
+/* ---- the array ------------------------------------------------------------------------------------ */
+
+int rt_range_init(void)
+{
+	void *map = mmap(NULL, RANGE_MAX * sizeof(struct rt_range), PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (map == MAP_FAILED)
+		return -ENOMEM;
+	rt.range = map;
+	map = mmap(NULL, GRAVE_MAX * sizeof(struct encl *), PROT_READ | PROT_WRITE,
+		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (map == MAP_FAILED)
+		return -ENOMEM;
+	rt.grave = map;
+	rt.range_max = RANGE_MAX;
+	rt.range_low = UINT64_MAX;
+	return 0;
+}
+
+/* Index of the first range that ends above @addr. */
+static size_t lower(uint64_t addr)
+{
+	size_t lo = 0, hi = rt.range_nr;
+
+	while (lo < hi) {
+		size_t mid = (lo + hi) / 2;
+
+		if (rt.range[mid].end <= addr)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
+struct rt_range *rt_range_find_locked(uint64_t addr)
+{
+	size_t i = lower(addr);
+
+	return i < rt.range_nr && rt.range[i].start <= addr ? &rt.range[i] : NULL;
+}
+
+bool rt_range_get(uint64_t addr, struct rt_range *ret_range)
+{
+	struct rt_range *range;
+
+	lock_acquire(&rt.lock);
+	range = rt_range_find_locked(addr);
+	if (range) {
+		*ret_range = *range;
+		rt_process_hold(range->encl);
+	}
+	lock_release(&rt.lock);
+	return range;
+}
+
+static void bounds_locked(void)
+{
+	rt.range_low = rt.range_nr ? rt.range[0].start : UINT64_MAX;
+	rt.range_high = rt.range_nr ? rt.range[rt.range_nr - 1].end : 0;
+}
+
+static bool touches(uint64_t start, uint64_t end)
+{
+	return start < rt.range_high && end > rt.range_low;
+}
+
+static void insert_at_locked(size_t i, struct rt_range range)
+{
+	assert(rt.range_nr < rt.range_max);
+	memmove(&rt.range[i + 1], &rt.range[i], (rt.range_nr - i) * sizeof(range));
+	rt.range[i] = range;
+	rt.range_nr++;
+}
+
+static void remove_at_locked(size_t i)
+{
+	rt.range_nr--;
+	memmove(&rt.range[i], &rt.range[i + 1], (rt.range_nr - i) * sizeof(rt.range[0]));
+}
+
+/* Make @addr a border: the range around it becomes two. */
+static void split_locked(uint64_t addr)
+{
+	size_t i = lower(addr);
+	struct rt_range second;
+
+	if (i == rt.range_nr || rt.range[i].start >= addr)
+		return;
+	second = rt.range[i];
+	second.start = addr;
+	rt.range[i].end = addr;
+	rt_process_hold(second.encl);
+	insert_at_locked(i + 1, second);
+}
+
+/* The enclave of a removed range: let go later, when no lock is held. */
+static void entomb_locked(struct encl *encl)
+{
+	assert(rt.grave_nr < GRAVE_MAX);
+	rt.grave[rt.grave_nr++] = encl;
+}
+
+void rt_range_bury(void)
+{
+	for (;;) {
+		struct encl *encl = NULL;
+
+		if (!__atomic_load_n(&rt.grave_nr, __ATOMIC_RELAXED))
+			return;
+		lock_acquire(&rt.lock);
+		if (rt.grave_nr)
+			encl = rt.grave[--rt.grave_nr];
+		lock_release(&rt.lock);
+		if (!encl)
+			return;
+		rt_process_drop(encl);
+	}
+}
+
+static void merge_around_locked(size_t i)
+{
+	for (size_t k = i + 1; k > 0 && k >= i; k--) {
+		struct rt_range *a, *b;
+
+		if (k >= rt.range_nr)
+			continue;
+		a = &rt.range[k - 1];
+		b = &rt.range[k];
+		if (a->end != b->start || a->encl != b->encl || a->vma_rwx != b->vma_rwx ||
+		    a->applied_rwx != b->applied_rwx || a->backed != b->backed)
+			continue;
+		a->end = b->end;
+		entomb_locked(b->encl);
+		remove_at_locked(k);
+	}
+}
+
+/* Nothing of ours lies in [start, end) any more. The host's mappings are the caller's business. */
+static void cut_locked(uint64_t start, uint64_t end)
+{
+	size_t i;
+
+	split_locked(start);
+	split_locked(end);
+	i = lower(start);
+	while (i < rt.range_nr && rt.range[i].start < end) {
+		if (rt.grave_nr == GRAVE_MAX)
+			break;
+		entomb_locked(rt.range[i].encl);
+		remove_at_locked(i);
+	}
+	bounds_locked();
+}
+
+/* ---- backing ---------------------------------------------------------------------------------------- */
+
+/* Put the window (or, for a range of no enclave, nothing) at the addresses of a range. */
+static int host_map(const struct rt_range *range)
+{
+	uint64_t off = encl_win_off(range->encl) + (range->start - encl_base(range->encl));
+	uint64_t len = range->end - range->start;
+	long r;
+
+	if (!range->backed)
+		return (int)(sys6(SYS_mmap, (long)range->start, (long)len, PROT_NONE,
+				  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) >>
+			     63);
+	r = sys6(SYS_mmap, (long)range->start, (long)len, prot_of(range->applied_rwx),
+		 MAP_SHARED | MAP_FIXED | MAP_NORESERVE, window_fd(epc_window(rt.epc)), (long)off);
+	if (r < 0)
+		return (int)r;
+	return rt_uffd_register(rt.uffd, range->start, len);
+}
+
+static int install_piece_locked(struct encl *encl, uint64_t start, uint64_t end, unsigned int rwx,
+				bool backed)
+{
+	struct rt_range range = { .start = start,
+				  .end = end,
+				  .encl = encl,
+				  .vma_rwx = (uint8_t)rwx,
+				  .applied_rwx = (uint8_t)rwx,
+				  .backed = backed };
+	size_t i;
+	int r;
+
+	if (start >= end)
+		return 0;
+	r = host_map(&range);
+	if (r < 0)
+		return r;
+	i = lower(start);
+	rt_process_hold(encl);
+	insert_at_locked(i, range);
+	merge_around_locked(i);
+	bounds_locked();
+	return 0;
+}
+
+/* [start, end) is a mapping of @encl now: backed inside its ELRANGE, empty outside. */
+static int install_locked(struct encl *encl, uint64_t start, uint64_t end, unsigned int rwx)
+{
+	uint64_t base = 0, top = 0, mid_start, mid_end;
+	int r;
+
+	cut_locked(start, end);
+	if (encl_created(encl)) {
+		base = encl_base(encl);
+		top = base + encl_size(encl);
+	}
+	mid_start = start > base ? start : base;
+	mid_end = end < top ? end : top;
+	if (mid_start >= mid_end)
+		return install_piece_locked(encl, start, end, rwx, false);
+	r = install_piece_locked(encl, start, mid_start, rwx, false);
+	if (!r)
+		r = install_piece_locked(encl, mid_start, mid_end, rwx, true);
+	if (!r)
+		r = install_piece_locked(encl, mid_end, end, rwx, false);
+	return r;
+}
+
+void rt_range_back(struct encl *encl)
+{
+	lock_acquire(&rt.lock);
+	for (size_t i = 0; i < rt.range_nr;) {
+		struct rt_range r = rt.range[i];
+
+		if (r.encl != encl || r.backed || r.end <= encl_base(encl) ||
+		    r.start >= encl_base(encl) + encl_size(encl)) {
+			i++;
+			continue;
+		}
+		install_locked(encl, r.start, r.end, r.vma_rwx);
+		i = lower(r.end);
+	}
+	lock_release(&rt.lock);
+	rt_range_bury();
+}
+
+/* Take the abort page away again. */
+void rt_range_restore_locked(uint64_t la)
+{
+	struct rt_range *range = rt_range_find_locked(la);
+	struct rt_range page;
+
+	if (!range)
+		return;
+	page = *range;
+	page.start = la;
+	page.end = la + 4096;
+	host_map(&page);
+}
+
+int rt_range_apply_locked(struct rt_range *range, uint64_t la, unsigned int rwx)
+{
+	unsigned int want = range->vma_rwx & rwx;
+	size_t i;
+
+	if (want == range->applied_rwx)
+		return 0;
+	split_locked(la);
+	split_locked(la + 4096);
+	i = lower(la);
+	if (sys(SYS_mprotect, la, 4096, prot_of(want)) < 0)
+		return -EAGAIN;
+	rt.range[i].applied_rwx = (uint8_t)want;
+	merge_around_locked(i);
+	return 0;
+}
+
+/* A forked child has the parent's mappings, but no userfaultfd watches them. */
+void rt_range_fork_child(void)
+{
+	rt.uffd = rt_uffd_open();
+	rt.grave_nr = 0;
+	for (size_t i = 0; i < rt.range_nr; i++) {
+		struct rt_range *range = &rt.range[i];
+
+		rt_process_hold(range->encl);
+		if (range->backed)
+			rt_uffd_register(rt.uffd, range->start, range->end - range->start);
+	}
+}
+
+/* ---- mmap -------------------------------------------------------------------------------------------- */
+
+static long choose_address(uint64_t addr, uint64_t len, int flags)
+{
+	if (flags & MAP_FIXED)
+		return addr & 4095 ? -EINVAL : (long)addr;
+	/* The reservation keeps the place until the window is put there. */
+	return sys6(SYS_mmap, (long)addr, (long)len, PROT_NONE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | (flags & MAP_FIXED_NOREPLACE), -1,
+		    0);
+}
+
+static long map_enclave(struct encl *encl, uint64_t addr, uint64_t len, int prot, int flags)
+{
+	long at, r;
+
+	len = page_up(len);
+	if (!len || ((flags & MAP_TYPE) != MAP_SHARED && (flags & MAP_TYPE) != MAP_SHARED_VALIDATE))
+		return -EINVAL;
+	if (prot && (personality(0xffffffff) & READ_IMPLIES_EXEC))
+		return -EACCES;
+	at = choose_address(addr, len, flags);
+	if (at < 0 && at > -4096)
+		return at;
+	if ((uint64_t)at + len < (uint64_t)at)
+		return -EINVAL;
+	r = encl_may_map(encl, (uint64_t)at, (uint64_t)at + len, rwx_of(prot));
+	if (!r) {
+		lock_acquire(&rt.lock);
+		r = install_locked(encl, (uint64_t)at, (uint64_t)at + len, rwx_of(prot));
+		lock_release(&rt.lock);
+		rt_range_bury();
+	}
+	if (r < 0 && !(flags & MAP_FIXED))
+		sys(SYS_munmap, at, len, 0);
+	return r < 0 ? r : at;
+}
+
+long rt_mmap(uint64_t addr, uint64_t len, int prot, int flags, int fd, uint64_t off)
+{
+	struct rt_fd file;
+	long r;
+
+	if (!(flags & MAP_ANONYMOUS) && rt_fd_get(fd, &file)) {
+		r = file.kind == RT_FD_ENCLAVE ? map_enclave(file.encl, addr, len, prot, flags)
+					       : -ENODEV;
+		if (file.encl)
+			rt_process_drop(file.encl);
+		return r;
+	}
+	r = sys6(SYS_mmap, (long)addr, (long)len, prot, flags, fd, (long)off);
+	if ((r >= 0 || r < -4095) && (flags & MAP_FIXED) &&
+	    touches((uint64_t)r, (uint64_t)r + page_up(len))) {
+		lock_acquire(&rt.lock);
+		cut_locked((uint64_t)r, (uint64_t)r + page_up(len));
+		lock_release(&rt.lock);
+		rt_range_bury();
+	}
+	return r;
+}
+
+long rt_munmap(uint64_t addr, uint64_t len)
+{
+	uint64_t end = addr + page_up(len);
+	long r;
+
+	if (!touches(addr, end))
+		return sys(SYS_munmap, addr, len, 0);
+	lock_acquire(&rt.lock);
+	r = sys(SYS_munmap, addr, len, 0);
+	if (!r)
+		cut_locked(addr, end);
+	lock_release(&rt.lock);
+	rt_range_bury();
+	return r;
+}
+
+/* May every range in [addr, end) get @rwx? Asked piece by piece, without a lock of ours. */
+static long may_protect(uint64_t addr, uint64_t end, unsigned int rwx)
+{
+	while (addr < end) {
+		struct rt_range range;
+		uint64_t stop;
+		long r = 0;
+		size_t i;
+
+		lock_acquire(&rt.lock);
+		i = lower(addr);
+		if (i == rt.range_nr || rt.range[i].start >= end) {
+			lock_release(&rt.lock);
+			return 0;
+		}
+		range = rt.range[i];
+		rt_process_hold(range.encl);
+		lock_release(&rt.lock);
+
+		if (addr < range.start)
+			addr = range.start;
+		stop = end < range.end ? end : range.end;
+		r = encl_may_map(range.encl, addr, stop, rwx);
+		rt_process_drop(range.encl);
+		if (r)
+			return r;
+		addr = stop;
+	}
+	return 0;
+}
+
+/*
+ * Within [addr, end) the ranges now ask for @rwx.  Pages that the EPCM had cut down have their translations
+ * dropped, so that the next touch asks the EPCM again.
+ */
+static void set_rwx_locked(uint64_t addr, uint64_t end, unsigned int rwx)
+{
+	size_t first;
+
+	split_locked(addr);
+	split_locked(end);
+	first = lower(addr);
+	for (size_t i = first; i < rt.range_nr && rt.range[i].start < end; i++) {
+		struct rt_range *r = &rt.range[i];
+
+		if (r->backed && r->applied_rwx != r->vma_rwx)
+			sys(SYS_madvise, r->start, r->end - r->start, MADV_DONTNEED);
+		r->vma_rwx = (uint8_t)rwx;
+		r->applied_rwx = (uint8_t)rwx;
+		if (!r->backed)
+			sys(SYS_mprotect, r->start, r->end - r->start, PROT_NONE);
+	}
+	while (first < rt.range_nr && rt.range[first].start < end) {
+		size_t before = rt.range_nr;
+
+		merge_around_locked(first);
+		if (rt.range_nr == before)
+			first++;
+		else if (first)
+			first--;
+	}
+}
+
+long rt_mprotect(uint64_t addr, uint64_t len, int prot)
+{
+	uint64_t end = addr + page_up(len);
+	long r;
+
+	if (!touches(addr, end) || (addr & 4095) || end < addr)
+		return sys(SYS_mprotect, addr, len, prot);
+	r = may_protect(addr, end, rwx_of(prot));
+	if (r)
+		return r;
+	lock_acquire(&rt.lock);
+	r = sys(SYS_mprotect, addr, len, prot);
+	if (!r)
+		set_rwx_locked(addr, end, rwx_of(prot));
+	lock_release(&rt.lock);
+	rt_range_bury();
+	return r;
+}
+
+/*
+ * Linux marks these ranges DONTEXPAND: they can shrink and move, not grow.  A moved one shows the pages of its
+ * new addresses.
+ */
+long rt_mremap(uint64_t addr, uint64_t old_len, uint64_t new_len, int flags, uint64_t new_addr)
+{
+	struct rt_range range;
+	long r, at;
+
+	old_len = page_up(old_len);
+	new_len = page_up(new_len);
+	if (!touches(addr, addr + old_len) || !rt_range_get(addr, &range)) {
+		r = sys6(SYS_mremap, (long)addr, (long)old_len, (long)new_len, flags,
+			 (long)new_addr, 0);
+		if (r > 0 && (flags & MREMAP_FIXED) &&
+		    touches((uint64_t)r, (uint64_t)r + new_len)) {
+			lock_acquire(&rt.lock);
+			cut_locked((uint64_t)r, (uint64_t)r + new_len);
+			lock_release(&rt.lock);
+			rt_range_bury();
+		}
+		return r;
+	}
+	r = -EFAULT;
+	if (new_len > old_len || addr + old_len > range.end)
+		goto put;
+	r = (long)addr;
+	if (!(flags & MREMAP_FIXED)) {
+		if (new_len < old_len)
+			rt_munmap(addr + new_len, old_len - new_len);
+		goto put;
+	}
+	at = map_enclave(range.encl, new_addr, new_len, prot_of(range.vma_rwx),
+			 MAP_SHARED | MAP_FIXED);
+	if (at >= 0 || at < -4095)
+		rt_munmap(addr, old_len);
+	r = at;
+put:
+	rt_process_drop(range.encl);
+	return r;
+}
+
+/* Dropping or punching pages of the window is not the client's to do; a real device refuses it too. */
+long rt_madvise(uint64_t addr, uint64_t len, int advice)
+{
+	bool ours = false;
+
+	if (touches(addr, addr + page_up(len))) {
+		lock_acquire(&rt.lock);
+		size_t i = lower(addr);
+
+		ours = i < rt.range_nr && rt.range[i].start < addr + page_up(len);
+		lock_release(&rt.lock);
+	}
+	if (ours)
+		return -EINVAL;
+	return sys(SYS_madvise, addr, len, advice);
+}

@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * The processes of a fork tree, and what each holds of the shared enclaves.
+ *
+ * A ledger in shared memory says for each process which enclaves it references how often, and which logical
+ * processors are its.  A process is alive while it holds the record lock on its byte of one hidden memfd: the
+ * kernel drops that at its death or exec, whatever the cause.  Whoever needs EPC, opens an enclave or forks
+ * first lets the dead go (rt_process_reap()).
+ *
+ * Invariant: every reference that a process holds across an instruction of its client is in the ledger.
+ */
+#include "runtime/rt.h"
+
+#include <assert.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/arena.h"
+#include "runtime/sys.h"
+
+#define PROC_MAX 1024u
+
+struct holding {
+	struct encl *encl;
+	uint64_t nr;
+	struct holding *next;
+};
+
+struct rt_proc {
+	int pid; /* 0: free */
+	struct holding *held;
+	struct rt_lp *lps;
+};
+
+struct rt_shared {
+	struct lock lock; /* LOCK_LEDGER */
+	unsigned int proc_nr;
+	int live_fd;
+	struct rt_proc proc[PROC_MAX];
+};
+
+static long live_lock(unsigned int slot, int cmd, short type, struct flock *ret)
+{
+	*ret = (struct flock){ .l_type = type, .l_whence = SEEK_SET, .l_start = slot, .l_len = 1 };
+	return sys(SYS_fcntl, rt.shared->live_fd, cmd, ret);
+}
+
+int rt_process_live_fd(void)
+{
+	return rt.shared->live_fd;
+}
+
+static void slot_claim(void)
+{
+	struct rt_shared *sh = rt.shared;
+	struct flock fl;
+	unsigned int slot;
+
+	lock_acquire(&sh->lock);
+	for (slot = 0; slot < PROC_MAX && sh->proc[slot].pid; slot++)
+		;
+	assert(slot < PROC_MAX); /* a thousand living processes in one tree */
+	sh->proc[slot] = (struct rt_proc){ .pid = rt.pid };
+	if (slot >= sh->proc_nr)
+		sh->proc_nr = slot + 1;
+	rt.proc_slot = slot;
+	live_lock(slot, F_SETLK, F_WRLCK, &fl);
+	lock_release(&sh->lock);
+}
+
+int rt_process_init(void)
+{
+	long fd, high;
+
+	rt.shared = arena_alloc(rt.arena, sizeof(*rt.shared));
+	if (!rt.shared)
+		return -ENOMEM;
+	lock_init(&rt.shared->lock, LOCK_LEDGER);
+	fd = memfd_create("swsgx-alive", MFD_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	high = sys(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 901);
+	if (high >= 0) {
+		sys(SYS_close, fd, 0, 0);
+		fd = high;
+	}
+	rt.shared->live_fd = (int)fd;
+	slot_claim();
+	return 0;
+}
+
+static struct holding **find_locked(struct encl *encl)
+{
+	struct holding **at = &rt.shared->proc[rt.proc_slot].held;
+
+	while (*at && (*at)->encl != encl)
+		at = &(*at)->next;
+	return at;
+}
+
+void rt_process_hold(struct encl *encl)
+{
+	struct holding **at, *h;
+
+	encl_get(encl);
+	lock_acquire(&rt.shared->lock);
+	at = find_locked(encl);
+	h = *at;
+	if (!h) {
+		h = arena_alloc(rt.arena, sizeof(*h));
+		assert(h);
+		*h = (struct holding){ .encl = encl };
+		*at = h;
+	}
+	h->nr++;
+	lock_release(&rt.shared->lock);
+}
+
+void rt_process_drop(struct encl *encl)
+{
+	struct holding **at, *h;
+
+	lock_acquire(&rt.shared->lock);
+	at = find_locked(encl);
+	h = *at;
+	assert(h && h->nr);
+	if (!--h->nr) {
+		*at = h->next;
+		arena_free(rt.arena, h, sizeof(*h));
+	}
+	lock_release(&rt.shared->lock);
+	encl_put(encl);
+}
+
+struct rt_lp *rt_process_lp(void)
+{
+	struct rt_shared *sh = rt.shared;
+	struct rt_lp *lp;
+
+	lock_acquire(&sh->lock);
+	for (lp = sh->proc[rt.proc_slot].lps; lp && lp->used; lp = lp->next)
+		;
+	if (!lp) {
+		lp = arena_alloc(rt.arena, sizeof(*lp));
+		if (lp) {
+			lp->next = sh->proc[rt.proc_slot].lps;
+			sh->proc[rt.proc_slot].lps = lp;
+		}
+	}
+	if (lp)
+		lp->used = true;
+	lock_release(&sh->lock);
+	return lp;
+}
+
+void rt_process_lp_done(struct rt_lp *lp)
+{
+	struct encl *encl = lp->encl;
+
+	if (lp->lp.in_enclave)
+		cpu_lp_reset(rt.cpu, &lp->lp);
+	lp->encl = NULL;
+	if (encl)
+		rt_process_drop(encl);
+	lock_acquire(&rt.shared->lock);
+	memset(&lp->lp, 0, sizeof(lp->lp));
+	lp->used = false;
+	lock_release(&rt.shared->lock);
+}
+
+void rt_process_fork_child(void)
+{
+	rt.pid = (int)sys(SYS_getpid, 0, 0, 0);
+	slot_claim();
+}
+
+static bool dead(unsigned int slot)
+{
+	struct flock fl;
+
+	if (slot == rt.proc_slot || !rt.shared->proc[slot].pid)
+		return false;
+	if (live_lock(slot, F_GETLK, F_WRLCK, &fl) < 0)
+		return false;
+	return fl.l_type == F_UNLCK;
+}
+
+/* What a dead process held. The ledger's lock is free: letting go of an enclave may free it. */
+static void bury(struct rt_proc proc)
+{
+	while (proc.lps) {
+		struct rt_lp *lp = proc.lps;
+
+		proc.lps = lp->next;
+		if (lp->lp.in_enclave)
+			cpu_lp_reset(rt.cpu, &lp->lp);
+		arena_free(rt.arena, lp, sizeof(*lp));
+	}
+	while (proc.held) {
+		struct holding *h = proc.held;
+
+		proc.held = h->next;
+		for (uint64_t i = 0; i < h->nr; i++)
+			encl_put(h->encl);
+		arena_free(rt.arena, h, sizeof(*h));
+	}
+}
+
+void rt_process_reap(void)
+{
+	struct rt_shared *sh = rt.shared;
+
+	for (unsigned int slot = 0; slot < sh->proc_nr; slot++) {
+		struct rt_proc proc = { .pid = 0 };
+
+		if (!dead(slot))
+			continue;
+		lock_acquire(&sh->lock);
+		if (dead(slot)) {
+			proc = sh->proc[slot];
+			sh->proc[slot] = (struct rt_proc){ .pid = 0 };
+		}
+		lock_release(&sh->lock);
+		bury(proc);
+	}
+}

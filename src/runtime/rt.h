@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * The runtime: what makes a process believe that it runs on a machine with SGX.
+ *
+ * A process is one place where file-scope state is right: there is one address space, one table of
+ * signal handlers, one list of mapped ranges.  All of it hangs from `rt` here; what a forked child
+ * must share with its parent hangs from rt.shared instead (base/arena.h).
+ */
+#ifndef SWSGX_RUNTIME_RT_H
+#define SWSGX_RUNTIME_RT_H
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <ucontext.h>
+
+#include "base/lock.h"
+#include "cpu/cpu.h"
+#include "encl/encl.h"
+
+struct arena;
+struct epc;
+
+#define RT_SLOT_BYTES  0x40000u /* one thread: its block at the bottom, its signal stack above */
+#define RT_SLOT_NR     16384u
+#define RT_XSAVE_BYTES 16384u
+#define RT_NSIG        65
+
+/*
+ * A thread that has met the runtime.  It lies at the bottom of the thread's signal stack, so that the
+ * first-level handler finds it from RSP alone: in an enclave FS is the enclave's and TLS is out of
+ * reach.  entry.S knows the offsets of the first members (RT_T_* in offsets.h).
+ */
+struct rt_thread {
+	uint8_t selector;   /* syscall user dispatch: 0 allow, 1 block */
+	uint8_t away;       /* FS and GS are not the runtime's, or are about to be no more */
+	uint8_t fsgsbase;   /* copy of rt.fsgsbase */
+	uint8_t load_xsave; /* entry.S: xrstor tb->xsave before entering */
+	uint32_t pad0;
+	uint64_t home_fs, home_gs; /* entry.S puts these back first thing in a handler */
+	uint64_t away_fs, away_gs; /* and leaves here what it found */
+	uint64_t xfrm;
+	struct rt_jump { /* entry.S pops these to enter, the last five by IRETQ */
+		uint64_t rax, rcx, rdx, rbx, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15;
+		uint64_t rip, cs, rflags, rsp, ss;
+	} jump;
+	uint64_t pad1[6];
+	uint8_t xsave[RT_XSAVE_BYTES] __attribute__((aligned(64)));
+
+	/* From here on only C looks. */
+	struct cpu_regs regs; /* what jump was made from */
+	bool sud_armed;
+	bool entered_by_vdso;
+	uint8_t critical; /* holds locks: asynchronous signals wait */
+	int deferred_sig;
+	siginfo_t deferred_info;
+	uint64_t deferred_mask; /* the mask to go back to */
+	int tid;
+	struct cpu_lp *lp; /* &rlp->lp */
+	struct rt_lp *rlp;
+	stack_t client_stack;  /* what the client asked sigaltstack() for */
+	struct rt_abort_page { /* abort page shown for one instruction (fault.c) */
+		uint64_t la;
+	} abort_page[4];
+	unsigned int abort_nr;
+	uint64_t abort_tf;
+};
+
+/* A mapped range of the device, in this process: like a VMA. */
+struct rt_range {
+	uint64_t start, end;
+	struct encl *encl;   /* with a reference */
+	uint8_t vma_rwx;     /* what mmap or mprotect asked for */
+	uint8_t applied_rwx; /* what the host's VMA has: less where the EPCM says so */
+	bool backed;         /* the window is mapped here; else an empty reservation */
+};
+
+enum rt_fd_kind { RT_FD_NONE = 0, RT_FD_ENCLAVE, RT_FD_PROVISION };
+
+struct rt_fd {
+	enum rt_fd_kind kind;
+	struct encl *encl; /* with a reference */
+	uint64_t ino;
+};
+
+struct rt_client_act { /* what the client told sigaction(), the kernel's layout */
+	union {
+		void (*handler)(int);
+		void (*action)(int, siginfo_t *, void *);
+		uint64_t word;
+	};
+	uint64_t flags;
+	void (*restorer)(void);
+	uint64_t mask;
+};
+
+struct rt_shared; /* process.c */
+
+/* A logical processor, where the other processes find it when its own has died. */
+struct rt_lp {
+	struct cpu_lp lp;
+	struct encl *encl; /* while lp.in_enclave, with a reference */
+	struct rt_lp *next;
+	bool used;
+};
+
+struct rt {
+	bool ready; /* SGX is offered in this process */
+	bool used;  /* a node of the device has been opened: signals are wrapped from now on */
+	bool fsgsbase;
+	bool cpuid_faults;
+	int uffd;
+	struct lock lock; /* LOCK_PROCESS: ranges, fds */
+	struct rt_range *range;
+	size_t range_nr, range_max;
+	struct encl **grave; /* enclaves to let go of, see rt_range_bury() */
+	size_t grave_nr;
+	uint64_t range_low, range_high; /* bounds of all ranges, for a quick "not ours" */
+	struct rt_fd *fd;               /* by number */
+	size_t fd_max;
+	struct rt_client_act act[RT_NSIG];
+	struct arena *arena;
+	struct cpu *cpu;
+	struct epc *epc;
+	struct encl_registry *registry;
+	struct rt_shared *shared;
+	unsigned int proc_slot;
+	uint8_t *slots; /* RT_SLOT_NR * RT_SLOT_BYTES, aligned */
+	uint64_t slot_bitmap[RT_SLOT_NR / 64];
+	void *vdso;
+	const unsigned long *auxv; /* on the initial stack, patched */
+	bool proc_auxv_right;      /* /proc/self/auxv shows the same */
+	uint64_t xsave_bytes;
+	int stats_fd;
+	bool stats_json;
+	int creator_pid;
+	int pid;
+};
+
+extern struct rt rt;
+
+int rt_thread_init(void);
+/* thread.c: this thread's block; made on first use. Never from inside an enclave. */
+struct rt_thread *rt_thread_self(void);
+/* The same, or NULL when this thread has none yet. */
+struct rt_thread *rt_thread_peek(void);
+void rt_thread_fork_child(void);
+/* Async signals wait between the two (they nest). */
+void rt_critical_enter(struct rt_thread *t);
+void rt_critical_leave(struct rt_thread *t);
+int rt_thread_arm_sud(struct rt_thread *t);
+
+/* signal.c */
+void rt_signal_init(void);
+/* Wrap the handlers that were installed before rt_use(). */
+void rt_signal_use(void);
+long rt_sigaction(int sig, const struct rt_client_act *act, struct rt_client_act *ret_old);
+long rt_sigprocmask(int how, const uint64_t *set, uint64_t *ret_old);
+long rt_sigaltstack(const stack_t *stack, stack_t *ret_old);
+void rt_signal_install(int sig, uint64_t client_flags);
+/* Put t->xsave into the frame: sigreturn loads it. */
+void rt_xsave_to_frame(struct rt_thread *t, ucontext_t *uc);
+size_t rt_frame_xsave_bytes(const ucontext_t *uc);
+void rt_signal(int sig, siginfo_t *info, ucontext_t *uc, struct rt_thread *t);
+/* Give the signal to the client's handler, as the kernel would in the state @uc; may not return. */
+void rt_deliver(int sig, siginfo_t *info, ucontext_t *uc);
+void rt_regs_from_uc(struct cpu_regs *regs, const ucontext_t *uc);
+void rt_regs_to_uc(ucontext_t *uc, const struct cpu_regs *regs);
+#define RT_SIGBIT(s) (1ull << ((s)-1))
+/* Signals the runtime itself needs: never blocked, never without our handler. */
+#define RT_SIG_CRITICAL                                                                   \
+	(RT_SIGBIT(SIGSEGV) | RT_SIGBIT(SIGBUS) | RT_SIGBIT(SIGILL) | RT_SIGBIT(SIGSYS) | \
+	 RT_SIGBIT(SIGTRAP) | RT_SIGBIT(SIGFPE))
+
+/* enclu.c: the two ways into and out of an enclave through a signal. */
+/* ENCLU in host mode or in the enclave at uc's RIP. True when handled (maybe as a fault delivered). */
+void rt_enclu_trap(siginfo_t *info, ucontext_t *uc, struct rt_thread *t, bool in_enclave);
+/* The enclave gets event @ev; then the client is told: exception report or signal (sig 0: none). */
+void rt_exception(int sig, siginfo_t *info, ucontext_t *uc, struct rt_thread *t,
+		  struct cpu_event ev);
+/* AEX for a signal that is not the enclave's doing. */
+void rt_interrupt(ucontext_t *uc, struct rt_thread *t);
+
+/* fault.c */
+enum rt_fault_result { RT_FAULT_NOT_OURS, RT_FAULT_DONE, RT_FAULT_PF, RT_FAULT_BUS };
+enum rt_fault_result rt_fault(ucontext_t *uc, uint64_t addr, uint64_t err, bool in_enclave,
+			      uint16_t *ret_pf_error);
+bool rt_abort_page_step(struct rt_thread *t, ucontext_t *uc, uint64_t la, struct rt_range *range);
+bool rt_abort_page_trap(struct rt_thread *t, ucontext_t *uc);
+extern const struct encl_mm rt_mm;
+
+/* map.c: the mmap family on the device's ranges. Plain syscalls where a range is not ours. */
+long rt_mmap(uint64_t addr, uint64_t len, int prot, int flags, int fd, uint64_t off);
+long rt_munmap(uint64_t addr, uint64_t len);
+long rt_mprotect(uint64_t addr, uint64_t len, int prot);
+long rt_mremap(uint64_t addr, uint64_t old_len, uint64_t new_len, int flags, uint64_t new_addr);
+long rt_madvise(uint64_t addr, uint64_t len, int advice);
+/* Copy of the range at @addr, with a reference on its enclave; false when none. */
+bool rt_range_get(uint64_t addr, struct rt_range *ret_range);
+struct rt_range *rt_range_find_locked(uint64_t addr) REQUIRES(&rt.lock);
+/* Make the host's VMA at page @la allow what @rwx and the mapping do. 0 or -EAGAIN. */
+void rt_range_restore_locked(uint64_t la) REQUIRES(&rt.lock);
+int rt_range_init(void);
+int rt_range_apply_locked(struct rt_range *range, uint64_t la, unsigned int rwx) REQUIRES(&rt.lock);
+/* The enclave has been created: its ranges get the window. */
+void rt_range_back(struct encl *encl);
+void rt_range_fork_child(void);
+/* Let go of the enclaves whose ranges were removed: after rt.lock has been released. */
+void rt_range_bury(void);
+
+/* uffd.c */
+int rt_uffd_open(void);
+int rt_uffd_register(int fd, uint64_t start, uint64_t len);
+int rt_uffd_continue(uint64_t la);
+int rt_uffd_copy(uint64_t la, const void *bytes);
+
+/* device.c */
+int rt_device_path(const char *path); /* enum rt_fd_kind, 0: not a node of ours */
+long rt_device_open(enum rt_fd_kind kind, int flags);
+bool rt_fd_get(int fd, struct rt_fd *ret_fd); /* with a reference */
+void rt_fd_closed(int fd);
+void rt_fd_dup(int from, int to);
+bool rt_fd_hidden(int fd);
+void rt_device_fork_child(void);
+int rt_device_init(void);
+long rt_device_ioctl(const struct rt_fd *fd, unsigned long request, uint64_t arg);
+
+/* process.c: processes of a fork tree, and what the dead leave */
+int rt_process_init(void);
+/* First open of a node: from here on the client's signals pass through us. */
+void rt_use(void);
+void rt_process_hold(struct encl *encl);
+void rt_process_drop(struct encl *encl);
+void rt_process_fork_child(void);
+void rt_process_reap(void);
+struct rt_lp *rt_process_lp(void);
+void rt_process_lp_done(struct rt_lp *lp);
+int rt_process_live_fd(void);
+
+/* cpuid.c */
+void rt_cpuid_init(void);
+void rt_cpuid_trap(ucontext_t *uc);
+
+/* usercopy.S and C around it: 0 or -EFAULT, any address is safe. */
+int rt_copy_user(void *to, const void *from, size_t bytes);
+/* RIP is in the copy and the access cannot be served: go to its error exit. */
+bool rt_copy_user_fixup(ucontext_t *uc);
+/* The beginning of a client's string, terminated; false when it cannot be read. */
+bool rt_peek_path(const char *path, char *ret_head, size_t bytes);
+
+/* init.c */
+void rt_end(void);
+
+/* stats.c */
+void rt_stats_print(void);
+
+/* entry.S */
+void rt_sigentry(int sig, siginfo_t *info, void *uc);
+void rt_restorer(void);
+extern char rt_restorer_end[];
+int rt_vdso_enter(unsigned long rdi, unsigned long rsi, unsigned long rdx, unsigned int leaf,
+		  unsigned long r8, unsigned long r9, void *run);
+extern char rt_vdso_aep[], rt_vdso_exit[], rt_vdso_exception[], rt_vdso_enclu_fault[];
+/* Run @handler(sig, info, uc) on stack @sp, whose first word is its return address. */
+void rt_call_client(int sig, void *info, void *uc, void *handler, uint64_t sp)
+	__attribute__((noreturn));
+
+#endif

@@ -1,0 +1,584 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * Signals: ours come first, and the client's handlers see what they would see on hardware.
+ *
+ * Every handler that the kernel knows is rt_sigentry (entry.S), on our signal stack.  rt_signal() decides
+ * whose business it is.  What is the client's is given to it by rt_deliver(), which builds the very frame the
+ * kernel would have built, on the stack the kernel would have chosen, in the state after an AEX: so the
+ * client returns through the kernel's own sigreturn, may longjmp away, may nest, may edit the context.
+ *
+ * Invariant: the critical signals are never blocked in the kernel's mask, and while a thread holds a lock
+ * (t->critical) no client code runs on it: asynchronous signals are put off until it lets go.
+ */
+#include "runtime/rt.h"
+
+#include <assert.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "runtime/sys.h"
+
+#define SA_RESTORER_FLAG 0x04000000ul
+#define RFLAGS_TF        0x100
+#define RFLAGS_DF        0x400
+#define RFLAGS_RF        0x10000
+#define MXCSR_INIT       0x1f80u
+#define XSTATE_MAGIC1    0x46505853u
+#define XSTATE_MAGIC1_AT 464 /* fpx_sw_bytes in the legacy area */
+
+extern const char __ehdr_start[] __attribute__((visibility("hidden")));
+extern const char etext[] __attribute__((visibility("hidden")));
+
+/* What the kernel puts on the stack for a handler; the XSAVE image lies above it. */
+struct kernel_ucontext {
+	unsigned long flags;
+	void *link;
+	stack_t stack;
+	mcontext_t mcontext; /* struct sigcontext: 256 bytes */
+	uint64_t sigmask;
+};
+static_assert(sizeof(struct kernel_ucontext) == 304, "struct ucontext");
+
+struct kernel_frame {
+	void *pretcode;
+	struct kernel_ucontext uc;
+	siginfo_t info;
+};
+
+static bool in_runtime(uint64_t rip)
+{
+	return rip >= (uint64_t)__ehdr_start && rip < (uint64_t)etext;
+}
+
+void rt_regs_from_uc(struct cpu_regs *regs, const ucontext_t *uc)
+{
+	const greg_t *g = uc->uc_mcontext.gregs;
+
+	*regs = (struct cpu_regs){
+		.rax = (uint64_t)g[REG_RAX],
+		.rcx = (uint64_t)g[REG_RCX],
+		.rdx = (uint64_t)g[REG_RDX],
+		.rbx = (uint64_t)g[REG_RBX],
+		.rsp = (uint64_t)g[REG_RSP],
+		.rbp = (uint64_t)g[REG_RBP],
+		.rsi = (uint64_t)g[REG_RSI],
+		.rdi = (uint64_t)g[REG_RDI],
+		.r8 = (uint64_t)g[REG_R8],
+		.r9 = (uint64_t)g[REG_R9],
+		.r10 = (uint64_t)g[REG_R10],
+		.r11 = (uint64_t)g[REG_R11],
+		.r12 = (uint64_t)g[REG_R12],
+		.r13 = (uint64_t)g[REG_R13],
+		.r14 = (uint64_t)g[REG_R14],
+		.r15 = (uint64_t)g[REG_R15],
+		.rflags = (uint64_t)g[REG_EFL],
+		.rip = (uint64_t)g[REG_RIP],
+	};
+}
+
+void rt_regs_to_uc(ucontext_t *uc, const struct cpu_regs *r)
+{
+	greg_t *g = uc->uc_mcontext.gregs;
+
+	g[REG_RAX] = (greg_t)r->rax;
+	g[REG_RCX] = (greg_t)r->rcx;
+	g[REG_RDX] = (greg_t)r->rdx;
+	g[REG_RBX] = (greg_t)r->rbx;
+	g[REG_RSP] = (greg_t)r->rsp;
+	g[REG_RBP] = (greg_t)r->rbp;
+	g[REG_RSI] = (greg_t)r->rsi;
+	g[REG_RDI] = (greg_t)r->rdi;
+	g[REG_R8] = (greg_t)r->r8;
+	g[REG_R9] = (greg_t)r->r9;
+	g[REG_R10] = (greg_t)r->r10;
+	g[REG_R11] = (greg_t)r->r11;
+	g[REG_R12] = (greg_t)r->r12;
+	g[REG_R13] = (greg_t)r->r13;
+	g[REG_R14] = (greg_t)r->r14;
+	g[REG_R15] = (greg_t)r->r15;
+	g[REG_EFL] = (greg_t)r->rflags;
+	g[REG_RIP] = (greg_t)r->rip;
+}
+
+/* Critical signals that the client believes blocked on this thread. */
+static __thread uint64_t client_blocked __attribute__((tls_model("initial-exec")));
+
+/* ---- giving a signal to the client ----------------------------------------------------------- */
+
+static uint64_t *uc_mask(ucontext_t *uc)
+{
+	return (uint64_t *)&uc->uc_sigmask;
+}
+
+/* Bytes of the XSAVE image that the kernel put into the frame. */
+static size_t fpstate_bytes(const void *fp)
+{
+	const uint32_t *sw = (const uint32_t *)((const uint8_t *)fp + XSTATE_MAGIC1_AT);
+
+	return sw[0] == XSTATE_MAGIC1 ? sw[1] : 512;
+}
+
+static void kernel_act(int sig, const struct rt_client_act *act)
+{
+	sys4(SYS_rt_sigaction, sig, act, 0, 8);
+}
+
+/* The signal ends the process, as it would have. */
+static void die_of(int sig, siginfo_t *info, ucontext_t *uc)
+{
+	struct rt_client_act dfl = { .word = 0 };
+
+	kernel_act(sig, &dfl);
+	sys4(SYS_rt_tgsigqueueinfo, sys(SYS_getpid, 0, 0, 0), sys(SYS_gettid, 0, 0, 0), sig, info);
+	*uc_mask(uc) &= ~RT_SIGBIT(sig);
+}
+
+static bool on_stack(const stack_t *stack, uint64_t sp)
+{
+	return sp - (uint64_t)stack->ss_sp < stack->ss_size;
+}
+
+static uint64_t client_stack_top(struct rt_thread *t, const struct rt_client_act *act, uint64_t rsp)
+{
+	const stack_t *alt = &t->client_stack;
+
+	if ((act->flags & SA_ONSTACK) && alt->ss_sp && !(alt->ss_flags & SS_DISABLE) &&
+	    !on_stack(alt, rsp))
+		return (uint64_t)alt->ss_sp + alt->ss_size;
+	return rsp - 128;
+}
+
+/* Copy the frame to the client's stack. Its address, or 0 when the stack cannot be written. */
+static uint64_t frame_build(struct rt_thread *t, const struct rt_client_act *act, siginfo_t *info,
+			    ucontext_t *uc)
+{
+	uint64_t sp = client_stack_top(t, act, (uint64_t)uc->uc_mcontext.gregs[REG_RSP]);
+	void *fp = uc->uc_mcontext.fpregs;
+	struct kernel_frame frame;
+
+	memcpy(&frame.uc, uc, sizeof(frame.uc));
+	frame.info = *info;
+	frame.pretcode =
+		act->flags & SA_RESTORER_FLAG ? (void *)act->restorer : (void *)rt_restorer;
+	if (fp) {
+		size_t bytes = fpstate_bytes(fp);
+
+		sp = (sp - bytes) & ~63ull;
+		if (rt_copy_user((void *)sp, fp, bytes))
+			return 0;
+		frame.uc.mcontext.fpregs = (void *)sp;
+	}
+	sp = ((sp - sizeof(frame)) & ~15ull) - 8;
+	if (rt_copy_user((void *)sp, &frame, sizeof(frame)))
+		return 0;
+	return sp;
+}
+
+/* The handler begins with what the ABI promises: no TF, no DF, and a fresh floating-point state. */
+static void enter_handler(ucontext_t *uc, int sig, uint64_t sp, const struct rt_client_act *act,
+			  uint64_t blocked)
+{
+	greg_t *g = uc->uc_mcontext.gregs;
+	uint8_t *fp = (uint8_t *)uc->uc_mcontext.fpregs;
+
+	g[REG_RSP] = (greg_t)sp;
+	g[REG_RIP] = (greg_t)act->word;
+	g[REG_RAX] = 0;
+	g[REG_RDI] = sig;
+	g[REG_RSI] = (greg_t)(sp + offsetof(struct kernel_frame, info));
+	g[REG_RDX] = (greg_t)(sp + offsetof(struct kernel_frame, uc));
+	g[REG_EFL] &= ~(greg_t)(RFLAGS_TF | RFLAGS_DF | RFLAGS_RF);
+	*uc_mask(uc) = blocked;
+	if (fp && fpstate_bytes(fp) > 576)
+		*(uint64_t *)(fp + 512) = 0;
+	if (fp)
+		*(uint32_t *)(fp + 24) = MXCSR_INIT;
+}
+
+/*
+ * With a thread block we are on its signal stack: the frame is built where the client wants it, and our own
+ * sigreturn goes to the handler.  Without one the frame lies where the kernel put it for the client anyway.
+ */
+void rt_deliver(int sig, siginfo_t *info, ucontext_t *uc)
+{
+	struct rt_thread *t = rt_thread_peek();
+	struct rt_client_act act = rt.act[sig];
+	uint64_t blocked = *uc_mask(uc) | act.mask | (act.flags & SA_NODEFER ? 0 : RT_SIGBIT(sig));
+	bool forced = info->si_code > 0 && (RT_SIG_CRITICAL & RT_SIGBIT(sig));
+	uint64_t sp;
+
+	if (act.word == (uint64_t)SIG_IGN && !forced)
+		return;
+	if (act.word <= (uint64_t)SIG_IGN || (forced && (client_blocked & RT_SIGBIT(sig)))) {
+		die_of(sig, info, uc);
+		return;
+	}
+	if (act.flags & SA_RESETHAND) {
+		struct rt_client_act dfl = { .word = 0 };
+
+		rt.act[sig] = dfl;
+		if (!(RT_SIG_CRITICAL & RT_SIGBIT(sig)))
+			kernel_act(sig, &dfl);
+	}
+	blocked &= ~RT_SIG_CRITICAL;
+	if (t) {
+		sp = frame_build(t, &act, info, uc);
+		if (sp)
+			enter_handler(uc, sig, sp, &act, blocked);
+		else
+			die_of(SIGSEGV, info, uc);
+		return;
+	}
+	sp = (uint64_t)uc - offsetof(struct kernel_frame, uc);
+	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &blocked, 0, 8);
+	rt_call_client(sig, info, uc, (void *)act.word, sp);
+}
+
+/* ---- whose signal is it ----------------------------------------------------------------------- */
+
+static void async(int sig, siginfo_t *info, ucontext_t *uc, struct rt_thread *t, bool in_enclave)
+{
+	if (in_enclave) {
+		rt_interrupt(uc, t);
+	} else if (t && t->critical) {
+		t->deferred_sig = sig;
+		t->deferred_info = *info;
+		t->deferred_mask = *uc_mask(uc);
+		*uc_mask(uc) = ~RT_SIG_CRITICAL;
+		return;
+	}
+	rt_deliver(sig, info, uc);
+}
+
+static uint64_t trapno(const ucontext_t *uc)
+{
+	return (uint64_t)uc->uc_mcontext.gregs[REG_TRAPNO];
+}
+
+static void make_segv(siginfo_t *info, ucontext_t *uc, uint64_t addr, uint64_t err)
+{
+	memset(info, 0, sizeof(*info));
+	info->si_signo = SIGSEGV;
+	info->si_code = err & SGX_PFEC_P ? SEGV_ACCERR : SEGV_MAPERR;
+	info->si_addr = (void *)addr;
+	uc->uc_mcontext.gregs[REG_TRAPNO] = CPU_PF;
+	uc->uc_mcontext.gregs[REG_ERR] = (greg_t)err;
+	uc->uc_mcontext.gregs[REG_CR2] = (greg_t)addr;
+}
+
+static void page_fault(int sig, siginfo_t *info, ucontext_t *uc, struct rt_thread *t,
+		       bool in_enclave)
+{
+	uint64_t addr = (uint64_t)uc->uc_mcontext.gregs[REG_CR2];
+	uint64_t err = (uint64_t)uc->uc_mcontext.gregs[REG_ERR];
+	uint16_t pf_error = (uint16_t)err;
+	struct cpu_event ev = { .vector = CPU_PF, .cr2 = addr };
+	enum rt_fault_result r = rt_fault(uc, addr, err, in_enclave, &pf_error);
+
+	if (r == RT_FAULT_DONE)
+		return;
+	if (!in_enclave && rt_copy_user_fixup(uc))
+		return;
+	if (r == RT_FAULT_PF) {
+		make_segv(info, uc, addr, pf_error);
+		sig = SIGSEGV;
+	}
+	ev.error = pf_error;
+	if (in_enclave)
+		rt_exception(sig, info, uc, t, ev);
+	else
+		rt_deliver(sig, info, uc);
+}
+
+/* Instructions that are #UD in an enclave although user mode gets #GP or something else for them. */
+static bool illegal_in_enclave(const uint8_t op[3])
+{
+	switch (op[0]) {
+	case 0xcd: /* INT n */
+	case 0xe4:
+	case 0xe5:
+	case 0xe6:
+	case 0xe7: /* IN, OUT */
+	case 0xec:
+	case 0xed:
+	case 0xee:
+	case 0xef:
+	case 0x6c:
+	case 0x6d:
+	case 0x6e:
+	case 0x6f: /* INS, OUTS */
+	case 0xcf: /* IRET */
+		return true;
+	case 0x0f: /* CPUID, RDPMC, INVD .. VMFUNC and the like */
+		return op[1] == 0xa2 || op[1] == 0x33;
+	default:
+		return false;
+	}
+}
+
+static void illegal(int sig, siginfo_t *info, ucontext_t *uc, struct rt_thread *t, bool in_enclave)
+{
+	uint8_t op[3] = { 0 };
+	struct cpu_event ev = { .vector = (uint8_t)trapno(uc),
+				.error = (uint32_t)uc->uc_mcontext.gregs[REG_ERR] };
+
+	rt_copy_user(op, (void *)uc->uc_mcontext.gregs[REG_RIP], sizeof(op));
+	if (op[0] == 0x0f && op[1] == 0x01 && op[2] == 0xd7) {
+		if (!t)
+			rt_thread_self(); /* trap again, on its stack */
+		else
+			rt_enclu_trap(info, uc, t, in_enclave);
+		return;
+	}
+	if (!in_enclave) {
+		if (op[0] == 0x0f && op[1] == 0xa2 && trapno(uc) == CPU_GP)
+			rt_cpuid_trap(uc);
+		else
+			rt_deliver(sig, info, uc);
+		return;
+	}
+	if (ev.vector == CPU_UD || illegal_in_enclave(op)) {
+		ev = (struct cpu_event){ .vector = CPU_UD };
+		sig = SIGILL;
+		info->si_signo = SIGILL;
+		info->si_code = ILL_ILLOPN;
+		info->si_addr = (void *)uc->uc_mcontext.gregs[REG_RIP];
+		uc->uc_mcontext.gregs[REG_TRAPNO] = CPU_UD;
+		uc->uc_mcontext.gregs[REG_ERR] = 0;
+	}
+	rt_exception(sig, info, uc, t, ev);
+}
+
+/* SYSCALL or INT 80H in the enclave: RIP is behind it, and RCX and R11 are as SYSCALL leaves them. */
+static void system_call(siginfo_t *info, ucontext_t *uc, struct rt_thread *t, bool in_enclave)
+{
+	struct cpu_event ev = { .vector = CPU_UD };
+
+	if (!in_enclave) {
+		rt_deliver(SIGSYS, info, uc);
+		return;
+	}
+	uc->uc_mcontext.gregs[REG_RIP] -= 2;
+	memset(info, 0, sizeof(*info));
+	info->si_signo = SIGILL;
+	info->si_code = ILL_ILLOPN;
+	info->si_addr = (void *)uc->uc_mcontext.gregs[REG_RIP];
+	uc->uc_mcontext.gregs[REG_TRAPNO] = CPU_UD;
+	uc->uc_mcontext.gregs[REG_ERR] = 0;
+	rt_exception(SIGILL, info, uc, t, ev);
+}
+
+static void trap(int sig, siginfo_t *info, ucontext_t *uc, struct rt_thread *t, bool in_enclave)
+{
+	struct cpu_event ev = { .vector = (uint8_t)trapno(uc), .software = trapno(uc) == CPU_BP };
+
+	if (!in_enclave) {
+		if (t && trapno(uc) == CPU_DB && rt_abort_page_trap(t, uc))
+			return;
+		rt_deliver(sig, info, uc);
+		return;
+	}
+	rt_exception(sig, info, uc, t, ev);
+}
+
+static void sync_signal(int sig, siginfo_t *info, ucontext_t *uc, struct rt_thread *t,
+			bool in_enclave)
+{
+	if (sig == SIGSYS)
+		system_call(info, uc, t, in_enclave);
+	else if (sig == SIGTRAP || sig == SIGFPE)
+		trap(sig, info, uc, t, in_enclave);
+	else if (trapno(uc) == CPU_PF)
+		page_fault(sig, info, uc, t, in_enclave);
+	else
+		illegal(sig, info, uc, t, in_enclave);
+}
+
+/* The thread was on its way into the enclave when the signal came: let it have arrived. */
+static void arrive(struct rt_thread *t, ucontext_t *uc)
+{
+	rt_regs_to_uc(uc, &t->regs);
+	t->away_fs = t->regs.fs_base;
+	t->away_gs = t->regs.gs_base;
+	/* After EENTER the vector state is the host's, and it is in the frame already. */
+	if (t->load_xsave && uc->uc_mcontext.fpregs)
+		rt_xsave_to_frame(t, uc);
+}
+
+void rt_signal(int sig, siginfo_t *info, ucontext_t *uc, struct rt_thread *t)
+{
+	bool in_enclave = t && t->away && t->lp->in_enclave;
+	/* It interrupted the runtime at work for an enclave: that goes on with its own bases. */
+	bool nested = t && !t->away && t->lp->in_enclave;
+	int saved_errno = errno;
+
+	if (in_enclave && in_runtime((uint64_t)uc->uc_mcontext.gregs[REG_RIP]))
+		arrive(t, uc);
+	if (t)
+		t->away = 0; /* a nested fault is the runtime's */
+	if (info->si_code > 0 && (RT_SIG_CRITICAL & RT_SIGBIT(sig)))
+		sync_signal(sig, info, uc, t, in_enclave);
+	else
+		async(sig, info, uc, t, in_enclave);
+	errno = saved_errno;
+	if (t && !nested)
+		t->away = t->lp->in_enclave;
+}
+
+void rt_xsave_to_frame(struct rt_thread *t, ucontext_t *uc)
+{
+	uint8_t *fp = (uint8_t *)uc->uc_mcontext.fpregs;
+	size_t bytes = fpstate_bytes(fp);
+	uint8_t sw[48];
+	uint64_t *bv = (uint64_t *)(fp + 512);
+
+	if (bytes > 512)
+		bytes -= 4; /* the kernel's trailing magic */
+	if (bytes > rt.xsave_bytes)
+		bytes = rt.xsave_bytes;
+	memcpy(sw, fp + XSTATE_MAGIC1_AT, sizeof(sw));
+	if (bytes > 576) {
+		uint64_t others = *bv & ~t->xfrm;
+
+		assert(bytes <= RT_XSAVE_BYTES);
+		memcpy(fp, t->xsave, 512);
+		memcpy(fp + 576, t->xsave + 576, bytes - 576);
+		*bv = others | (*(uint64_t *)(t->xsave + 512) & t->xfrm);
+	} else {
+		memcpy(fp, t->xsave, 512);
+	}
+	memcpy(fp + XSTATE_MAGIC1_AT, sw, sizeof(sw));
+}
+
+size_t rt_frame_xsave_bytes(const ucontext_t *uc)
+{
+	size_t bytes = fpstate_bytes(uc->uc_mcontext.fpregs);
+
+	return bytes > 512 ? bytes - 4 : bytes;
+}
+
+/* ---- what the kernel is told ------------------------------------------------------------------ */
+
+/* Install our entry for @sig with those of the client's flags that the kernel acts on. */
+void rt_signal_install(int sig, uint64_t client_flags)
+{
+	struct rt_client_act act = {
+		.action = (void (*)(int, siginfo_t *, void *))rt_sigentry,
+		.flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER | SA_RESTORER_FLAG |
+			 (client_flags & (SA_RESTART | SA_NOCLDSTOP | SA_NOCLDWAIT)),
+		.restorer = rt_restorer,
+		.mask = ~RT_SIG_CRITICAL,
+	};
+
+	kernel_act(sig, &act);
+}
+
+void rt_signal_init(void)
+{
+	for (int sig = 1; sig < RT_NSIG; sig++) {
+		if (!(RT_SIG_CRITICAL & RT_SIGBIT(sig)))
+			continue;
+		sys4(SYS_rt_sigaction, sig, 0, &rt.act[sig], 8);
+		rt_signal_install(sig, 0);
+	}
+	uint64_t critical = RT_SIG_CRITICAL;
+
+	sys4(SYS_rt_sigprocmask, SIG_UNBLOCK, &critical, 0, 8);
+}
+
+void rt_signal_use(void)
+{
+	for (int sig = 1; sig < RT_NSIG; sig++)
+		if (!(RT_SIG_CRITICAL & RT_SIGBIT(sig)) && rt.act[sig].word > (uint64_t)SIG_IGN)
+			rt_signal_install(sig, rt.act[sig].flags);
+}
+
+/* sigaction() of the client, in the kernel's terms. */
+long rt_sigaction(int sig, const struct rt_client_act *act, struct rt_client_act *ret_old)
+{
+	struct rt_client_act old;
+	long r = 0;
+
+	if (sig < 1 || sig >= RT_NSIG || ((sig == SIGKILL || sig == SIGSTOP) && act))
+		return -EINVAL;
+	if (!(RT_SIG_CRITICAL & RT_SIGBIT(sig))) {
+		/* What was inherited over exec, or set without us, is the kernel's to tell. */
+		r = sys4(SYS_rt_sigaction, sig, 0, &old, 8);
+		if (r < 0)
+			return r;
+		if (old.word == (uint64_t)rt_sigentry)
+			old = rt.act[sig];
+	} else {
+		old = rt.act[sig];
+	}
+	if (act) {
+		struct rt_client_act copy = *act;
+
+		rt.act[sig] = copy;
+		if (RT_SIG_CRITICAL & RT_SIGBIT(sig))
+			; /* ours stays */
+		else if (rt.used && copy.word > (uint64_t)SIG_IGN)
+			rt_signal_install(sig, copy.flags);
+		else
+			r = sys4(SYS_rt_sigaction, sig, &copy, 0, 8);
+	}
+	if (ret_old)
+		*ret_old = old;
+	return r;
+}
+
+long rt_sigprocmask(int how, const uint64_t *set, uint64_t *ret_old)
+{
+	uint64_t before = client_blocked, ours = 0, kernel_set = 0, old = 0;
+	long r;
+
+	if (set) {
+		kernel_set = *set & ~RT_SIG_CRITICAL;
+		ours = *set & RT_SIG_CRITICAL;
+	}
+	r = sys4(SYS_rt_sigprocmask, how, set ? &kernel_set : NULL, &old, 8);
+	if (r < 0)
+		return r;
+	if (set && how == SIG_BLOCK)
+		client_blocked |= ours;
+	else if (set && how == SIG_UNBLOCK)
+		client_blocked &= ~ours;
+	else if (set)
+		client_blocked = ours;
+	if (ret_old)
+		*ret_old = old | before;
+	return 0;
+}
+
+long rt_sigaltstack(const stack_t *stack, stack_t *ret_old)
+{
+	struct rt_thread *t = rt_thread_peek();
+	stack_t old;
+	bool on;
+
+	if (!t)
+		return sys(SYS_sigaltstack, stack, ret_old, 0);
+	old = t->client_stack;
+	if (!old.ss_sp)
+		old.ss_flags = SS_DISABLE;
+	on = !(old.ss_flags & SS_DISABLE) && on_stack(&old, (uint64_t)__builtin_frame_address(0));
+	if (stack) {
+		if (on)
+			return -EPERM;
+		if (stack->ss_flags & ~(SS_DISABLE | SS_ONSTACK | (int)(1u << 31)))
+			return -EINVAL;
+		if (!(stack->ss_flags & SS_DISABLE) && stack->ss_size < 2048)
+			return -ENOMEM;
+		t->client_stack = *stack;
+		if (stack->ss_flags & SS_DISABLE)
+			t->client_stack = (stack_t){ .ss_flags = SS_DISABLE };
+		else
+			t->client_stack.ss_flags &= ~SS_ONSTACK;
+	}
+	if (ret_old) {
+		*ret_old = old;
+		if (on)
+			ret_old->ss_flags |= SS_ONSTACK;
+	}
+	return 0;
+}

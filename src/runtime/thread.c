@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * Thread blocks: one slot of a reserved region each, the block at its bottom and the thread's signal
+ * stack above.  A thread gets one when it first needs it and gives it back when it ends.
+ *
+ * Invariant: a thread with a block has its signal stack installed in the kernel and not the client's,
+ * and one that runs on a slot owns that slot.
+ */
+#include "runtime/rt.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+
+#include <asm/prctl.h>
+
+#include "runtime/offsets.h"
+#include "runtime/sys.h"
+
+#ifndef PR_SET_SYSCALL_USER_DISPATCH
+#define PR_SET_SYSCALL_USER_DISPATCH 59
+#define PR_SYS_DISPATCH_ON           1
+#endif
+
+static_assert(offsetof(struct rt_thread, selector) == RT_T_SELECTOR, "entry.S");
+static_assert(offsetof(struct rt_thread, away) == RT_T_AWAY, "entry.S");
+static_assert(offsetof(struct rt_thread, fsgsbase) == RT_T_FSGSBASE, "entry.S");
+static_assert(offsetof(struct rt_thread, load_xsave) == RT_T_LOAD_XSAVE, "entry.S");
+static_assert(offsetof(struct rt_thread, home_fs) == RT_T_HOME_FS, "entry.S");
+static_assert(offsetof(struct rt_thread, home_gs) == RT_T_HOME_GS, "entry.S");
+static_assert(offsetof(struct rt_thread, away_fs) == RT_T_AWAY_FS, "entry.S");
+static_assert(offsetof(struct rt_thread, away_gs) == RT_T_AWAY_GS, "entry.S");
+static_assert(offsetof(struct rt_thread, xfrm) == RT_T_XFRM, "entry.S");
+static_assert(offsetof(struct rt_thread, jump) == RT_T_JUMP, "entry.S");
+static_assert(offsetof(struct rt_thread, xsave) == RT_T_XSAVE, "entry.S");
+static_assert(offsetof(struct cpu_regs, rsp) == RT_R_RSP, "entry.S");
+static_assert(offsetof(struct cpu_regs, r15) == RT_R_R15, "entry.S");
+static_assert(offsetof(struct cpu_regs, rflags) == RT_R_RFLAGS, "entry.S");
+static_assert(offsetof(struct cpu_regs, rip) == RT_R_RIP, "entry.S");
+static_assert(sizeof(struct cpu_regs) == RT_R_BYTES, "entry.S");
+static_assert(RT_SLOT_BYTES == RT_SLOT_MASK + 1, "entry.S");
+
+/* Initial-exec: no allocation on first use, so that a signal handler may look. */
+static __thread struct rt_thread *self __attribute__((tls_model("initial-exec")));
+static pthread_key_t exit_key; /* made once by rt_thread_init() */
+
+/* Where the slots are, for entry.S. */
+uint8_t *rt_slot_base __attribute__((visibility("hidden")));
+
+static int slot_take(void)
+{
+	for (unsigned int word = 0; word < RT_SLOT_NR / 64; word++) {
+		uint64_t bits = __atomic_load_n(&rt.slot_bitmap[word], __ATOMIC_RELAXED);
+
+		while (~bits) {
+			unsigned int bit = (unsigned int)__builtin_ctzll(~bits);
+
+			if (__atomic_compare_exchange_n(&rt.slot_bitmap[word], &bits,
+							bits | 1ull << bit, false, __ATOMIC_ACQUIRE,
+							__ATOMIC_RELAXED))
+				return (int)(word * 64 + bit);
+		}
+	}
+	return -1;
+}
+
+static void slot_give(struct rt_thread *t)
+{
+	unsigned int slot = (unsigned int)(((uint8_t *)t - rt.slots) / RT_SLOT_BYTES);
+
+	madvise(t, RT_SLOT_BYTES, MADV_DONTNEED);
+	__atomic_fetch_and(&rt.slot_bitmap[slot / 64], ~(1ull << slot % 64), __ATOMIC_RELEASE);
+}
+
+/* The block ends and the stack begins: a page boundary. The stack's lowest page is left unmapped. */
+static uint8_t *stack_bottom(struct rt_thread *t)
+{
+	return (uint8_t *)t + ((sizeof(*t) + 4095) & ~4095ul) + 4096;
+}
+
+static void thread_exit(void *arg)
+{
+	struct rt_thread *t = arg;
+	stack_t off = { .ss_flags = SS_DISABLE };
+
+	self = NULL;
+	if (t->client_stack.ss_sp && !(t->client_stack.ss_flags & SS_DISABLE))
+		off = t->client_stack;
+	sys(SYS_sigaltstack, &off, 0, 0);
+	rt_process_lp_done(t->rlp);
+	slot_give(t);
+}
+
+struct rt_thread *rt_thread_peek(void)
+{
+	return self;
+}
+
+static void thread_install_stack(struct rt_thread *t)
+{
+	stack_t stack = { .ss_sp = stack_bottom(t),
+			  .ss_size = (size_t)((uint8_t *)t + RT_SLOT_BYTES - stack_bottom(t)) };
+	stack_t old;
+
+	if (sys(SYS_sigaltstack, &stack, &old, 0) == 0 && t->client_stack.ss_flags == 0 &&
+	    t->client_stack.ss_sp == NULL)
+		t->client_stack = old;
+}
+
+struct rt_thread *rt_thread_self(void)
+{
+	struct rt_thread *t = self;
+	int slot;
+
+	if (t)
+		return t;
+	slot = slot_take();
+	assert(slot >= 0); /* 16,384 threads with enclaves in one process */
+	t = (struct rt_thread *)(rt.slots + (size_t)slot * RT_SLOT_BYTES);
+	mprotect(stack_bottom(t) - 4096, 4096, PROT_NONE);
+	t->fsgsbase = rt.fsgsbase;
+	t->tid = (int)sys(SYS_gettid, 0, 0, 0);
+	t->rlp = rt_process_lp();
+	assert(t->rlp);
+	t->lp = &t->rlp->lp;
+	thread_install_stack(t);
+	self = t;
+	pthread_setspecific(exit_key, t);
+	return t;
+}
+
+void rt_critical_enter(struct rt_thread *t)
+{
+	t->critical++;
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+}
+
+void rt_critical_leave(struct rt_thread *t)
+{
+	siginfo_t info;
+	uint64_t mask;
+	int sig;
+
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	if (--t->critical || !t->deferred_sig)
+		return;
+	sig = t->deferred_sig;
+	info = t->deferred_info;
+	mask = t->deferred_mask;
+	t->deferred_sig = 0;
+	sys4(SYS_rt_tgsigqueueinfo, rt.pid, t->tid, sig, &info);
+	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &mask, 0, 8);
+}
+
+/*
+ * SYSCALL in the enclave must fault: one byte says so, and only rt_restorer's sigreturn is exempt.
+ * Every clone starts without it, so it is armed when a thread first enters.
+ */
+int rt_thread_arm_sud(struct rt_thread *t)
+{
+	if (t->sud_armed)
+		return 0;
+	t->sud_armed = true;
+	return (int)sys6(SYS_prctl, PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_ON,
+			 (long)rt_restorer, rt_restorer_end - (char *)rt_restorer,
+			 (long)&t->selector, 0);
+}
+
+/* Only the forking thread lives on in the child; its block was copied, its LP is the parent's. */
+void rt_thread_fork_child(void)
+{
+	struct rt_thread *t = self;
+
+	memset(rt.slot_bitmap, 0, sizeof(rt.slot_bitmap));
+	if (!t)
+		return;
+	unsigned int slot = (unsigned int)(((uint8_t *)t - rt.slots) / RT_SLOT_BYTES);
+
+	rt.slot_bitmap[slot / 64] |= 1ull << slot % 64;
+	t->sud_armed = false;
+	t->critical = 0;
+	if (t->deferred_sig)
+		sys4(SYS_rt_sigprocmask, SIG_SETMASK, &t->deferred_mask, 0, 8);
+	t->deferred_sig = 0;
+	t->tid = (int)sys(SYS_gettid, 0, 0, 0);
+	t->rlp = rt_process_lp();
+	assert(t->rlp);
+	t->lp = &t->rlp->lp;
+}
+
+int rt_thread_init(void)
+{
+	size_t bytes = (size_t)RT_SLOT_NR * RT_SLOT_BYTES;
+	uint8_t *map = mmap(NULL, bytes + RT_SLOT_BYTES, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (map == MAP_FAILED)
+		return -ENOMEM;
+	rt.slots =
+		(uint8_t *)(((uintptr_t)map + RT_SLOT_BYTES - 1) & ~(uintptr_t)(RT_SLOT_BYTES - 1));
+	rt_slot_base = rt.slots;
+	return -pthread_key_create(&exit_key, thread_exit);
+}
