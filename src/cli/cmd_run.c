@@ -1,0 +1,383 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * swsgx run: set the stage, then become the program.
+ *
+ * Everything that the runtime is told goes through the environment (SWSGX_*), because the program is
+ * exec'ed in our place: no process of ours stays, and its exit status is the program's.
+ *
+ * Not here: what the settings mean (src/runtime).
+ */
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <pwd.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/report.h"
+#include "cli/cmd.h"
+#include "cli/probe.h"
+#include "cli/runtime_path.h"
+#include "cli/size.h"
+#include "cli/target.h"
+
+/*
+ * Without --epc.  What the first SGX machines had (128 MiB, of which programs got 93), and so a size
+ * that every program for SGX was made to live with.
+ */
+#define EPC_DEFAULT "128M"
+
+#define SECTIONS_MAX 8u
+#define STATS_FD_MIN 200 /* out of the way of programs that count on low numbers */
+
+static const char help[] =
+	"usage: swsgx run [OPTIONS] [--] PROGRAM [ARGS]\n"
+	"\n"
+	"Run PROGRAM, made for SGX hardware, with a software SGX under it.\n"
+	"\n"
+	"  --epc SIZE[@NODE]   an EPC section of SIZE (K, M, G); may be given again (" EPC_DEFAULT
+	")\n"
+	"  --platform FILE     the platform's secrets, made on first use\n"
+	"                      (${XDG_DATA_HOME:-~/.local/share}/swsgx/platform)\n"
+	"  --policy NAME       how victims are chosen when the EPC is full\n"
+	"  --backing PATH      keep evicted pages in this file, not in memory\n"
+	"  --backing-max SIZE  and at most this much of them\n"
+	"  --stats[=json]      print what the EPC did when the program ends, to standard error\n"
+	"\n"
+	"The exit status is PROGRAM's; 2 for a request that cannot be served, 126 and 127 for a\n"
+	"PROGRAM that cannot be executed or found, 1 when this machine lacks something (swsgx "
+	"doctor).\n";
+
+struct run_options {
+	char epc[SECTIONS_MAX * 24];
+	unsigned int sections;
+	char platform[RUNTIME_PATH_MAX];
+	char backing[RUNTIME_PATH_MAX];
+	char backing_max[24];
+	const char *policy;
+	const char *stats; /* "text", "json" or NULL */
+};
+
+static int env_set(const char *name, const char *value, struct report *rep)
+{
+	if (setenv(name, value, 1) < 0)
+		return report_fail(rep, -errno, "cannot set %s", name);
+	return 0;
+}
+
+/* The program may change its folder before a path is used. */
+static int path_absolute(const char *path, char *out, size_t bytes, struct report *rep)
+{
+	char cwd[RUNTIME_PATH_MAX];
+	int n;
+
+	if (path[0] == '/') {
+		n = snprintf(out, bytes, "%s", path);
+	} else {
+		if (!getcwd(cwd, sizeof(cwd)))
+			return report_fail(rep, -errno, "cannot tell the current folder");
+		n = snprintf(out, bytes, "%s/%s", cwd, path);
+	}
+	if (n < 0 || (size_t)n >= bytes)
+		return report_fail(rep, -ENAMETOOLONG, "cannot use '%.60s...'", path);
+	return 0;
+}
+
+/* Make the folders of @path, as private as the file will be. Failure shows when the file is made. */
+static void make_folders(const char *path)
+{
+	char dir[RUNTIME_PATH_MAX];
+
+	snprintf(dir, sizeof(dir), "%s", path);
+	for (char *slash = strchr(dir + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+		*slash = 0;
+		(void)mkdir(dir, 0700);
+		*slash = '/';
+	}
+}
+
+static int default_platform(struct run_options *o, struct report *rep)
+{
+	const char *data = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
+	const struct passwd *pw;
+	int n;
+
+	if (data && data[0] == '/') {
+		n = snprintf(o->platform, sizeof(o->platform), "%s/swsgx/platform", data);
+	} else {
+		if (!home || home[0] != '/') {
+			pw = getpwuid(getuid());
+			home = pw ? pw->pw_dir : "/";
+		}
+		n = snprintf(o->platform, sizeof(o->platform), "%s/.local/share/swsgx/platform",
+			     home);
+	}
+	if (n < 0 || (size_t)n >= sizeof(o->platform))
+		return report_fail(rep, -ENAMETOOLONG, "cannot use the home folder");
+	make_folders(o->platform);
+	return 0;
+}
+
+static int add_section(struct run_options *o, const char *text, struct report *rep)
+{
+	size_t used = strlen(o->epc);
+	uint64_t bytes;
+	int r, node;
+
+	if (o->sections == SECTIONS_MAX)
+		return report_fail(rep, -E2BIG, "too many --epc (%u at most)", SECTIONS_MAX);
+	r = size_parse_epc(text, &bytes, &node, rep);
+	if (r < 0)
+		return r;
+	snprintf(o->epc + used, sizeof(o->epc) - used, "%s%" PRIu64, o->sections ? "," : "", bytes);
+	o->sections++;
+	return 0;
+}
+
+static int set_backing_max(struct run_options *o, const char *text, struct report *rep)
+{
+	uint64_t bytes;
+	int r;
+
+	r = size_parse(text, "--backing-max", &bytes, rep);
+	if (r < 0)
+		return r;
+	snprintf(o->backing_max, sizeof(o->backing_max), "%" PRIu64, bytes);
+	return 0;
+}
+
+static int set_stats(struct run_options *o, const char *form, struct report *rep)
+{
+	if (!form || !strcmp(form, "text")) {
+		o->stats = "text";
+	} else if (!strcmp(form, "json")) {
+		o->stats = "json";
+	} else {
+		report_hint(rep, "--stats, --stats=text or --stats=json");
+		return report_fail(rep, -EINVAL, "'%s' for --stats is no form", form);
+	}
+	return 0;
+}
+
+enum { OPT_EPC = 256, OPT_PLATFORM, OPT_POLICY, OPT_BACKING, OPT_BACKING_MAX, OPT_STATS };
+
+static int set_option(struct run_options *o, int opt, const char *arg, struct report *rep)
+{
+	switch (opt) {
+	case OPT_EPC:
+		return add_section(o, arg, rep);
+	case OPT_PLATFORM:
+		return path_absolute(arg, o->platform, sizeof(o->platform), rep);
+	case OPT_POLICY:
+		o->policy = arg;
+		return 0;
+	case OPT_BACKING:
+		return path_absolute(arg, o->backing, sizeof(o->backing), rep);
+	case OPT_BACKING_MAX:
+		return set_backing_max(o, arg, rep);
+	default:
+		assert(opt == OPT_STATS);
+		return set_stats(o, arg, rep);
+	}
+}
+
+/* -ECANCELED: the help was asked for. */
+static int parse(int argc, char **argv, struct run_options *o, struct report *rep)
+{
+	static const struct option options[] = {
+		{ "epc", required_argument, NULL, OPT_EPC },
+		{ "platform", required_argument, NULL, OPT_PLATFORM },
+		{ "policy", required_argument, NULL, OPT_POLICY },
+		{ "backing", required_argument, NULL, OPT_BACKING },
+		{ "backing-max", required_argument, NULL, OPT_BACKING_MAX },
+		{ "stats", optional_argument, NULL, OPT_STATS },
+		{ "help", no_argument, NULL, 'h' },
+		{ 0 }
+	};
+	int c, r;
+
+	opterr = 0;
+	while ((c = getopt_long(argc, argv, "+:h", options, NULL)) != -1) {
+		if (c == 'h')
+			return -ECANCELED;
+		if (c == '?' || c == ':') {
+			report_hint(rep, "swsgx run --help lists the options");
+			return report_fail(rep, -EINVAL,
+					   c == ':' ? "'%s' needs a value" : "bad option '%s'",
+					   argv[optind - 1]);
+		}
+		r = set_option(o, c, optarg, rep);
+		if (r < 0)
+			return r;
+	}
+	if (optind == argc) {
+		report_hint(rep, "swsgx run [OPTIONS] [--] PROGRAM [ARGS]");
+		return report_fail(rep, -EINVAL, "no program to run");
+	}
+	if (o->backing_max[0] && !o->backing[0]) {
+		report_hint(rep, "give --backing PATH too");
+		return report_fail(rep, -EINVAL, "--backing-max needs a store to limit");
+	}
+	if (!o->sections) {
+		r = add_section(o, EPC_DEFAULT, rep);
+		if (r < 0)
+			return r;
+	}
+	return o->platform[0] ? 0 : default_platform(o, rep);
+}
+
+/* A program that loads no libraries cannot be reached through LD_PRELOAD. */
+static int check_interceptable(const char *name, enum target_kind kind, struct report *rep)
+{
+	if (kind == TARGET_STATIC) {
+		report_hint(rep, "link it dynamically; its system calls must go through libc");
+		return report_fail(rep, -ENOTSUP, "cannot run '%s', it is statically linked", name);
+	}
+	if (kind == TARGET_FOREIGN) {
+		report_hint(rep, "SGX programs are 64-bit x86 programs");
+		return report_fail(rep, -ENOEXEC, "cannot run '%s', it is not for x86-64", name);
+	}
+	return 0;
+}
+
+/* 0, or the exit status. */
+static int check_program(const char *name, char *path, size_t bytes, struct report *rep)
+{
+	enum target_kind kind;
+	int r;
+
+	r = target_find(name, path, bytes, rep);
+	if (r < 0)
+		return r == -ENOENT ? CLI_NOT_FOUND : CLI_NOT_EXECUTABLE;
+	if (target_kind(path, &kind, rep) < 0)
+		return CLI_NOT_EXECUTABLE;
+	if (target_check_privilege(path, rep) < 0 || check_interceptable(name, kind, rep) < 0)
+		return CLI_USAGE;
+	return 0;
+}
+
+static int check_machine(struct report *rep)
+{
+	char detail[PROBE_DETAIL];
+
+	for (size_t i = 0; i < probes_nr; i++) {
+		if (probes[i].need != PROBE_REQUIRED || probe_run(&probes[i], detail))
+			continue;
+		report_hint(rep, "swsgx doctor says what to do about it");
+		return report_fail(rep, -ENOTSUP, "this machine lacks %s (%.100s)", probes[i].name,
+				   detail);
+	}
+	return 0;
+}
+
+/* The runtime first: it must see the calls before other preloaded libraries do. */
+static int set_preload(struct report *rep)
+{
+	char lib[RUNTIME_PATH_MAX], *value;
+	const char *old = getenv("LD_PRELOAD");
+	size_t n;
+	int r;
+
+	r = runtime_path(lib, sizeof(lib), rep);
+	if (r < 0)
+		return r;
+	n = strlen(lib);
+	if (!old || !old[0] || (!strncmp(old, lib, n) && (!old[n] || old[n] == ':')))
+		return old && old[0] ? 0 : env_set("LD_PRELOAD", lib, rep);
+	if (asprintf(&value, "%s:%s", lib, old) < 0)
+		return report_fail(rep, -ENOMEM, "cannot set LD_PRELOAD");
+	r = env_set("LD_PRELOAD", value, rep);
+	free(value);
+	return r;
+}
+
+/* The program may close or redirect its standard error: statistics go to a copy of ours. */
+static int set_stats_env(const struct run_options *o, struct report *rep)
+{
+	char number[16];
+	int fd, r;
+
+	if (!o->stats) {
+		unsetenv("SWSGX_STATS");
+		unsetenv("SWSGX_STATS_FD");
+		return 0;
+	}
+	fd = fcntl(STDERR_FILENO, F_DUPFD, STATS_FD_MIN);
+	if (fd < 0)
+		return report_fail(rep, -errno, "cannot copy standard error");
+	snprintf(number, sizeof(number), "%d", fd);
+	r = env_set("SWSGX_STATS", o->stats, rep);
+	return r < 0 ? r : env_set("SWSGX_STATS_FD", number, rep);
+}
+
+static int set_environment(const struct run_options *o, struct report *rep)
+{
+	const struct {
+		const char *name, *value;
+	} settings[] = {
+		{ "SWSGX_EPC", o->epc },
+		{ "SWSGX_PLATFORM", o->platform },
+		{ "SWSGX_POLICY", o->policy },
+		{ "SWSGX_BACKING", o->backing },
+		{ "SWSGX_BACKING_MAX", o->backing_max },
+	};
+	int r;
+
+	for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++) {
+		if (!settings[i].value || !settings[i].value[0]) {
+			unsetenv(settings[i].name);
+			continue;
+		}
+		r = env_set(settings[i].name, settings[i].value, rep);
+		if (r < 0)
+			return r;
+	}
+	r = set_stats_env(o, rep);
+	return r < 0 ? r : set_preload(rep);
+}
+
+/* 0: everything is set, and the program may take over. Else the exit status. */
+static int prepare(int argc, char **argv, struct run_options *o, struct report *rep)
+{
+	char path[RUNTIME_PATH_MAX];
+	int r;
+
+	r = parse(argc, argv, o, rep);
+	if (r == -ECANCELED) {
+		fputs(help, stdout);
+		exit(CLI_OK);
+	}
+	if (r < 0)
+		return CLI_USAGE;
+	r = check_program(argv[optind], path, sizeof(path), rep);
+	if (r)
+		return r;
+	return check_machine(rep) < 0 || set_environment(o, rep) < 0 ? CLI_FAILED : 0;
+}
+
+int cmd_run(int argc, char **argv)
+{
+	struct run_options *o = calloc(1, sizeof(*o));
+	struct report rep;
+	int r;
+
+	report_init(&rep);
+	if (!o) {
+		report_fail(&rep, -ENOMEM, "cannot begin");
+		return cli_fail(CLI_FAILED, &rep);
+	}
+	r = prepare(argc, argv, o, &rep);
+	free(o);
+	if (r)
+		return cli_fail(r, &rep);
+	/* By name, so that argv[0], scripts without #! and the rest are as without us. */
+	execvp(argv[optind], argv + optind);
+	report_fail(&rep, -errno, "cannot run '%s'", argv[optind]);
+	return cli_fail(CLI_NOT_EXECUTABLE, &rep);
+}

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * swsgx, the tool: one row per command.  The table is the help text too.
+ *
+ * This is the only place that prints errors; commands fill a report and say how to end.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/report.h"
+#include "cli/cmd.h"
+
+struct cmd {
+	const char *name;
+	int (*run)(int argc, char **argv);
+	const char *args;
+	const char *help;
+};
+
+static const struct cmd cmds[] = {
+	{ "run", cmd_run, "[OPTIONS] [--] PROGRAM...", "run a program that uses SGX" },
+	{ "doctor", cmd_doctor, "[--json]", "say what this machine has of what swsgx needs" },
+};
+
+static const struct cmd *cmd_find(const char *name)
+{
+	for (size_t i = 0; i < sizeof(cmds) / sizeof(cmds[0]); i++)
+		if (!strcmp(cmds[i].name, name))
+			return &cmds[i];
+	return NULL;
+}
+
+static void usage(FILE *to)
+{
+	fputs("usage: swsgx COMMAND [ARGS]\n\n", to);
+	for (size_t i = 0; i < sizeof(cmds) / sizeof(cmds[0]); i++)
+		fprintf(to, "  %-7s %-26s %s\n", cmds[i].name, cmds[i].args, cmds[i].help);
+	fputs("\n'swsgx COMMAND --help' tells more.  swsgx keeps SGX's rules, not your secrets:\n"
+	      "the owner of the machine can read everything in an enclave.\n",
+	      to);
+}
+
+int cli_fail(int status, const struct report *rep)
+{
+	char text[256];
+
+	fprintf(stderr, "swsgx: %s\n", report_text(rep, text, sizeof(text)));
+	if (rep->hint[0])
+		fprintf(stderr, "  hint: %s\n", rep->hint);
+	return status;
+}
+
+int main(int argc, char **argv)
+{
+	const struct cmd *cmd;
+
+	if (argc < 2) {
+		usage(stderr);
+		return CLI_USAGE;
+	}
+	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) {
+		usage(stdout);
+		return CLI_OK;
+	}
+	if (!strcmp(argv[1], "--version")) {
+		puts("swsgx " SWSGX_VERSION);
+		return CLI_OK;
+	}
+	cmd = cmd_find(argv[1]);
+	if (!cmd) {
+		fprintf(stderr, "swsgx: there is no command '%s'\n\n", argv[1]);
+		usage(stderr);
+		return CLI_USAGE;
+	}
+	return cmd->run(argc - 1, argv + 1);
+}

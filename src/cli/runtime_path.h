@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * Where the runtime library is: beside the tool in a build folder, or where it was installed.
+ */
+#ifndef SWSGX_CLI_RUNTIME_PATH_H
+#define SWSGX_CLI_RUNTIME_PATH_H
+
+#include <stddef.h>
+
+struct report;
+
+#define RUNTIME_PATH_MAX 4096
+
+/*
+ *   -ENOENT  it is nowhere
+ *   -EINVAL  it is at a path that LD_PRELOAD cannot name
+ */
+int runtime_path(char *path, size_t bytes, struct report *rep);
+
+#endif
