@@ -57,6 +57,7 @@ static const char help[] =
 struct run_options {
 	char epc[SECTIONS_MAX * 24];
 	unsigned int sections;
+	char program[RUNTIME_PATH_MAX];
 	char platform[RUNTIME_PATH_MAX];
 	char backing[RUNTIME_PATH_MAX];
 	char backing_max[24];
@@ -345,7 +346,6 @@ static int set_environment(const struct run_options *o, struct report *rep)
 /* 0: everything is set, and the program may take over. Else the exit status. */
 static int prepare(int argc, char **argv, struct run_options *o, struct report *rep)
 {
-	char path[RUNTIME_PATH_MAX];
 	int r;
 
 	r = parse(argc, argv, o, rep);
@@ -355,7 +355,7 @@ static int prepare(int argc, char **argv, struct run_options *o, struct report *
 	}
 	if (r < 0)
 		return CLI_USAGE;
-	r = check_program(argv[optind], path, sizeof(path), rep);
+	r = check_program(argv[optind], o->program, sizeof(o->program), rep);
 	if (r)
 		return r;
 	return check_machine(rep) < 0 || set_environment(o, rep) < 0 ? CLI_FAILED : 0;

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only
+# A thin front door: Meson builds (meson.build), tools/ does the rest.
+#
+#   make                   build everything in build/
+#   make demo              run the example with a small EPC, and show what the EPC did
+#   make check             every test
+#   make kernel-selftests  the Linux kernel's own SGX tests, unmodified
+#   make lint              formatter, layers, sizes, spelling, shell scripts
+#   make asan | tsan       the tests under AddressSanitizer and UBSan | ThreadSanitizer
+#   make bench             the benchmarks
+#   make install           into PREFIX (/usr/local), DESTDIR as usual
+
+BUILD ?= build
+PREFIX ?= /usr/local
+MESONFLAGS ?=
+
+.PHONY: all setup demo check kernel-selftests lint asan tsan bench install clean
+
+all: $(BUILD)/build.ninja
+	ninja -C $(BUILD)
+
+setup:
+	tools/setup build
+
+$(BUILD)/build.ninja: | setup
+	meson setup $(BUILD) --prefix $(PREFIX) $(MESONFLAGS)
+
+demo: all
+	tools/demo $(BUILD)
+
+check: all
+	meson test -C $(BUILD) --no-rebuild --print-errorlogs
+
+kernel-selftests: all
+	tools/setup kernel-selftests
+	tools/kernel-selftests --build-dir $(BUILD)
+
+lint: all
+	tools/setup lint
+	meson test -C $(BUILD) --no-rebuild --print-errorlogs --suite lint
+
+# The runtime and what runs under it stay out: a preloaded library cannot bring a sanitizer along.
+asan: setup
+	test -f build-asan/build.ninja || meson setup build-asan \
+		-Db_sanitize=address,undefined -Db_lundef=false $(MESONFLAGS)
+	ninja -C build-asan
+	meson test -C build-asan --no-rebuild --print-errorlogs --timeout-multiplier 5 \
+		--no-suite integration --no-suite lint
+
+tsan: setup
+	test -f build-tsan/build.ninja || meson setup build-tsan \
+		-Db_sanitize=thread -Db_lundef=false $(MESONFLAGS)
+	ninja -C build-tsan
+	meson test -C build-tsan --no-rebuild --print-errorlogs --timeout-multiplier 10 \
+		--no-suite integration --no-suite lint
+
+bench: all
+	meson test -C $(BUILD) --benchmark --no-rebuild --verbose
+
+install: all
+	meson install -C $(BUILD) --no-rebuild
+
+clean:
+	rm -rf $(BUILD) build-asan build-tsan
