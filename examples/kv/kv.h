@@ -3,8 +3,8 @@
  * What the host and the enclave have in common: the enclave's layout, the request that crosses the
  * border, and the form of the sealed state.
  *
- * The enclave trusts nothing that the host can write.  A request is copied in once and then checked;
- * struct kv_layout is inside the enclave and is measured, so MRENCLAVE vouches for it.
+ * The enclave trusts nothing that the host can write.  A request is copied in once and then
+ * checked; struct kv_layout is inside the enclave and is measured, so MRENCLAVE vouches for it.
  */
 #ifndef KV_KV_H
 #define KV_KV_H
@@ -19,9 +19,10 @@
 #define KV_VALUE_MAX   1024u /* bytes */
 
 /*
- * ELRANGE: the image (struct kv_layout first), then a block for each thread, then the heap.
- * A thread's block: a page that isn't there, to catch a stack that overflows; the stack, which grows
- * down from the TCS; the TCS; the SSA frames.  So at entry RBX, the TCS, is the empty stack too.
+ * ELRANGE: the image (struct kv_layout first), then a block for each thread, then the heap. A
+ * thread's block: a page that isn't there, to catch a stack that overflows; the stack, which
+ * grows down from the TCS; the TCS; the SSA frames.  So at entry RBX, the TCS, is the empty
+ * stack too.
  */
 #define KV_STACK_PAGES  8u
 #define KV_SSA_FRAMES   2u
@@ -45,8 +46,8 @@ enum kv_op {
 	KV_GET,        /* key; value: receives it */
 	KV_DELETE,     /* key */
 	KV_COUNT,      /* value_bytes: receives the number of entries */
-	KV_SEAL_BEGIN, /* value: receives a struct kv_seal_header; from now on the store is frozen */
-	KV_SEAL_NEXT, /* value: receives a struct kv_seal_chunk and its bytes; ends with the last one */
+	KV_SEAL_BEGIN, /* value: receives a struct kv_seal_header; freezes the store */
+	KV_SEAL_NEXT,  /* value: receives a struct kv_seal_chunk and its bytes, the last thaws */
 	KV_OPEN_BEGIN, /* value: a struct kv_seal_header; the store must be empty */
 	KV_OPEN_NEXT,  /* value: a struct kv_seal_chunk and its bytes */
 	KV_REPORT, /* key: 64 bytes of report data; value: receives a report that was verified */
@@ -81,11 +82,12 @@ struct kv_request {
 static_assert(sizeof(struct kv_request) == 32, "crosses the border");
 
 /*
- * Sealed state: a header, then chunks.  The key is the processor's seal key for the header's keyid, which
- * is fresh for each sealing, so one key never sees an IV twice.  Chunk i is sealed by
- * AES-128-GCM with the IV: header's iv, its last 8 bytes XOR i; and the associated data: the header,
- * then the chunk's bytes, last and index.  So chunks can't be changed, swapped, dropped or cut off.
- * What sealing can't do: tell that an *older* sealed state has been put in its place.
+ * Sealed state: a header, then chunks.  The key is the processor's seal key for the header's
+ * keyid, which is fresh for each sealing, so one key never sees an IV twice.  Chunk i is sealed
+ * by AES-128-GCM with the IV: header's iv, its last 8 bytes XOR i; and the associated data: the
+ * header, then the chunk's bytes, last and index.  So chunks can't be changed, swapped, dropped
+ * or cut off. What sealing can't do: tell that an *older* sealed state has been put in its
+ * place.
  */
 #define KV_SEAL_MAGIC       0x3144454c41455356ull
 #define KV_SEAL_CHUNK_BYTES 65536u

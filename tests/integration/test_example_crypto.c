@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
- * The example's own AES-GCM and CMAC against OpenSSL's: every length up to some blocks, long ones, and
- * a tag or a byte that is wrong.
+ * The example's own AES-GCM and CMAC against OpenSSL's: every length up to some blocks, long
+ * ones, and a tag or a byte that is wrong.
  */
 #include <openssl/core_names.h>
 #include <openssl/evp.h>

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
- * The example's plan of its enclave, and its SIGSTRUCT, computed a second way: the measurement byte by
- * byte as the manual lists it, the signature by the formula with q1 and q2 that EINIT uses.
+ * The example's plan of its enclave, and its SIGSTRUCT, computed a second way: the measurement
+ * byte by byte as the manual lists it, the signature by the formula with q1 and q2 that EINIT
+ * uses.
  */
 #include <openssl/bn.h>
 #include <openssl/evp.h>

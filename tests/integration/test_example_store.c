@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
- * The example's enclave as ordinary code: its border checks, its store under many threads, sealing and
- * opening.  The processor is replaced: entering is a call, keys come from a secret that a test can change.
+ * The example's enclave as ordinary code: its border checks, its store under many threads,
+ * sealing and opening.  The processor is replaced: entering is a call, keys come from a secret
+ * that a test can change.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -20,7 +21,7 @@
 
 void enclave_main(uint64_t request_la);
 
-/* ELRANGE.  The enclave finds itself by the symbol at its begin; its code and data are elsewhere here. */
+/* ELRANGE.  The enclave knows it by the symbol at its begin; its code and data are elsewhere here. */
 extern uint8_t range[RANGE_BYTES] __asm__("kv_layout");
 uint8_t range[RANGE_BYTES] __attribute__((aligned(4096), visibility("hidden")));
 
@@ -69,8 +70,8 @@ static uint32_t raw_call(struct kv_request request)
 }
 
 /*
- * The enclave's state is its memory; a fresh enclave is a fresh process.  So each test runs in a child,
- * and hands back its count.
+ * The enclave's state is its memory; a fresh enclave is a fresh process.  So each test runs in a
+ * child, and hands back its count.
  */
 static void in_child(void (*test)(void))
 {

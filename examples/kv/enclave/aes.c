@@ -2,8 +2,9 @@
 /*
  * AES-128-GCM (NIST SP 800-38D) and AES-128-CMAC (SP 800-38B) with AES-NI and PCLMULQDQ.
  *
- * GHASH numbers its bits from the wrong end.  With bytes reversed, a carry-less product comes out one bit too
- * low; so the hash key is multiplied by x once, beforehand, and a product needs no shift.
+ * GHASH numbers its bits from the wrong end.  With bytes reversed, a carry-less product comes
+ * out one bit too low; so the hash key is multiplied by x once, beforehand, and a product needs
+ * no shift.
  */
 #include <emmintrin.h>
 #include <tmmintrin.h>

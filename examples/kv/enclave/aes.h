@@ -3,8 +3,8 @@
  * AES-128-GCM and AES-128-CMAC, for this example only.
  *
  * A real enclave takes these from its SDK's library.  They are here so that the example needs
- * nothing; the test compares them with OpenSSL.  AES-NI and PCLMULQDQ are on every CPU with SGX, and no
- * table is looked up, so time doesn't depend on secrets.
+ * nothing; the test compares them with OpenSSL.  AES-NI and PCLMULQDQ are on every CPU with SGX,
+ * and no table is looked up, so time doesn't depend on secrets.
  */
 #ifndef KV_ENCLAVE_AES_H
 #define KV_ENCLAVE_AES_H

@@ -6,8 +6,8 @@
  * host's.  The stack of the thread ends at its TCS (see ../kv.h), so RBX is an empty stack.
  *
  * The host's callee-saved registers come back as they were (C code saves them), all others leave
- * cleared, since they may hold secrets.  No floating point is done in here, so the control words of x87
- * and SSE don't matter and stay as they are.
+ * cleared, since they may hold secrets.  No floating point is done in here, so the control words
+ * of x87 and SSE don't matter and stay as they are.
  */
 	.section .layout, "a"
 	.globl kv_layout

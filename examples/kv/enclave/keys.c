@@ -2,8 +2,8 @@
 /*
  * ENCLU, RDRAND, and the requests that go with them.
  *
- * The operands of EREPORT and EGETKEY must lie inside the enclave and be aligned (512 bytes the most):
- * they are on the thread's stack.
+ * The operands of EREPORT and EGETKEY must lie inside the enclave and be aligned (512 bytes the
+ * most): they are on the thread's stack.
  */
 #include <immintrin.h>
 

@@ -2,12 +2,12 @@
 /*
  * The enclave's one entry: take a request from the host, check it, do it, answer.
  *
- * Whatever comes from the host is copied in once and checked in the copy.  Pointers must lead outside of
- * the enclave, lest the host has us read or write our own memory for it; that they lead to memory is
- * the host's affair (if not, its thread gets the exception).
+ * Whatever comes from the host is copied in once and checked in the copy.  Pointers must lead
+ * outside of the enclave, lest the host has us read or write our own memory for it; that they
+ * lead to memory is the host's affair (if not, its thread gets the exception).
  *
- * The store is in one of the states below.  Operations that read or change it count themselves in while it
- * is OPEN; whoever freezes it waits until they have left.
+ * The store is in one of the states below.  Operations that read or change it count themselves
+ * in while it is OPEN; whoever freezes it waits until they have left.
  */
 #include <emmintrin.h>
 

@@ -25,8 +25,8 @@ void seal_next(struct seal *seal, const struct store *store, struct kv_seal_chun
 /* KV_OK, KV_NOT_AUTHENTIC for a header that can't be one of ours, KV_NO_KEY. */
 enum kv_status seal_open_begin(struct seal *seal, const struct kv_seal_header *header);
 /*
- * The chunk whose bytes are in @seal->buffer.  KV_OK; KV_NOT_AUTHENTIC, or what store_put() says: the
- * store then holds a part of it and should be thrown away.
+ * The chunk whose bytes are in @seal->buffer.  KV_OK; KV_NOT_AUTHENTIC, or what store_put()
+ * says: the store then holds a part of it and should be thrown away.
  */
 enum kv_status seal_open_next(struct seal *seal, struct store *store,
 			      const struct kv_seal_chunk *chunk);

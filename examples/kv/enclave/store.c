@@ -2,9 +2,9 @@
 /*
  * The hash table in the heap.
  *
- * The heap begins with the buckets, then come the entries, taken one after the other; a deleted entry waits on
- * the free list of its size.  An entry is written before it is linked and read only under the lock of its
- * bucket, so a reader never sees half a value.
+ * The heap begins with the buckets, then come the entries, taken one after the other; a deleted
+ * entry waits on the free list of its size.  An entry is written before it is linked and read
+ * only under the lock of its bucket, so a reader never sees half a value.
  *
  * The host can stop a thread that holds a lock (or an evicted page can), so waiting for a lock is
  * bounded: the answer is KV_BUSY, nothing has changed, and the host asks again.  Freeing can't fail
@@ -102,7 +102,7 @@ static void entry_free(struct store *store, store_ref ref)
 	spin_unlock(&store->alloc_lock);
 }
 
-/* The link that points at the entry with that key, or the end of its chain. Under the stripe's lock. */
+/* The link to the entry with that key, or the end of its chain. Under the stripe's lock. */
 static store_ref *find(struct store *store, uint32_t hash, const void *key, uint32_t key_bytes)
 {
 	store_ref *link = &store->buckets[hash & (store->bucket_nr - 1)];

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
- * int enclave_call(uint64_t request, unsigned int function, struct sgx_enclave_run *run, void *vdso)
+ * int enclave_call(uint64_t request, unsigned int function, struct sgx_enclave_run *run, void
+ * *vdso)
  *
- * The vDSO's function keeps RBX and RBP only: after an exception in the enclave the other callee-saved
- * registers come back cleared.  So save them here.
+ * The vDSO's function keeps RBX and RBP only: after an exception in the enclave the other
+ * callee-saved registers come back cleared.  So save them here.
  */
 	.text
 	.globl enclave_call

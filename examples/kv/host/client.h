@@ -19,8 +19,8 @@ struct client {
 };
 
 /*
- * Each of these is an enum kv_status.  An exception in the enclave is printed and ends the program with
- * EXIT_EXCEPTION: there is nothing to go on with.
+ * Each of these is an enum kv_status.  An exception in the enclave is printed and ends the
+ * program with EXIT_EXCEPTION: there is nothing to go on with.
  */
 #define EXIT_EXCEPTION 4
 enum kv_status client_init(struct client *client);
@@ -34,7 +34,7 @@ enum kv_status client_report(struct client *client, const uint8_t data[64],
 			     struct sgx_report *ret_report);
 enum kv_status client_crash(struct client *client, enum kv_crash how);
 
-/* Write what the store holds to @path, through a file beside it: 0, an enum kv_status, or -errno. */
+/* Write the store to @path, through a file beside it: 0, an enum kv_status, or -errno. */
 int client_seal(struct client *client, const char *path, uint64_t *ret_bytes);
 /* The same, back. -EBADMSG for a file that breaks off. */
 int client_open(struct client *client, const char *path);

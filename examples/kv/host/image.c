@@ -2,8 +2,8 @@
 /*
  * From the enclave's ELF file and the size of its heap to the plan of its pages.
  *
- * The file has code and data only; the loader makes up the threads (stack, TCS, SSA) and the heap, and
- * writes into the first page where they are.
+ * The file has code and data only; the loader makes up the threads (stack, TCS, SSA) and the
+ * heap, and writes into the first page where they are.
  */
 #include "image.h"
 

@@ -2,8 +2,9 @@
 /*
  * Building an enclave with the ioctls of /dev/sgx_enclave, and entering it through the vDSO.
  *
- * The order is Linux's: reserve the range, CREATE, ADD_PAGES, INIT, then map each part with the rights that it was added
- * with.  A signal may cut ADD_PAGES short (it then says how far it came) or interrupt it; both just go on.
+ * The order is Linux's: reserve the range, CREATE, ADD_PAGES, INIT, then map each part with the
+ * rights that it was added with.  A signal may cut ADD_PAGES short (it then says how far it
+ * came) or interrupt it; both just go on.
  */
 #include "loader.h"
 

@@ -2,9 +2,10 @@
 /*
  * kv: a key-value store in an SGX enclave, and a workload for it.
  *
- * The first run fills the store, works on it, checks all of it and seals it to a file; a second run opens the
- * file and checks all of it again.  What it prints as answer and state depends on the workload alone: not on the size of the EPC, the
- * number of threads, or the signals that it gets.
+ * The first run fills the store, works on it, checks all of it and seals it to a file; a second
+ * run opens the file and checks all of it again.  What it prints as answer and state depends on
+ * the workload alone: not on the size of the EPC, the number of threads, or the signals that it
+ * gets.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -422,6 +423,16 @@ static void print_hex(const uint8_t *bytes, unsigned int n)
 		printf("%02x", *bytes++);
 }
 
+/* Of its pages, not of its range. */
+static uint64_t enclave_bytes(const struct run *run)
+{
+	uint64_t bytes = 0;
+
+	for (unsigned int i = 0; i < run->image.range_nr; i++)
+		bytes += run->image.ranges[i].bytes;
+	return bytes;
+}
+
 static void print_result(const struct run *run)
 {
 	const struct options *o = &run->options;
@@ -440,8 +451,8 @@ static void print_result(const struct run *run)
 	printf(json ? "\"calls\": %" PRIu64 ", \"busy\": %" PRIu64 ", \"ticks\": %" PRIu64
 		      ", \"sealed_bytes\": %" PRIu64 ", "
 		    : "%" PRIu64 " calls, %" PRIu64 " of them busy, %" PRIu64 " ticks, %" PRIu64
-		      " bytes sealed\n",
-	       calls, busy, run->ticks, run->sealed_bytes);
+		      " bytes sealed, an enclave of %" PRIu64 " bytes\n",
+	       calls, busy, run->ticks, run->sealed_bytes, enclave_bytes(run));
 	for (unsigned int i = 0; json && i < PHASE_NR; i++) {
 		if (run->seconds[i] >= 0)
 			printf("\"%s_s\": %.6f, ", phase_names[i], run->seconds[i]);

@@ -2,8 +2,9 @@
 /*
  * MRENCLAVE and SIGSTRUCT (SDM Vol. 3D "Measurement of Enclave", "SIGSTRUCT"), with OpenSSL.
  *
- * The only file of the example that needs a library.  A product signs its enclave once, where the key is;
- * the example does it at each start, because the size of its heap is an option and is measured.
+ * The only file of the example that needs a library.  A product signs its enclave once, where
+ * the key is; the example does it at each start, because the size of its heap is an option and
+ * is measured.
  */
 #include "sign.h"
 

@@ -2,8 +2,8 @@
 /*
  * The timer and the bookkeeping of its handler.
  *
- * The handler counts twice: in a thread-local and in a shared counter.  When all threads have left, the two
- * must agree; and a thread's data must bear the thread's own id.
+ * The handler counts twice: in a thread-local and in a shared counter.  When all threads have
+ * left, the two must agree; and a thread's data must bear the thread's own id.
  */
 #include "timer.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
- * A timer signal that interrupts everybody, enclaves too, and whose handler uses thread-local data: it
- * works only if the host's FS base is back whenever a handler runs.
+ * A timer signal that interrupts everybody, enclaves too, and whose handler uses thread-local
+ * data: it works only if the host's FS base is back whenever a handler runs.
  */
 #ifndef KV_HOST_TIMER_H
 #define KV_HOST_TIMER_H
@@ -19,7 +19,7 @@ void timer_leave(void);
 /* While others work, the first thread should not take all the signals. */
 void timer_block(bool block);
 
-/* Signals seen. False when one found thread-local data of another thread, or a count doesn't add up. */
+/* Signals seen. False when one found another thread's data, or the counts don't add up. */
 bool timer_check(uint64_t *ret_ticks);
 
 #endif

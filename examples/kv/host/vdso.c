@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
- * Finding a function of the vDSO, which is an ELF image that the kernel maps into each process: by the
- * auxiliary vector, then its dynamic section, then the SysV hash table.  libc has no call for it.
+ * Finding a function of the vDSO, which is an ELF image that the kernel maps into each process:
+ * by the auxiliary vector, then its dynamic section, then the SysV hash table.  libc has no call
+ * for it.
  */
 #include "vdso.h"
 

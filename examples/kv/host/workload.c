@@ -2,8 +2,8 @@
 /*
  * The operations, the values and the model.
  *
- * Four fifths of the operations go to a fifth of the keys, as a cache would see it; the others go anywhere.  Of ten
- * operations six read, three write and one deletes.
+ * Four fifths of the operations go to a fifth of the keys, as a cache would see it; the others
+ * go anywhere.  Of ten operations six read, three write and one deletes.
  */
 #include "workload.h"
 

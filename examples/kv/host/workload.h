@@ -3,8 +3,9 @@
  * What the example does with the store: a sequence of operations that depends on a seed alone, and
  * a model that knows each answer beforehand.
  *
- * A key belongs to one thread (its number modulo the threads), which does that key's operations in their
- * order.  So however the threads interleave, every answer is determined, and so is the digest, a sum.
+ * A key belongs to one thread (its number modulo the threads), which does that key's operations
+ * in their order.  So however the threads interleave, every answer is determined, and so is the
+ * digest, a sum.
  */
 #ifndef KV_HOST_WORKLOAD_H
 #define KV_HOST_WORKLOAD_H
