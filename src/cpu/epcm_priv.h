@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * One EPCM entry, 32 bytes, and its lock.
+ *
+ * The lock is tried, never waited for.  One word holds five kinds of hold, as the SDM's concurrency
+ * tables have them: shared and exclusive ("base"), the three "additional" ones (a leaf that changes
+ * the page's attributes; one that changes the measurement; ETRACK), and pins.  A pin is what a
+ * translation in use is on hardware: an ENCLU that reads or writes the page as an implicit operand.
+ * Pins conflict with nobody but a leaf that would take the contents away.
+ *
+ * A test that wants a conflict on purpose takes the hold itself.
+ */
+#ifndef SWSGX_CPU_EPCM_PRIV_H
+#define SWSGX_CPU_EPCM_PRIV_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "arch/sgx.h"
+
+struct epcm_entry {
+	_Atomic uint64_t attr;  /* EPCM_*, and the linear address in the bits above */
+	_Atomic uint64_t stamp; /* epoch_stamp() of the last EBLOCK, EMODPR or EMODT */
+	void *_Atomic bytes;    /* where the contents are */
+	_Atomic uint32_t secs;  /* EPC page of the SECS, meaningful for TCS, REG and TRIM */
+	_Atomic uint32_t lock;
+};
+static_assert(sizeof(struct epcm_entry) == 32, "half of the 64 bytes of metadata a page may cost");
+
+#define EPCM_VALID    0x001ull
+#define EPCM_BLOCKED  0x002ull
+#define EPCM_PENDING  0x004ull
+#define EPCM_MODIFIED 0x008ull
+#define EPCM_PR       0x010ull
+#define EPCM_R        0x020ull
+#define EPCM_W        0x040ull
+#define EPCM_X        0x080ull
+#define EPCM_RWX      0x0e0ull
+#define EPCM_PT       0x700ull
+#define EPCM_LA       0xfffffffffffff000ull
+
+#define EPCM_RWX_SHIFT 5
+#define EPCM_PT_SHIFT  8
+
+static inline uint64_t epcm_pt_bits(enum sgx_page_type pt)
+{
+	return (uint64_t)pt << EPCM_PT_SHIFT;
+}
+
+static inline enum sgx_page_type epcm_pt(uint64_t attr)
+{
+	return (enum sgx_page_type)((attr & EPCM_PT) >> EPCM_PT_SHIFT);
+}
+
+static inline uint64_t epcm_rwx_bits(uint64_t secinfo_flags)
+{
+	return (secinfo_flags & SGX_SECINFO_RWX) << EPCM_RWX_SHIFT;
+}
+
+/* The entry as SECINFO.FLAGS says it, and back; without VALID, BLOCKED and the address. */
+uint64_t epcm_to_secinfo(uint64_t attr);
+uint64_t epcm_from_secinfo(uint64_t flags);
+
+static inline bool epcm_is_child(uint64_t attr)
+{
+	enum sgx_page_type pt = epcm_pt(attr);
+
+	return pt == SGX_PT_REG || pt == SGX_PT_TCS || pt == SGX_PT_TRIM;
+}
+
+static inline uint64_t epcm_attr(const struct epcm_entry *e)
+{
+	return atomic_load_explicit(&e->attr, memory_order_acquire);
+}
+
+static inline uint32_t epcm_secs(const struct epcm_entry *e)
+{
+	return atomic_load_explicit(&e->secs, memory_order_relaxed);
+}
+
+/* Change attribute bits only: EBLOCK may set BLOCKED at the same moment, so it is one exchange. */
+void epcm_change(struct epcm_entry *e, uint64_t clear, uint64_t set);
+/* A new page: everything but the lock and the contents. */
+void epcm_install(struct epcm_entry *e, uint64_t attr, uint32_t secs);
+void epcm_invalidate(struct epcm_entry *e);
+
+/* ---- holds --------------------------------------------------------------------------------- */
+
+#define EPCM_LOCK_SHARED    0x00000001u
+#define EPCM_LOCK_SHARED_NR 0x00001fffu
+#define EPCM_LOCK_EXCLUSIVE 0x00002000u
+#define EPCM_LOCK_MODIFY    0x00004000u /* EACCEPT, EACCEPTCOPY, EMODPE, EMODPR, EMODT */
+#define EPCM_LOCK_MEASURE   0x00008000u /* of a SECS: EADD, EEXTEND, EINIT */
+#define EPCM_LOCK_TRACK     0x00010000u /* of a SECS: ETRACK, ETRACKC */
+#define EPCM_LOCK_PIN       0x00020000u
+#define EPCM_LOCK_PIN_NR    0xfffe0000u
+
+enum epcm_try { EPCM_GOT, EPCM_CONFLICT, EPCM_PINNED };
+
+bool epcm_try_shared(struct epcm_entry *e);
+void epcm_put_shared(struct epcm_entry *e);
+/* EPCM_PINNED, and nothing taken, when pins are all that is in the way. */
+enum epcm_try epcm_try_exclusive(struct epcm_entry *e);
+/* For a leaf that leaves the contents alone. */
+bool epcm_try_exclusive_pinned(struct epcm_entry *e);
+void epcm_put_exclusive(struct epcm_entry *e);
+/* One of MODIFY, MEASURE, TRACK. */
+bool epcm_try_extra(struct epcm_entry *e, uint32_t which);
+void epcm_put_extra(struct epcm_entry *e, uint32_t which);
+bool epcm_try_pin(struct epcm_entry *e);
+void epcm_put_pin(struct epcm_entry *e);
+bool epcm_is_pinned(const struct epcm_entry *e);
+
+#endif
