@@ -30,10 +30,10 @@ static __thread uint32_t held_ranks __attribute__((tls_model("initial-exec")));
 
 static const char *const rank_names[] = {
 	[LOCK_PROCESS] = "LOCK_PROCESS", [LOCK_REGISTRY] = "LOCK_REGISTRY",
-	[LOCK_OWNER] = "LOCK_OWNER",     [LOCK_RECLAIM] = "LOCK_RECLAIM",
-	[LOCK_SECTION] = "LOCK_SECTION", [LOCK_WINDOW] = "LOCK_WINDOW",
-	[LOCK_LEDGER] = "LOCK_LEDGER",   [LOCK_BACKING] = "LOCK_BACKING",
-	[LOCK_ARENA] = "LOCK_ARENA",
+	[LOCK_BATCH] = "LOCK_BATCH",     [LOCK_OWNER] = "LOCK_OWNER",
+	[LOCK_RECLAIM] = "LOCK_RECLAIM", [LOCK_SECTION] = "LOCK_SECTION",
+	[LOCK_WINDOW] = "LOCK_WINDOW",   [LOCK_LEDGER] = "LOCK_LEDGER",
+	[LOCK_BACKING] = "LOCK_BACKING", [LOCK_ARENA] = "LOCK_ARENA",
 };
 static_assert(sizeof(rank_names) / sizeof(rank_names[0]) <= 32, "held_ranks has a bit for each");
 

@@ -8,13 +8,14 @@
  *   rank            lock               protects                      may be held across
  *   --------------  -----------------  ----------------------------  --------------------------
  *   LOCK_REGISTRY   encl registry      the list of all enclaves      LOCK_OWNER and below
+ *   LOCK_BATCH      epc batch.lock     one batch of reclaim; tried   all operations of owners
  *   LOCK_OWNER      encl.lock          an enclave's pages, VA slots  EWB, ELDU, backing I/O
  *   LOCK_PROCESS    rt.lock            list of mapped ranges         mmap, mprotect, userfaultfd
  *   LOCK_LEDGER     rt ledger          what each process holds       nothing
  *   LOCK_RECLAIM    epc.reclaim_lock   the policy's lists            list moves only
  *   LOCK_SECTION    section.lock       the free list                 list moves only
  *   LOCK_WINDOW     window.lock        ranges of the window          range moves only
- *   LOCK_BACKING    backing.lock       free slots of the store       slot moves only
+ *   LOCK_BACKING    backing.lock       free slots of the store       slot moves, its file's growth
  *   LOCK_ARENA      arena.lock         the shared heap               nothing
  */
 #ifndef SWSGX_BASE_LOCK_H
@@ -36,6 +37,7 @@
 
 enum lock_rank {
 	LOCK_REGISTRY = 1,
+	LOCK_BATCH,
 	LOCK_OWNER,
 	LOCK_PROCESS,
 	LOCK_LEDGER,

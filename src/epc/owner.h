@@ -18,7 +18,9 @@ struct epc_page;
  * @block:   the page is about to leave: EBLOCK it, let no new use begin.  False: not now
  * @write:   EWB the page to the backing store; 0, or -errno and the page is resident and usable as
  *           before
- * @put:     undo @get
+ * @put:     undo @get.  The page may be somebody else's by now, so this is a copy of what it was: only
+ *           epc_page_owner() and epc_page_cookie() may be asked of it, and what they lead to must be kept
+ *           alive by @get's reference
  *
  * For one page the calls are always get, reclaim, and then either put alone, or block, write, put.
  * The manager runs each stage over the whole batch, so that one ETRACK an enclave serves it, and

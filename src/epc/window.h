@@ -51,6 +51,8 @@ void window_take(struct window *window, unsigned int slot, const uint64_t *offse
 		 unsigned int nr);
 /* The caller of window_take(@slot) died in it, or after: see it through. False: it had taken nothing. */
 bool window_take_resume(struct window *window, unsigned int slot);
+/* Page i of what was taken goes back to its offset. It waits for memory rather than fail. */
+void window_return(struct window *window, unsigned int slot, unsigned int i);
 /* What was taken is not needed any more: window_take_resume() would find nothing. */
 void window_take_done(struct window *window, unsigned int slot);
 /* Shared memory, page aligned, @i < WINDOW_STAGE_PAGES. */

@@ -320,21 +320,27 @@ void window_take_done(struct window *window, unsigned int slot_nr)
 	window->slots[slot_nr].phase = WINDOW_TAKE_IDLE;
 }
 
-/* The stage of @slot goes back to where it was taken from. */
+void window_return(struct window *window, unsigned int slot_nr, unsigned int i)
+{
+	const struct window_slot *slot = &window->slots[slot_nr];
+	unsigned int tries = 0;
+
+	assert(i < slot->nr);
+	/* The memory was the page's own a moment ago: if it is short now, that will pass. */
+	while (window_give(window, slot->offsets[i], window_stage(window, slot_nr, i)) < 0) {
+		errno = ENOMEM;
+		if (!again(&tries))
+			give_up("pwrite");
+	}
+}
+
+/* All of the stage goes back to where it was taken from. */
 static void give_back(struct window *window, unsigned int slot_nr)
 {
-	struct window_slot *slot = &window->slots[slot_nr];
-	unsigned int i, tries = 0;
+	unsigned int i;
 
-	for (i = 0; i < slot->nr; i++) {
-		/* The memory was the page's own a moment ago: if it is short now, that will pass. */
-		while (window_give(window, slot->offsets[i], window_stage(window, slot_nr, i)) <
-		       0) {
-			errno = ENOMEM;
-			if (!again(&tries))
-				give_up("pwrite");
-		}
-	}
+	for (i = 0; i < window->slots[slot_nr].nr; i++)
+		window_return(window, slot_nr, i);
 	window_take_done(window, slot_nr);
 }
 

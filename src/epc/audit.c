@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * The frame audit: every page is in exactly one state, and everything that knows about it agrees.
+ *
+ * It takes the locks that every change of state needs, so what it sees is one moment.  It walks all
+ * pages, so it is for tests and for people in doubt.
+ */
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cpu/cpu.h"
+#include "epc/epc_priv.h"
+
+struct audit {
+	struct epc *epc;
+	char *why;
+	size_t why_bytes;
+	unsigned int faults;
+	uint32_t state_nr[EPC_PAGE_STATE_NR];
+};
+
+__attribute__((format(printf, 2, 3))) static void fault(struct audit *audit, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (audit->faults++ == 0 && audit->why_bytes > 0) {
+		va_start(ap, fmt);
+		vsnprintf(audit->why, audit->why_bytes, fmt, ap);
+		va_end(ap);
+	}
+}
+
+/* What holds of a page by itself at any moment. */
+static void audit_page(struct audit *audit, const struct section *section, uint32_t nr)
+{
+	const struct epc_page *page = &audit->epc->pages[nr];
+	enum epc_state state = page_state(page);
+
+	if (state >= EPC_PAGE_STATE_NR) {
+		fault(audit, "page %u: no such state: %d", nr, state);
+		return;
+	}
+	audit->state_nr[state]++;
+	if (nr >= section->dirty_next && state != EPC_PAGE_DIRTY)
+		fault(audit, "page %u was never handed out but is in state %d", nr, state);
+	if (state != EPC_PAGE_FREE && state != EPC_PAGE_DIRTY)
+		return;
+	if (page->owner)
+		fault(audit, "page %u is free but has an owner", nr);
+	if (cpu_bytes(audit->epc->cpu, nr))
+		fault(audit, "page %u is free but has bytes", nr);
+	if (state == EPC_PAGE_FREE && cpu_epcm_read(audit->epc->cpu, nr).valid)
+		fault(audit, "page %u is free but valid in the EPCM", nr);
+}
+
+/* With nobody at work: batches are over, and what is tracked is in use. */
+static void audit_page_quiet(struct audit *audit, uint32_t nr)
+{
+	const struct epc_page *page = &audit->epc->pages[nr];
+	enum epc_state state = page_state(page);
+
+	if (state == EPC_PAGE_IN_BATCH)
+		fault(audit, "page %u is in a batch that nobody runs", nr);
+	if (page->flags & PAGE_TAKEN)
+		fault(audit, "page %u was taken and not put back", nr);
+	if (state == EPC_PAGE_TRACKED && !cpu_epcm_read(audit->epc->cpu, nr).valid)
+		fault(audit, "page %u is tracked but not valid in the EPCM", nr);
+	if ((state == EPC_PAGE_TRACKED || state == EPC_PAGE_OWNED) &&
+	    !cpu_bytes(audit->epc->cpu, nr))
+		fault(audit, "page %u is in use but has no bytes", nr);
+}
+
+static void audit_section(struct audit *audit, struct section *section, bool live)
+{
+	struct epc_page *pages = audit->epc->pages;
+	uint32_t free_before = audit->state_nr[EPC_PAGE_FREE];
+	uint32_t dirty_before = audit->state_nr[EPC_PAGE_DIRTY];
+	uint32_t nr, dirty;
+
+	lock_acquire(&section->lock);
+	for (nr = section->first; nr < section->first + section->nr; nr++) {
+		audit_page(audit, section, nr);
+		if (!live)
+			audit_page_quiet(audit, nr);
+	}
+	if (!pagelist_check(pages, &section->free) || !pagelist_check(pages, &section->deferred))
+		fault(audit, "a list of the section at %u is torn", section->first);
+	if (audit->state_nr[EPC_PAGE_FREE] - free_before != section->free.nr)
+		fault(audit, "%u pages are free, %u are on the free list",
+		      audit->state_nr[EPC_PAGE_FREE] - free_before, section->free.nr);
+	dirty = section->first + section->nr - section->dirty_next + section->deferred.nr;
+	if (audit->state_nr[EPC_PAGE_DIRTY] - dirty_before != dirty)
+		fault(audit, "%u pages are dirty, %u should be",
+		      audit->state_nr[EPC_PAGE_DIRTY] - dirty_before, dirty);
+	lock_release(&section->lock);
+}
+
+static void audit_sums(struct audit *audit, bool live)
+{
+	struct epc *epc = audit->epc;
+
+	if (!epc->policy->check(epc->policy_state))
+		fault(audit, "the order of policy %s is torn", epc->policy->name);
+	if (audit->state_nr[EPC_PAGE_TRACKED] != epc->policy->nr(epc->policy_state))
+		fault(audit, "%u pages are tracked, policy %s has %u",
+		      audit->state_nr[EPC_PAGE_TRACKED], epc->policy->name,
+		      epc->policy->nr(epc->policy_state));
+	if (audit->state_nr[EPC_PAGE_IN_BATCH] != epc->in_batch_nr)
+		fault(audit, "%u pages are in batches, %u were picked",
+		      audit->state_nr[EPC_PAGE_IN_BATCH], epc->in_batch_nr);
+	if (!live && audit->state_nr[EPC_PAGE_FREE] + audit->state_nr[EPC_PAGE_DIRTY] !=
+			     atomic_load(&epc->free_nr))
+		fault(audit, "%u pages can be had, the count says %u",
+		      audit->state_nr[EPC_PAGE_FREE] + audit->state_nr[EPC_PAGE_DIRTY],
+		      atomic_load(&epc->free_nr));
+}
+
+unsigned int epc_audit(struct epc *epc, bool live, char *why, size_t why_bytes)
+{
+	struct audit audit = { .epc = epc, .why = why, .why_bytes = why_bytes };
+	unsigned int i;
+
+	if (why_bytes > 0)
+		why[0] = '\0';
+	lock_acquire(&epc->reclaim_lock);
+	for (i = 0; i < epc->section_nr; i++)
+		audit_section(&audit, &epc->section[i], live);
+	audit_sums(&audit, live);
+	lock_release(&epc->reclaim_lock);
+	return audit.faults;
+}

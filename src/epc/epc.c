@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * The manager: making one, and giving out pages.
+ *
+ * An allocation takes a free page, or evicts others' until there is one.  It gives up when it has offered
+ * every tracked page to its owner LOOK_ROUNDS times and none could go, with nobody else's batch under way,
+ * or when nothing has moved for STUCK_NS: then some process holds pages and does not run.  A page that
+ * somebody else takes away under its nose is progress, for somebody, and counts from the beginning.
+ */
+#include "epc/epc.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <time.h>
+
+#include "arch/sgx.h"
+#include "base/arena.h"
+#include "cpu/cpu.h"
+#include "epc/backing.h"
+#include "epc/epc_priv.h"
+
+enum {
+	LOOK_ROUNDS =
+		8,    /* at the most PAGE_REF_MAX + 1 are needed to use up what a page has earned */
+	LOW_MAX = 32, /* watermarks and batch as in Linux, where the EPC is large enough for that */
+	HIGH_MAX = 64,
+};
+#define STUCK_NS (10ull * 1000 * 1000 * 1000)
+
+/* A tiny EPC keeps back next to nothing, and evicts a quarter of itself at once at most. */
+static void set_sizes(struct epc *epc)
+{
+	epc->low = epc->page_nr / 16 < LOW_MAX ? epc->page_nr / 16 : LOW_MAX;
+	epc->high = 2 * epc->low < HIGH_MAX ? 2 * epc->low : HIGH_MAX;
+	epc->batch_nr = epc->page_nr / 4 < EPC_BATCH_MAX ? epc->page_nr / 4 : EPC_BATCH_MAX;
+	if (epc->batch_nr == 0)
+		epc->batch_nr = 1;
+}
+
+int epc_create(const struct epc_config *config, struct epc **ret_epc)
+{
+	struct policy_view view;
+	struct epc *epc;
+	int r = -ENOMEM;
+
+	epc = arena_alloc(config->arena, sizeof(*epc));
+	if (!epc)
+		return -ENOMEM;
+	epc->arena = config->arena;
+	epc->cpu = config->cpu;
+	epc->page_nr = cpu_get_config(config->cpu)->page_nr;
+	epc->policy = policy_find(config->policy);
+	if (!epc->policy) {
+		r = -EINVAL;
+		goto free_epc;
+	}
+	set_sizes(epc);
+	/* Zeroed, which is a page that is DIRTY: nothing is written at start. */
+	static_assert(EPC_PAGE_DIRTY == 0, "new pages are dirty");
+	epc->pages = shared_map((size_t)epc->page_nr * sizeof(struct epc_page));
+	if (!epc->pages)
+		goto free_epc;
+	view.pages = epc->pages;
+	view.page_nr = epc->page_nr;
+	epc->policy_state = epc->policy->create(config->arena, &view);
+	if (!epc->policy_state)
+		goto unmap_pages;
+	r = window_create(config->arena, epc->page_nr, &epc->window);
+	if (r < 0)
+		goto destroy_policy;
+	r = backing_create(config->arena, config->backing_path, config->backing_bytes_max,
+			   &epc->backing);
+	if (r < 0)
+		goto destroy_window;
+	lock_init(&epc->reclaim_lock, LOCK_RECLAIM);
+	sections_init(epc);
+	batches_init(epc);
+	*ret_epc = epc;
+	return 0;
+
+destroy_window:
+	window_destroy(epc->window);
+destroy_policy:
+	epc->policy->destroy(epc->policy_state, config->arena);
+unmap_pages:
+	shared_unmap(epc->pages, (size_t)epc->page_nr * sizeof(struct epc_page));
+free_epc:
+	arena_free(config->arena, epc, sizeof(*epc));
+	return r;
+}
+
+void epc_destroy(struct epc *epc)
+{
+	batches_fini(epc);
+	sections_fini(epc);
+	lock_fini(&epc->reclaim_lock);
+	backing_destroy(epc->backing);
+	window_destroy(epc->window);
+	epc->policy->destroy(epc->policy_state, epc->arena);
+	shared_unmap(epc->pages, (size_t)epc->page_nr * sizeof(struct epc_page));
+	arena_free(epc->arena, epc, sizeof(*epc));
+}
+
+struct window *epc_window(struct epc *epc)
+{
+	return epc->window;
+}
+
+struct backing *epc_backing(struct epc *epc)
+{
+	return epc->backing;
+}
+
+struct cpu *epc_cpu(struct epc *epc)
+{
+	return epc->cpu;
+}
+
+struct arena *epc_arena(struct epc *epc)
+{
+	return epc->arena;
+}
+
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+static uint32_t tracked_nr(struct epc *epc)
+{
+	uint32_t nr;
+
+	lock_acquire(&epc->reclaim_lock);
+	nr = epc->policy->nr(epc->policy_state);
+	lock_release(&epc->reclaim_lock);
+	return nr;
+}
+
+/* True while it makes sense to try once more.  @looked: pages looked at since anything has moved. */
+static bool may_still_come(struct epc *epc, uint64_t looked, unsigned int rounds, uint64_t since_ns)
+{
+	if (now_ns() - since_ns > STUCK_NS)
+		return false;
+	/* A page in somebody's hands will be free, or may be tried again. */
+	if (atomic_load_explicit(&epc->in_batch_nr, memory_order_relaxed) > 0)
+		return true;
+	return rounds < LOOK_ROUNDS || looked < (uint64_t)LOOK_ROUNDS * tracked_nr(epc);
+}
+
+static struct epc_page *alloc_reclaiming(struct epc *epc)
+{
+	uint64_t start = now_ns(), since = start, looked = 0;
+	struct epc_page *page;
+	unsigned int look, rounds = 0;
+	int freed;
+
+	for (;;) {
+		freed = reclaim_batch(epc, &look);
+		if (freed >= 0)
+			count(&epc->counters.direct_reclaims, 1);
+		page = section_alloc(epc);
+		if (page)
+			break;
+		if (freed > 0) {
+			looked = rounds = 0;
+			since = now_ns();
+			continue;
+		}
+		looked += look;
+		rounds++;
+		if (!may_still_come(epc, looked, rounds, since))
+			break;
+		/* Others hold pages: let them go on; and if they are dead, do it for them. */
+		sched_yield();
+		reclaim_recover(epc);
+		page = section_alloc(epc);
+		if (page)
+			break;
+	}
+	count(&epc->counters.stall_ns, now_ns() - start);
+	return page;
+}
+
+int epc_alloc(struct epc *epc, const struct sgx_epc_page_ops *ops, void *owner, unsigned int flags,
+	      struct epc_page **ret_page)
+{
+	struct epc_page *page = section_alloc(epc);
+
+	if (!page && !(flags & EPC_MAY_RECLAIM))
+		return -EBUSY;
+	if (!page)
+		page = alloc_reclaiming(epc);
+	if (!page)
+		return -ENOMEM;
+	page_own(epc, page, ops, owner);
+	*ret_page = page;
+	return 0;
+}
+
+void epc_free(struct epc *epc, struct epc_page *page)
+{
+	assert(page_state(page) == EPC_PAGE_OWNED);
+	assert(!cpu_epcm_read(epc->cpu, page_index(epc, page)).valid);
+	page_drop_bytes(epc, page);
+	cpu_set_bytes(epc->cpu, page_index(epc, page), NULL);
+	section_free(epc, page);
+}
+
+void epc_track(struct epc *epc, struct epc_page *page)
+{
+	lock_acquire(&epc->reclaim_lock);
+	assert(page_state(page) == EPC_PAGE_OWNED);
+	page_set_state(page, EPC_PAGE_TRACKED);
+	epc->policy->insert(epc->policy_state, page_index(epc, page));
+	lock_release(&epc->reclaim_lock);
+}
+
+int epc_untrack(struct epc *epc, struct epc_page *page)
+{
+	int r = -EBUSY;
+
+	lock_acquire(&epc->reclaim_lock);
+	assert(page_state(page) == EPC_PAGE_TRACKED || page_state(page) == EPC_PAGE_IN_BATCH);
+	if (page_state(page) == EPC_PAGE_TRACKED) {
+		epc->policy->remove(epc->policy_state, page_index(epc, page));
+		page_set_state(page, EPC_PAGE_OWNED);
+		r = 0;
+	}
+	lock_release(&epc->reclaim_lock);
+	return r;
+}
+
+void epc_touch(struct epc *epc, struct epc_page *page)
+{
+	uint8_t ref = atomic_load_explicit(&page->ref, memory_order_relaxed);
+
+	if (ref < PAGE_REF_MAX)
+		atomic_store_explicit(&page->ref, (uint8_t)(ref + 1), memory_order_relaxed);
+}
+
+unsigned int epc_reclaim(struct epc *epc)
+{
+	unsigned int looked;
+	int freed = reclaim_batch(epc, &looked);
+
+	return freed > 0 ? (unsigned int)freed : 0;
+}
+
+void epc_reclaim_direct(struct epc *epc)
+{
+	if (atomic_load_explicit(&epc->free_nr, memory_order_relaxed) < epc->low)
+		(void)epc_reclaim(epc);
+}

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * What the files of src/epc share: the instance, its sections, its batches.
+ *
+ * Everything here is in shared memory.  Members are grouped by the lock they belong to.
+ */
+#ifndef SWSGX_EPC_PRIV_H
+#define SWSGX_EPC_PRIV_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/lock.h"
+#include "epc/epc.h"
+#include "epc/page.h"
+#include "epc/pagelist.h"
+#include "epc/policy.h"
+#include "epc/window.h"
+
+enum {
+	EPC_SECTIONS_MAX = 8, /* as CPUID.12H can show here */
+	EPC_OWNER_KINDS = 16,
+	EPC_BATCH_MAX = WINDOW_STAGE_PAGES,
+};
+
+/* A run of EPC pages.  Those from dirty_next on were never handed out. */
+struct section {
+	struct lock lock;
+	uint32_t first; /* constant */
+	uint32_t nr;    /* constant */
+	uint32_t dirty_next;
+	struct pagelist free;
+	struct pagelist deferred; /* DIRTY: a SECS that had children when it was its turn */
+	uint64_t allocs, frees;
+};
+
+/* How far a page in a batch has come.  Whoever finds a batch left by a dead process goes on from here. */
+enum batch_phase {
+	BATCH_NONE,
+	BATCH_PICKED,  /* IN_BATCH */
+	BATCH_GOT,     /* and its owner is held */
+	BATCH_READY,   /* and the owner lets it go */
+	BATCH_BLOCKED, /* and nothing new may begin on it */
+	BATCH_WRITTEN, /* and its contents are in the backing store */
+};
+
+struct batch_entry {
+	_Atomic(enum batch_phase) phase;
+	uint32_t nr;
+	uint32_t win_page;
+	uint8_t stage; /* of its bytes, or NO_STAGE */
+};
+
+enum { NO_STAGE = 0xff };
+
+/* One batch of reclaim.  Its number is that of the window's slot. */
+struct batch {
+	struct lock lock;
+	_Atomic uint32_t nr; /* entries in use, some of them BATCH_NONE */
+	struct batch_entry entry[EPC_BATCH_MAX];
+};
+
+/* Added to by anyone, relaxed: they are told, nothing depends on them. */
+struct epc_counters {
+	_Atomic uint64_t evictions, evict_failures;
+	_Atomic uint64_t direct_reclaims, batches, scanned, second_chances;
+	_Atomic uint64_t stall_ns, backing_slots_peak, recovered;
+	/* Counted on every fault: on a cache line of their own. */
+	_Alignas(64) _Atomic uint64_t loads, faults;
+};
+
+struct epc {
+	/* constant */
+	struct arena *arena;
+	struct cpu *cpu;
+	struct window *window;
+	struct backing *backing;
+	struct epc_page *pages;
+	uint32_t page_nr;
+	uint32_t low, high, batch_nr;
+	unsigned int section_nr;
+	const struct epc_policy *policy;
+
+	_Atomic(const struct sgx_epc_page_ops *) ops[EPC_OWNER_KINDS];
+
+	/* reclaim_lock */
+	_Alignas(64) struct lock reclaim_lock;
+	void *policy_state;
+	_Atomic uint32_t in_batch_nr; /* written under it, read by anyone */
+
+	/* read by anyone, written under a section's lock */
+	_Alignas(64) _Atomic uint32_t free_nr; /* FREE and DIRTY ones */
+	_Atomic uint32_t free_lowest;
+
+	struct epc_counters counters;
+	struct section section[EPC_SECTIONS_MAX];
+	struct batch batch[WINDOW_SLOTS];
+};
+
+static inline uint32_t page_index(const struct epc *epc, const struct epc_page *page)
+{
+	assert(page >= epc->pages && page < epc->pages + epc->page_nr);
+	return (uint32_t)(page - epc->pages);
+}
+
+static inline enum epc_state page_state(const struct epc_page *page)
+{
+	return (enum epc_state)atomic_load_explicit(&page->state, memory_order_acquire);
+}
+
+static inline void page_set_state(struct epc_page *page, enum epc_state state)
+{
+	atomic_store_explicit(&page->state, (uint8_t)state, memory_order_release);
+}
+
+static inline const struct sgx_epc_page_ops *page_ops(const struct epc *epc,
+						      const struct epc_page *page)
+{
+	return atomic_load_explicit(&epc->ops[page->ops], memory_order_relaxed);
+}
+
+static inline void count(_Atomic uint64_t *counter, uint64_t n)
+{
+	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
+}
+
+/* section.c */
+void sections_init(struct epc *epc);
+void sections_fini(struct epc *epc);
+/* A page in state OWNED, sanitised; NULL when none is free. */
+struct epc_page *section_alloc(struct epc *epc);
+/* A page in state OWNED or IN_BATCH becomes FREE. */
+void section_free(struct epc *epc, struct epc_page *page);
+struct section *section_of(struct epc *epc, uint32_t nr);
+
+/* page.c */
+void page_own(struct epc *epc, struct epc_page *page, const struct sgx_epc_page_ops *ops,
+	      void *owner);
+/* Its bytes are not needed any more, wherever they are (but on a stage). */
+void page_drop_bytes(struct epc *epc, struct epc_page *page);
+
+/* reclaim.c */
+void batches_init(struct epc *epc);
+void batches_fini(struct epc *epc);
+/*
+ * One batch: pages freed, *@ret_looked pages looked at for it.  -EAGAIN: as many reclaimers as there can be
+ * are at work.
+ */
+int reclaim_batch(struct epc *epc, unsigned int *ret_looked) EXCLUDES(&epc->reclaim_lock);
+/* See through what processes that died have left half-done. */
+void reclaim_recover(struct epc *epc);
+
+#endif

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * Pages: whose they are, and where their bytes lie.
+ *
+ * The bytes are in the page's home in the window, or at the offset where its owner placed them, or on the stage of
+ * the batch that has the page in hand.  The processor is told of each move.
+ */
+#include "cpu/cpu.h"
+#include "epc/epc_priv.h"
+#include "epc/owner.h"
+
+uint32_t epc_page_nr(const struct epc *epc, const struct epc_page *page)
+{
+	return page_index(epc, page);
+}
+
+struct epc_page *epc_page_at(const struct epc *epc, uint32_t nr)
+{
+	assert(nr < epc->page_nr);
+	return &epc->pages[nr];
+}
+
+void *epc_page_owner(const struct epc_page *page)
+{
+	return page->owner;
+}
+
+uint64_t epc_page_cookie(const struct epc_page *page)
+{
+	return page->cookie;
+}
+
+void epc_page_set_cookie(struct epc_page *page, uint64_t cookie)
+{
+	page->cookie = cookie;
+}
+
+/* There are a few kinds of owners in a program: each has a row, for good. */
+static uint8_t ops_row(struct epc *epc, const struct sgx_epc_page_ops *ops)
+{
+	const struct sgx_epc_page_ops *seen;
+	unsigned int i;
+
+	for (i = 0; i < EPC_OWNER_KINDS; i++) {
+		seen = atomic_load_explicit(&epc->ops[i], memory_order_relaxed);
+		if (seen == ops)
+			return (uint8_t)i;
+		if (!seen &&
+		    (atomic_compare_exchange_strong(&epc->ops[i], &seen, ops) || seen == ops))
+			return (uint8_t)i;
+	}
+	assert(!"more kinds of owners than EPC_OWNER_KINDS");
+	return 0;
+}
+
+void page_own(struct epc *epc, struct epc_page *page, const struct sgx_epc_page_ops *ops,
+	      void *owner)
+{
+	uint32_t nr = page_index(epc, page);
+
+	assert(ops->name && ops->get && ops->reclaim && ops->block && ops->write && ops->put);
+	page->owner = owner;
+	page->ops = ops_row(epc, ops);
+	page->cookie = 0;
+	page->win_page = PAGE_AT_HOME;
+	cpu_set_bytes(epc->cpu, nr, window_at(epc->window, window_home(epc->window, nr)));
+}
+
+static uint64_t bytes_off(const struct epc *epc, const struct epc_page *page)
+{
+	if (page->win_page == PAGE_AT_HOME)
+		return window_home(epc->window, page_index(epc, page));
+	return (uint64_t)page->win_page * SGX_PAGE_SIZE;
+}
+
+void page_drop_bytes(struct epc *epc, struct epc_page *page)
+{
+	window_drop(epc->window, bytes_off(epc, page), 1);
+}
+
+void epc_page_place(struct epc *epc, struct epc_page *page, uint64_t win_off, bool move)
+{
+	uint64_t from = bytes_off(epc, page);
+
+	assert(page_state(page) == EPC_PAGE_OWNED || page_state(page) == EPC_PAGE_TRACKED);
+	assert(win_off % SGX_PAGE_SIZE == 0 && win_off / SGX_PAGE_SIZE < PAGE_AT_HOME);
+	if (from == win_off)
+		return;
+	if (move) {
+		/* Dropping first and giving then would need no more memory, but could lose the bytes. */
+		while (window_give(epc->window, win_off, window_at(epc->window, from)) < 0)
+			;
+	}
+	page->win_page = (uint32_t)(win_off / SGX_PAGE_SIZE);
+	cpu_set_bytes(epc->cpu, page_index(epc, page), window_at(epc->window, win_off));
+	window_drop(epc->window, from, 1);
+}
+
+bool epc_page_placed(const struct epc_page *page)
+{
+	return page->win_page != PAGE_AT_HOME &&
+	       !(atomic_load_explicit(&page->flags, memory_order_acquire) & PAGE_TAKEN);
+}

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * Whom to evict: one table of functions for each policy, one file each, and a row in policy.c.
+ *
+ * A policy orders the TRACKED pages.  All its functions run under the reclaim lock, take the same time however
+ * many pages there are, and call nobody.
+ */
+#ifndef SWSGX_EPC_POLICY_H
+#define SWSGX_EPC_POLICY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct arena;
+struct epc_page;
+struct pagelist;
+
+/*
+ * What a policy works on.  @pages: the array that page numbers index.
+ */
+struct policy_view {
+	struct epc_page *pages;
+	uint32_t page_nr;
+};
+
+enum policy_return {
+	POLICY_REFERENCED, /* its owner says that it is in use */
+	POLICY_NOT_NOW,    /* it could not go for a reason of its own */
+};
+
+/**
+ * struct epc_policy - an order of eviction
+ * @name:    as --policy takes it
+ * @create:  state for an EPC of that size; NULL when there is no memory
+ * @destroy: undo @create
+ * @insert:  a page became TRACKED
+ * @remove:  a page in the order leaves it and is not evicted
+ * @pick:    the next victim, removed from the order; PAGE_NONE when there is none or @ret_looked
+ *           pages (at most POLICY_LOOK_MAX, counted always) were looked at and spared
+ * @put_back: a picked page stays
+ * @evicted: a picked page is gone.  It is still as it was
+ * @nr:      pages in the order
+ * @check:   the order is whole: for audits, may take its time
+ */
+struct epc_policy {
+	const char *name;
+	void *(*create)(struct arena *arena, const struct policy_view *view);
+	void (*destroy)(void *state, struct arena *arena);
+	void (*insert)(void *state, uint32_t nr);
+	void (*remove)(void *state, uint32_t nr);
+	uint32_t (*pick)(void *state, unsigned int *ret_looked);
+	void (*put_back)(void *state, uint32_t nr, enum policy_return why);
+	void (*evicted)(void *state, uint32_t nr);
+	uint32_t (*nr)(const void *state);
+	bool (*check)(const void *state);
+};
+
+enum { POLICY_LOOK_MAX = 64 };
+
+/* By name, or the default for NULL; NULL when there is no such policy. */
+const struct epc_policy *policy_find(const char *name);
+/* For lists of them: the i-th, NULL behind the last. */
+const struct epc_policy *policy_at(unsigned int i);
+
+extern const struct epc_policy policy_upstream;
+extern const struct epc_policy policy_clock;
+
+#endif

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * CLOCK and its sibling, Linux's order for SGX: one queue, taken from the front; a page that was used
+ * since it was queued goes to the back once more.
+ *
+ * They differ in how a new page starts.  In Linux the fault that brings a page in leaves its accessed bit set, so every
+ * page gets a second chance, used or not.  Here a page has to be used again to earn one, which keeps pages
+ * that are used once from pushing out those that are used often.
+ */
+#include "base/arena.h"
+#include "epc/pagelist.h"
+#include "epc/policy.h"
+
+struct clock_state {
+	struct policy_view view;
+	struct pagelist queue;
+};
+
+static void *clock_create(struct arena *arena, const struct policy_view *view)
+{
+	struct clock_state *state = arena_alloc(arena, sizeof(*state));
+
+	if (state) {
+		state->view = *view;
+		pagelist_init(&state->queue);
+	}
+	return state;
+}
+
+static void clock_destroy(void *p, struct arena *arena)
+{
+	arena_free(arena, p, sizeof(struct clock_state));
+}
+
+static void set_ref(struct clock_state *state, uint32_t nr, uint8_t ref)
+{
+	atomic_store_explicit(&state->view.pages[nr].ref, ref, memory_order_relaxed);
+}
+
+static void clock_insert(void *p, uint32_t nr)
+{
+	struct clock_state *state = p;
+
+	set_ref(state, nr, 0);
+	pagelist_add_tail(state->view.pages, &state->queue, nr);
+}
+
+static void upstream_insert(void *p, uint32_t nr)
+{
+	struct clock_state *state = p;
+
+	set_ref(state, nr, 1);
+	pagelist_add_tail(state->view.pages, &state->queue, nr);
+}
+
+static void clock_remove(void *p, uint32_t nr)
+{
+	struct clock_state *state = p;
+
+	pagelist_del(state->view.pages, &state->queue, nr);
+}
+
+static uint32_t clock_pick(void *p, unsigned int *ret_looked)
+{
+	struct clock_state *state = p;
+	unsigned int looked = 0;
+	uint32_t nr = PAGE_NONE;
+
+	while (looked < POLICY_LOOK_MAX) {
+		nr = pagelist_pop(state->view.pages, &state->queue);
+		if (nr == PAGE_NONE)
+			break;
+		looked++;
+		if (atomic_load_explicit(&state->view.pages[nr].ref, memory_order_relaxed) == 0)
+			break;
+		set_ref(state, nr, 0);
+		pagelist_add_tail(state->view.pages, &state->queue, nr);
+		nr = PAGE_NONE;
+	}
+	*ret_looked = looked;
+	return nr;
+}
+
+static void clock_put_back(void *p, uint32_t nr, enum policy_return why)
+{
+	struct clock_state *state = p;
+
+	pagelist_add_tail(state->view.pages, &state->queue, nr);
+}
+
+static void clock_evicted(void *p, uint32_t nr) {}
+
+static uint32_t clock_nr(const void *p)
+{
+	const struct clock_state *state = p;
+
+	return state->queue.nr;
+}
+
+static bool clock_check(const void *p)
+{
+	const struct clock_state *state = p;
+
+	return pagelist_check(state->view.pages, &state->queue);
+}
+
+const struct epc_policy policy_clock = {
+	.name = "clock",
+	.create = clock_create,
+	.destroy = clock_destroy,
+	.insert = clock_insert,
+	.remove = clock_remove,
+	.pick = clock_pick,
+	.put_back = clock_put_back,
+	.evicted = clock_evicted,
+	.nr = clock_nr,
+	.check = clock_check,
+};
+
+const struct epc_policy policy_upstream = {
+	.name = "upstream",
+	.create = clock_create,
+	.destroy = clock_destroy,
+	.insert = upstream_insert,
+	.remove = clock_remove,
+	.pick = clock_pick,
+	.put_back = clock_put_back,
+	.evicted = clock_evicted,
+	.nr = clock_nr,
+	.check = clock_check,
+};

@@ -1,0 +1,369 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * Reclaim: turn one batch of cold EPC pages into free ones.
+ *
+ * A batch goes through its passes over the same array - get and reclaim, block, take, write - and never
+ * page by page, because one ETRACK an enclave then serves them all, and one round of shoot-downs.  Between
+ * passes no lock of the manager is held; a page in a batch belongs to the batch (EPC_PAGE_IN_BATCH) and
+ * is in no order.
+ *
+ * Invariant: when a batch ends, every page it took is either free or back in the policy's order with its
+ * contents where they were.  A failed write puts the page back; it is never dropped.
+ *
+ * The batch records say how far each page has come, in shared memory: when the process that runs one
+ * dies, whoever comes next finds its lock with a dead holder and sees it through.  What dies with
+ * the process is at most a reference on an owner, taken by a get() that had not been noted yet.
+ *
+ * Not here: which pages to try (policy_*.c), when to run (epc.c), what a page means to its owner (owner.h).
+ */
+#include <errno.h>
+
+#include "arch/sgx.h"
+#include "cpu/cpu.h"
+#include "epc/backing.h"
+#include "epc/epc_priv.h"
+#include "epc/owner.h"
+
+enum { LOOK_MAX = 256 /* pages looked at for one batch */ };
+
+void batches_init(struct epc *epc)
+{
+	unsigned int i;
+
+	for (i = 0; i < WINDOW_SLOTS; i++)
+		lock_init(&epc->batch[i].lock, LOCK_BATCH);
+}
+
+void batches_fini(struct epc *epc)
+{
+	unsigned int i;
+
+	for (i = 0; i < WINDOW_SLOTS; i++)
+		lock_fini(&epc->batch[i].lock);
+}
+
+static unsigned int slot_of(const struct epc *epc, const struct batch *batch)
+{
+	return (unsigned int)(batch - epc->batch);
+}
+
+/*
+ * Undo get().  The page may be anybody's by now, so the owner is shown a copy of what it was: it is the
+ * owner's reference that keeps alive what the copy points to.
+ */
+static void owner_put(struct epc *epc, const struct epc_page *was)
+{
+	struct epc_page copy = *was;
+
+	page_ops(epc, &copy)->put(&copy);
+}
+
+/* An entry's page stays resident.  @got: its owner is held. */
+static void entry_put_back(struct epc *epc, struct batch_entry *entry, enum policy_return why,
+			   bool got)
+{
+	struct epc_page *page = &epc->pages[entry->nr];
+	struct epc_page was = *page;
+
+	lock_acquire(&epc->reclaim_lock);
+	page_set_state(page, EPC_PAGE_TRACKED);
+	epc->policy->put_back(epc->policy_state, entry->nr, why);
+	atomic_fetch_sub_explicit(&epc->in_batch_nr, 1, memory_order_relaxed);
+	entry->phase = BATCH_NONE;
+	lock_release(&epc->reclaim_lock);
+	if (got)
+		owner_put(epc, &was);
+}
+
+/* Candidates into the free entries of @batch. Returns how many. */
+static unsigned int pick_more(struct epc *epc, struct batch *batch, unsigned int *looked)
+{
+	struct batch_entry *entry;
+	unsigned int picked = 0;
+	unsigned int look;
+	uint32_t nr;
+
+	lock_acquire(&epc->reclaim_lock);
+	while (batch->nr < epc->batch_nr && *looked < LOOK_MAX) {
+		nr = epc->policy->pick(epc->policy_state, &look);
+		*looked += look ? look : 1;
+		if (nr == PAGE_NONE && look == 0)
+			break;
+		if (nr == PAGE_NONE)
+			continue;
+		assert(page_state(&epc->pages[nr]) == EPC_PAGE_TRACKED);
+		entry = &batch->entry[batch->nr];
+		entry->nr = nr;
+		entry->win_page = epc->pages[nr].win_page;
+		entry->stage = NO_STAGE;
+		entry->phase = BATCH_PICKED;
+		batch->nr++;
+		page_set_state(&epc->pages[nr], EPC_PAGE_IN_BATCH);
+		atomic_fetch_add_explicit(&epc->in_batch_nr, 1, memory_order_relaxed);
+		picked++;
+	}
+	lock_release(&epc->reclaim_lock);
+	return picked;
+}
+
+/* What its owner says of a page that was picked. */
+static void ask_owner(struct epc *epc, struct batch_entry *entry)
+{
+	struct epc_page *page = &epc->pages[entry->nr];
+	const struct sgx_epc_page_ops *ops = page_ops(epc, page);
+
+	if (!ops->get(page)) {
+		entry_put_back(epc, entry, POLICY_NOT_NOW, false);
+		return;
+	}
+	entry->phase = BATCH_GOT;
+	if (!ops->reclaim(page)) {
+		count(&epc->counters.second_chances, 1);
+		entry_put_back(epc, entry, POLICY_REFERENCED, true);
+		return;
+	}
+	/* The owner may have placed it between the pick and now; from now on it may not. */
+	entry->win_page = page->win_page;
+	entry->phase = BATCH_READY;
+}
+
+/* Entries that have gone make room for others. */
+static void compact(struct batch *batch)
+{
+	uint32_t from, to = 0;
+
+	for (from = 0; from < batch->nr; from++) {
+		if (batch->entry[from].phase == BATCH_NONE)
+			continue;
+		if (to != from) {
+			/* In both places for a moment, and in one of them as BATCH_NONE at any time. */
+			batch->entry[to].nr = batch->entry[from].nr;
+			batch->entry[to].win_page = batch->entry[from].win_page;
+			batch->entry[to].stage = batch->entry[from].stage;
+			batch->entry[to].phase = batch->entry[from].phase;
+			batch->entry[from].phase = BATCH_NONE;
+		}
+		to++;
+	}
+	batch->nr = to;
+}
+
+static unsigned int pass_collect(struct epc *epc, struct batch *batch)
+{
+	unsigned int looked = 0, i, picked;
+
+	do {
+		i = batch->nr;
+		picked = pick_more(epc, batch, &looked);
+		for (; i < batch->nr; i++)
+			ask_owner(epc, &batch->entry[i]);
+		compact(batch);
+	} while (picked > 0 && batch->nr < epc->batch_nr && looked < LOOK_MAX);
+	return looked;
+}
+
+static void pass_block(struct epc *epc, struct batch *batch)
+{
+	struct batch_entry *entry;
+	struct epc_page *page;
+	unsigned int i;
+
+	for (i = 0; i < batch->nr; i++) {
+		entry = &batch->entry[i];
+		if (entry->phase != BATCH_READY)
+			continue;
+		page = &epc->pages[entry->nr];
+		if (page_ops(epc, page)->block(page))
+			entry->phase = BATCH_BLOCKED;
+		else
+			entry_put_back(epc, entry, POLICY_NOT_NOW, true);
+	}
+}
+
+/* The bytes of blocked pages that others may have mapped, onto the stage. */
+static void pass_take(struct epc *epc, struct batch *batch)
+{
+	uint64_t offsets[EPC_BATCH_MAX];
+	struct batch_entry *entry;
+	unsigned int i, nr = 0;
+
+	for (i = 0; i < batch->nr; i++) {
+		entry = &batch->entry[i];
+		if (entry->phase != BATCH_BLOCKED || entry->win_page == PAGE_AT_HOME)
+			continue;
+		entry->stage = (uint8_t)nr;
+		offsets[nr++] = (uint64_t)entry->win_page * SGX_PAGE_SIZE;
+		atomic_fetch_or(&epc->pages[entry->nr].flags, PAGE_TAKEN);
+	}
+	window_take(epc->window, slot_of(epc, batch), offsets, nr);
+}
+
+/* The processor finds the bytes of taken pages on the stage. */
+static void show_stage(struct epc *epc, struct batch *batch)
+{
+	unsigned int i;
+
+	for (i = 0; i < batch->nr; i++) {
+		if (batch->entry[i].phase == BATCH_BLOCKED && batch->entry[i].stage != NO_STAGE)
+			cpu_set_bytes(epc->cpu, batch->entry[i].nr,
+				      window_stage(epc->window, slot_of(epc, batch),
+						   batch->entry[i].stage));
+	}
+}
+
+/* The bytes go back to where they were before pass_take(). */
+static void entry_untake(struct epc *epc, struct batch *batch, struct batch_entry *entry)
+{
+	struct epc_page *page = &epc->pages[entry->nr];
+	uint64_t offset = (uint64_t)entry->win_page * SGX_PAGE_SIZE;
+
+	if (entry->stage == NO_STAGE)
+		return;
+	window_return(epc->window, slot_of(epc, batch), entry->stage);
+	cpu_set_bytes(epc->cpu, entry->nr, window_at(epc->window, offset));
+	atomic_fetch_and(&page->flags, (uint8_t)~PAGE_TAKEN);
+	entry->stage = NO_STAGE;
+}
+
+static void pass_write(struct epc *epc, struct batch *batch)
+{
+	struct batch_entry *entry;
+	struct epc_page *page;
+	unsigned int i;
+
+	for (i = 0; i < batch->nr; i++) {
+		entry = &batch->entry[i];
+		if (entry->phase != BATCH_BLOCKED)
+			continue;
+		page = &epc->pages[entry->nr];
+		if (page_ops(epc, page)->write(page) == 0) {
+			entry->phase = BATCH_WRITTEN;
+			continue;
+		}
+		count(&epc->counters.evict_failures, 1);
+		entry_untake(epc, batch, entry);
+		entry_put_back(epc, entry, POLICY_NOT_NOW, true);
+	}
+}
+
+static void note_peak(struct epc *epc)
+{
+	uint64_t used = backing_used(epc->backing);
+	uint64_t peak =
+		atomic_load_explicit(&epc->counters.backing_slots_peak, memory_order_relaxed);
+
+	while (used > peak &&
+	       !atomic_compare_exchange_weak(&epc->counters.backing_slots_peak, &peak, used))
+		;
+}
+
+/* Written pages are free. Returns how many. */
+static unsigned int pass_free(struct epc *epc, struct batch *batch)
+{
+	struct epc_page was[EPC_BATCH_MAX];
+	struct batch_entry *entry;
+	struct epc_page *page;
+	unsigned int i, nr = 0;
+
+	for (i = 0; i < batch->nr; i++) {
+		entry = &batch->entry[i];
+		if (entry->phase != BATCH_WRITTEN)
+			continue;
+		page = &epc->pages[entry->nr];
+		was[nr++] = *page;
+		assert(!cpu_epcm_read(epc->cpu, entry->nr).valid);
+		if (entry->stage == NO_STAGE)
+			page_drop_bytes(epc, page);
+		cpu_set_bytes(epc->cpu, entry->nr, NULL);
+		atomic_fetch_and(&page->flags, (uint8_t)~PAGE_TAKEN);
+		lock_acquire(&epc->reclaim_lock);
+		epc->policy->evicted(epc->policy_state, entry->nr);
+		section_free(epc, page);
+		atomic_fetch_sub_explicit(&epc->in_batch_nr, 1, memory_order_relaxed);
+		entry->phase = BATCH_NONE;
+		lock_release(&epc->reclaim_lock);
+	}
+	window_take_done(epc->window, slot_of(epc, batch));
+	batch->nr = 0;
+	if (nr > 0) {
+		count(&epc->counters.evictions, nr);
+		note_peak(epc);
+	}
+	for (i = 0; i < nr; i++)
+		owner_put(epc, &was[i]);
+	return nr;
+}
+
+/* A batch whose runner died.  Every page in it is at one of the phases; those before block go back. */
+static void batch_recover(struct epc *epc, struct batch *batch) REQUIRES(&batch->lock)
+{
+	struct batch_entry *entry;
+	unsigned int i;
+
+	count(&epc->counters.recovered, 1);
+	batch->nr = EPC_BATCH_MAX;
+	for (i = 0; i < EPC_BATCH_MAX; i++) {
+		entry = &batch->entry[i];
+		if (entry->phase == BATCH_PICKED)
+			entry_put_back(epc, entry, POLICY_NOT_NOW, false);
+		else if (entry->phase == BATCH_GOT || entry->phase == BATCH_READY)
+			entry_put_back(epc, entry, POLICY_NOT_NOW, true);
+	}
+	if (!window_take_resume(epc->window, slot_of(epc, batch)))
+		pass_take(epc, batch);
+	show_stage(epc, batch);
+	pass_write(epc, batch);
+	(void)pass_free(epc, batch);
+	batch->lock.holder_died = false;
+}
+
+/* A batch that nobody else is at, its lock held; NULL when all are in use. */
+LOCK_ATTR(no_thread_safety_analysis) static struct batch *batch_claim(struct epc *epc)
+{
+	unsigned int i;
+
+	for (i = 0; i < WINDOW_SLOTS; i++) {
+		if (!lock_try(&epc->batch[i].lock))
+			continue;
+		if (epc->batch[i].lock.holder_died)
+			batch_recover(epc, &epc->batch[i]);
+		return &epc->batch[i];
+	}
+	return NULL;
+}
+
+LOCK_ATTR(no_thread_safety_analysis) void reclaim_recover(struct epc *epc)
+{
+	unsigned int i;
+
+	for (i = 0; i < WINDOW_SLOTS; i++) {
+		if (!lock_try(&epc->batch[i].lock))
+			continue;
+		if (epc->batch[i].lock.holder_died)
+			batch_recover(epc, &epc->batch[i]);
+		lock_release(&epc->batch[i].lock);
+	}
+}
+
+LOCK_ATTR(no_thread_safety_analysis)
+int reclaim_batch(struct epc *epc, unsigned int *ret_looked)
+{
+	struct batch *batch = batch_claim(epc);
+	unsigned int freed = 0;
+
+	*ret_looked = 0;
+	if (!batch)
+		return -EAGAIN;
+	*ret_looked = pass_collect(epc, batch);
+	if (batch->nr > 0) {
+		count(&epc->counters.batches, 1);
+		pass_block(epc, batch);
+		pass_take(epc, batch);
+		show_stage(epc, batch);
+		pass_write(epc, batch);
+		freed = pass_free(epc, batch);
+	}
+	count(&epc->counters.scanned, *ret_looked);
+	lock_release(&batch->lock);
+	return (int)freed;
+}

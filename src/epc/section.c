@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * Sections: which pages are free.
+ *
+ * At start nobody knows what the EPCM says of a page, so it is DIRTY, and EREMOVEd when it is needed for the first
+ * time: nothing is walked at start, however large the EPC.  A SECS can only go after its children;
+ * one that is met too early waits in `deferred` until all other pages have had their turn.
+ *
+ * Free pages are a stack: the page freed last has its EPCM entry and struct in the cache.
+ */
+#include "cpu/cpu.h"
+#include "epc/epc_priv.h"
+
+void sections_init(struct epc *epc)
+{
+	const struct cpu_config *config = cpu_get_config(epc->cpu);
+	struct section *section;
+	uint32_t first = 0;
+	unsigned int i;
+
+	epc->section_nr = config->section_nr ? config->section_nr : 1;
+	assert(epc->section_nr <= EPC_SECTIONS_MAX);
+	for (i = 0; i < epc->section_nr; i++) {
+		section = &epc->section[i];
+		lock_init(&section->lock, LOCK_SECTION);
+		section->first = section->dirty_next = first;
+		section->nr = config->section_nr
+				      ? (uint32_t)(config->section[i].size / SGX_PAGE_SIZE)
+				      : epc->page_nr;
+		pagelist_init(&section->free);
+		pagelist_init(&section->deferred);
+		first += section->nr;
+	}
+	assert(first == epc->page_nr);
+	epc->free_nr = epc->free_lowest = epc->page_nr;
+}
+
+void sections_fini(struct epc *epc)
+{
+	unsigned int i;
+
+	for (i = 0; i < epc->section_nr; i++)
+		lock_fini(&epc->section[i].lock);
+}
+
+struct section *section_of(struct epc *epc, uint32_t nr)
+{
+	unsigned int i;
+
+	for (i = 0; i + 1 < epc->section_nr; i++) {
+		if (nr < epc->section[i].first + epc->section[i].nr)
+			break;
+	}
+	return &epc->section[i];
+}
+
+static bool sanitise(struct epc *epc, uint32_t nr)
+{
+	return cpu_ok(encls_eremove(epc->cpu, nr));
+}
+
+/* A page that was dirty, clean now; PAGE_NONE when none is left or all that are left have children. */
+static uint32_t take_dirty_locked(struct epc *epc, struct section *section) REQUIRES(&section->lock)
+{
+	uint32_t nr, left;
+
+	while (section->dirty_next < section->first + section->nr) {
+		nr = section->dirty_next++;
+		if (sanitise(epc, nr))
+			return nr;
+		pagelist_add_tail(epc->pages, &section->deferred, nr);
+	}
+	for (left = section->deferred.nr; left > 0; left--) {
+		nr = pagelist_pop(epc->pages, &section->deferred);
+		if (sanitise(epc, nr))
+			return nr;
+		pagelist_add_tail(epc->pages, &section->deferred, nr);
+	}
+	return PAGE_NONE;
+}
+
+struct epc_page *section_alloc(struct epc *epc)
+{
+	struct section *section;
+	uint32_t nr, free_nr;
+	unsigned int i;
+
+	for (i = 0; i < epc->section_nr; i++) {
+		section = &epc->section[i];
+		lock_acquire(&section->lock);
+		nr = pagelist_pop(epc->pages, &section->free);
+		if (nr == PAGE_NONE)
+			nr = take_dirty_locked(epc, section);
+		if (nr == PAGE_NONE) {
+			lock_release(&section->lock);
+			continue;
+		}
+		section->allocs++;
+		page_set_state(&epc->pages[nr], EPC_PAGE_OWNED);
+		free_nr = atomic_fetch_sub_explicit(&epc->free_nr, 1, memory_order_relaxed) - 1;
+		if (free_nr < atomic_load_explicit(&epc->free_lowest, memory_order_relaxed))
+			atomic_store_explicit(&epc->free_lowest, free_nr, memory_order_relaxed);
+		lock_release(&section->lock);
+		return &epc->pages[nr];
+	}
+	return NULL;
+}
+
+void section_free(struct epc *epc, struct epc_page *page)
+{
+	uint32_t nr = page_index(epc, page);
+	struct section *section = section_of(epc, nr);
+
+	lock_acquire(&section->lock);
+	page->owner = NULL;
+	page->cookie = 0;
+	page->win_page = PAGE_AT_HOME;
+	page_set_state(page, EPC_PAGE_FREE);
+	pagelist_add(epc->pages, &section->free, nr);
+	section->frees++;
+	atomic_fetch_add_explicit(&epc->free_nr, 1, memory_order_relaxed);
+	lock_release(&section->lock);
+}

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * Counters, for people.  States are counted under the locks that changes of state need, so they sum to the
+ * number of pages at any moment; events are counted without any.
+ */
+#include <string.h>
+
+#include "epc/backing.h"
+#include "epc/epc_priv.h"
+
+static uint64_t get(const _Atomic uint64_t *counter)
+{
+	return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+/* OWNED ones are what is left: they are on no list. */
+static void count_states(struct epc *epc, struct epc_stats *stats)
+{
+	struct section *section;
+	unsigned int i;
+
+	lock_acquire(&epc->reclaim_lock);
+	stats->tracked = epc->policy->nr(epc->policy_state);
+	stats->in_batch = epc->in_batch_nr;
+	for (i = 0; i < epc->section_nr; i++) {
+		section = &epc->section[i];
+		lock_acquire(&section->lock);
+		stats->free += section->free.nr;
+		stats->dirty +=
+			section->first + section->nr - section->dirty_next + section->deferred.nr;
+		stats->allocs += section->allocs;
+		stats->frees += section->frees;
+		lock_release(&section->lock);
+	}
+	lock_release(&epc->reclaim_lock);
+	stats->pages = epc->page_nr;
+	stats->owned = stats->pages - stats->free - stats->dirty - stats->tracked -
+		       stats->in_batch - stats->poisoned;
+}
+
+void epc_stats_read(struct epc *epc, struct epc_stats *ret_stats)
+{
+	struct epc_counters *c = &epc->counters;
+
+	memset(ret_stats, 0, sizeof(*ret_stats));
+	count_states(epc, ret_stats);
+	ret_stats->low = epc->low;
+	ret_stats->high = epc->high;
+	ret_stats->evictions = get(&c->evictions);
+	ret_stats->evict_failures = get(&c->evict_failures);
+	ret_stats->loads = get(&c->loads);
+	ret_stats->faults = get(&c->faults);
+	ret_stats->direct_reclaims = get(&c->direct_reclaims);
+	ret_stats->batches = get(&c->batches);
+	ret_stats->scanned = get(&c->scanned);
+	ret_stats->second_chances = get(&c->second_chances);
+	ret_stats->free_lowest = atomic_load_explicit(&epc->free_lowest, memory_order_relaxed);
+	ret_stats->backing_slots = backing_used(epc->backing);
+	ret_stats->backing_slots_peak = get(&c->backing_slots_peak);
+	if (ret_stats->backing_slots > ret_stats->backing_slots_peak)
+		ret_stats->backing_slots_peak = ret_stats->backing_slots;
+	ret_stats->stall_ns = get(&c->stall_ns);
+}
+
+void epc_count_load(struct epc *epc)
+{
+	count(&epc->counters.loads, 1);
+}
+
+void epc_count_fault(struct epc *epc)
+{
+	count(&epc->counters.faults, 1);
+}
