@@ -11,7 +11,7 @@
  * so the IV is the version and four zero bytes: unique by construction, never random.
  *
  * Encrypting and decrypting take no lock, allocate nothing and keep no state of a thread: they may
- * be called from a signal handler, also one that interrupted them.
+ * be called from a signal handler, also one that interrupted them.  They need 1.3 KiB of stack.
  */
 #include "crypto/page_cipher.h"
 

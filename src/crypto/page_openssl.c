@@ -4,6 +4,9 @@
  *
  * Setting up AES-GCM for a key costs a fifth of a page, so a context of the pool keeps the key that
  * it had last and gets a new IV only; the claim of its slot says which key that is.
+ *
+ * One exception to "nothing is allocated": a wrong MAC makes OpenSSL note an error, and the first
+ * error of a thread is a small allocation.
  */
 #include <string.h>
 

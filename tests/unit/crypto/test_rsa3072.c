@@ -208,7 +208,7 @@ static void test_plus_modulus(EVP_PKEY *key)
 
 int main(void)
 {
-	struct signature one, two, pss;
+	static struct signature one, two, pss;
 	EVP_PKEY *key = make_key(), *other = make_key();
 
 	sign(key, &one, "an enclave", RSA_PKCS1_PADDING);
