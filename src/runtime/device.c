@@ -102,6 +102,11 @@ bool rt_fd_get(int fd, struct rt_fd *ret_fd)
 	return found;
 }
 
+bool rt_fd_ours(int fd)
+{
+	return fd >= 0 && (size_t)fd < rt.fd_max && rt.fd[fd].kind != RT_FD_NONE;
+}
+
 void rt_fd_closed(int fd)
 {
 	struct rt_fd old;

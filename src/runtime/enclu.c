@@ -17,9 +17,8 @@
 
 #include <asm/prctl.h>
 
+#include "runtime/direct.h"
 #include "runtime/sys.h"
-
-#define RFLAGS_TF 0x100u
 
 struct step {
 	struct rt_thread *t;
@@ -93,9 +92,10 @@ static struct cpu_outcome enter(struct rt_thread *t, struct cpu_regs *regs, void
 	if (regs->rax != SGX_EENTER && regs->rax != SGX_ERESUME)
 		return out;
 	rt_thread_arm_sud(t);
-	host_bases(t);
-	regs->fs_base = t->home_fs;
-	regs->gs_base = t->home_gs;
+	if (!t->direct)
+		host_bases(t);
+	regs->fs_base = t->direct ? t->away_fs : t->home_fs;
+	regs->gs_base = t->direct ? t->away_gs : t->home_gs;
 	encl = encl_of_tcs(regs->rbx);
 	if (!encl)
 		return (struct cpu_outcome){ .fault = CPU_PF,
@@ -110,12 +110,26 @@ static struct cpu_outcome enter(struct rt_thread *t, struct cpu_regs *regs, void
 	return out;
 }
 
-static void left(struct rt_thread *t)
+static void left(struct rt_thread *t, const struct cpu_regs *regs)
 {
 	struct encl *encl = t->rlp->encl;
 
 	t->rlp->encl = NULL;
+	t->away_fs = regs->fs_base;
+	t->away_gs = regs->gs_base;
 	rt_process_drop(encl);
+}
+
+/* Go on at the vDSO's exception exit. */
+static void report(ucontext_t *uc, unsigned int vector, uint32_t error, uint64_t addr)
+{
+	greg_t *g = uc->uc_mcontext.gregs;
+
+	g[REG_RDI] = vector;
+	g[REG_RSI] = (uint16_t)error;
+	g[REG_RDX] = (greg_t)addr;
+	g[REG_RIP] = rt_thread_peek()->direct ? (greg_t)rt_direct_exception()
+					      : (greg_t)rt_vdso_exception;
 }
 
 /* Host-mode fault of the ENCLU itself, as the client would see it. */
@@ -150,16 +164,22 @@ static void deliver_fault(siginfo_t *info, ucontext_t *uc, struct cpu_outcome ou
 
 static void host_enclu(siginfo_t *info, ucontext_t *uc, struct rt_thread *t)
 {
+	uint64_t at = (uint64_t)uc->uc_mcontext.gregs[REG_RIP];
 	struct cpu_regs regs;
 	struct cpu_outcome out;
 
 	rt_regs_from_uc(&regs, uc);
 	out = enter(t, &regs, uc->uc_mcontext.fpregs, rt_frame_xsave_bytes(uc));
 	if (out.fault != CPU_NO_FAULT) {
-		deliver_fault(info, uc, out);
+		if (t->direct && rt_direct_is_vdso(at))
+			report(uc, out.fault == ENCL_STEP_BUS ? CPU_PF : out.fault,
+			       out.fault == CPU_GP ? 0 : out.pf_error,
+			       out.fault == CPU_GP ? 0 : out.pf_addr);
+		else
+			deliver_fault(info, uc, out);
 		return;
 	}
-	t->entered_by_vdso = false;
+	t->entered_by_vdso = t->direct && rt_direct_is_vdso(at);
 	rt_regs_to_uc(uc, &regs);
 	t->away_fs = regs.fs_base;
 	t->away_gs = regs.gs_base;
@@ -208,7 +228,7 @@ static void enclave_enclu(siginfo_t *info, ucontext_t *uc, struct rt_thread *t)
 	}
 	rt_regs_to_uc(uc, &regs);
 	if (!t->lp->in_enclave)
-		left(t);
+		left(t, &regs);
 }
 
 void rt_enclu_trap(siginfo_t *info, ucontext_t *uc, struct rt_thread *t, bool in_enclave)
@@ -245,7 +265,7 @@ static void aex(ucontext_t *uc, struct rt_thread *t, const struct cpu_event *eve
 		sys(SYS_tgkill, rt.pid, t->tid, SIGKILL);
 	}
 	rt_regs_to_uc(uc, &regs);
-	left(t);
+	left(t, &regs);
 }
 
 void rt_interrupt(ucontext_t *uc, struct rt_thread *t)
@@ -258,15 +278,10 @@ void rt_interrupt(ucontext_t *uc, struct rt_thread *t)
 void rt_exception(int sig, siginfo_t *info, ucontext_t *uc, struct rt_thread *t,
 		  struct cpu_event ev)
 {
-	greg_t *g = uc->uc_mcontext.gregs;
-
 	aex(uc, t, &ev);
 	/* Linux fixes up no #DB and no #BP: they are the debugger's, and go as signals. */
 	if (t->entered_by_vdso && ev.vector != CPU_DB && ev.vector != CPU_BP) {
-		g[REG_RDI] = ev.vector;
-		g[REG_RSI] = (uint16_t)ev.error;
-		g[REG_RDX] = (greg_t)ev.cr2;
-		g[REG_RIP] = (greg_t)rt_vdso_exception;
+		report(uc, ev.vector, ev.error, ev.cr2);
 		return;
 	}
 	rt_deliver(sig, info, uc);
@@ -300,28 +315,7 @@ struct rt_thread *rt_vdso_enclu(struct cpu_regs *regs)
 	t->load_xsave = leaf == SGX_ERESUME;
 	t->xfrm = t->lp->xfrm;
 	t->regs = *regs;
-	t->jump = (struct rt_jump){
-		.rax = regs->rax,
-		.rcx = regs->rcx,
-		.rdx = regs->rdx,
-		.rbx = regs->rbx,
-		.rbp = regs->rbp,
-		.rsi = regs->rsi,
-		.rdi = regs->rdi,
-		.r8 = regs->r8,
-		.r9 = regs->r9,
-		.r10 = regs->r10,
-		.r11 = regs->r11,
-		.r12 = regs->r12,
-		.r13 = regs->r13,
-		.r14 = regs->r14,
-		.r15 = regs->r15,
-		.rip = regs->rip,
-		.cs = 0x33,
-		.rflags = regs->rflags & ~(uint64_t)RFLAGS_TF,
-		.rsp = regs->rsp,
-		.ss = 0x2b,
-	};
+	rt_jump_from_regs(t, regs);
 	t->away_fs = regs->fs_base;
 	t->away_gs = regs->gs_base;
 	/* From here on a signal finds the thread inside, whatever instruction it is at. */

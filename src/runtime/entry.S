@@ -122,6 +122,15 @@ FUNC rt_restorer
 	movq $__NR_rt_sigreturn, %rax
 	syscall
 	ud2
+	/*
+	 * A system call of a program that makes its own (direct.c), made for it: the return address is at the
+	 * top of its stack, above it the red zone that was there.  RCX is the call's to destroy.
+	 */
+FUNC rt_gate
+	syscall
+	mov (%rsp), %rcx
+	lea 144(%rsp), %rsp
+	jmp *%rcx
 	.globl rt_restorer_end
 	.hidden rt_restorer_end
 rt_restorer_end:
@@ -212,6 +221,7 @@ FUNC rt_vdso_aep
 	mov RT_T_XFRM + 4(%rcx), %edx
 	xrstor64 RT_T_XSAVE(%rcx)
 .Lno_xsave:
+.Lgo:
 	LOAD_BASES RT_T_AWAY_FS, RT_T_AWAY_GS
 	movb $1, RT_T_SELECTOR(%rcx)
 	lea RT_T_JUMP(%rcx), %rsp
@@ -283,5 +293,94 @@ FUNC rt_vdso_exit
 	mov %eax, %ecx
 	jmp .Lagain
 	.size rt_vdso_enter, . - rt_vdso_enter
+
+/* rt_go(thread): load the thread's jump and be gone. */
+FUNC rt_go
+	mov %rdi, %rcx
+	jmp .Lgo
+	.size rt_go, . - rt_go
+
+/* rt_clone_raw(flags, stack, ptid, ctid, tls, thread): as clone(); the child runs rt_direct_child(thread). */
+FUNC rt_clone_raw
+	mov %rcx, %r10
+	mov %r9, -8(%rsi)
+	sub $16, %rsi
+	mov $__NR_clone, %eax
+	syscall
+	test %rax, %rax
+	jz 1f
+	ret
+1:	xor %ebp, %ebp
+	mov 8(%rsp), %rdi
+	call rt_direct_child
+	ud2
+	.size rt_clone_raw, . - rt_clone_raw
+
+/*
+ * The vDSO function for programs whose FS is not the runtime's: the same contract, by an ENCLU that traps.
+ * It is copied out of the runtime's text (direct.c), so it refers to nothing but itself.
+ */
+	.balign 64
+FUNC rt_trap_enter
+	endbr64
+	push %rbp
+	mov %rsp, %rbp
+	push %rbx
+.Ltrap_again:
+	cmp $2, %ecx
+	jb .Ltrap_invalid
+	cmp $3, %ecx
+	ja .Ltrap_invalid
+	mov 16(%rbp), %rbx
+	mov $RT_RUN_RESERVED_WORDS, %eax
+.Ltrap_reserved:
+	cmpq $0, RT_RUN_RESERVED - 8(%rbx, %rax, 8)
+	jne .Ltrap_invalid
+	dec %eax
+	jnz .Ltrap_reserved
+	mov %ecx, %eax
+	mov RT_RUN_TCS(%rbx), %rbx
+	lea rt_trap_enclu(%rip), %rcx
+FUNC rt_trap_enclu
+	.byte 0x0f, 0x01, 0xd7
+	mov 16(%rbp), %rbx
+	mov %eax, RT_RUN_FUNCTION(%rbx)
+.Ltrap_exited:
+	cmpq $0, RT_RUN_HANDLER(%rbx)
+	jne .Ltrap_handler
+	xor %eax, %eax
+.Ltrap_out:
+	pop %rbx
+	leave
+	cld
+	ret
+.Ltrap_invalid:
+	mov $-22, %eax
+	jmp .Ltrap_out
+FUNC rt_trap_exception
+	mov 16(%rbp), %rbx
+	mov %eax, RT_RUN_FUNCTION(%rbx)
+	mov %di, RT_RUN_VECTOR(%rbx)
+	mov %si, RT_RUN_ERROR(%rbx)
+	mov %rdx, RT_RUN_ADDR(%rbx)
+	jmp .Ltrap_exited
+.Ltrap_handler:
+	mov %rsp, %rcx
+	mov %rbx, %rax
+	mov %rsp, %rbx
+	and $-16, %rsp
+	push %rax
+	push %rax
+	cld
+	mov RT_RUN_HANDLER(%rax), %rax
+	lfence
+	call *%rax
+	mov %rbx, %rsp
+	cmp $0, %eax
+	jle .Ltrap_out
+	mov %eax, %ecx
+	jmp .Ltrap_again
+FUNC rt_trap_end
+	.size rt_trap_enter, . - rt_trap_enter
 
 	.section .note.GNU-stack, "", @progbits

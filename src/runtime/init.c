@@ -158,8 +158,8 @@ static int start(char **envp)
 	rt.uffd = rt_uffd_open();
 	if (rt.uffd < 0)
 		return rt.uffd;
-	r = vdso_build((const void *)getauxval(AT_SYSINFO_EHDR), (void *)rt_vdso_enter, &rt.vdso,
-		       &bytes);
+	rt.kernel_vdso = getauxval(AT_SYSINFO_EHDR);
+	r = vdso_build((const void *)rt.kernel_vdso, (void *)rt_vdso_enter, &rt.vdso, &bytes);
 	if (r)
 		return r;
 	rt.auxv = auxv_of(envp);

@@ -51,6 +51,9 @@ struct rt_thread {
 	/* From here on only C looks. */
 	struct cpu_regs regs; /* what jump was made from */
 	bool sud_armed;
+	bool direct; /* the program makes its own system calls (direct.c) */
+	struct rt_thread *direct_next;
+	uint64_t direct_mask;
 	bool entered_by_vdso;
 	uint8_t critical; /* holds locks: asynchronous signals wait */
 	int deferred_sig;
@@ -129,6 +132,7 @@ struct rt {
 	uint8_t *slots; /* RT_SLOT_NR * RT_SLOT_BYTES, aligned */
 	uint64_t slot_bitmap[RT_SLOT_NR / 64];
 	void *vdso;
+	unsigned long kernel_vdso;
 	const unsigned long *auxv; /* on the initial stack, patched */
 	bool proc_auxv_right;      /* /proc/self/auxv shows the same */
 	uint64_t xsave_bytes;
@@ -146,6 +150,13 @@ struct rt_thread *rt_thread_self(void);
 /* The same, or NULL when this thread has none yet. */
 struct rt_thread *rt_thread_peek(void);
 void rt_thread_fork_child(void);
+/* A block for a thread to come, without TLS; NULL when there is none left. */
+struct rt_thread *rt_thread_new(void);
+/* This thread, whose TLS is @t->home_fs, is @t's from now on. */
+void rt_thread_adopt(struct rt_thread *t);
+/* Make t->jump, which entry.S loads, from @regs. */
+void rt_jump_from_regs(struct rt_thread *t, const struct cpu_regs *regs);
+void rt_go(struct rt_thread *t) __attribute__((noreturn));
 /* Async signals wait between the two (they nest). */
 void rt_critical_enter(struct rt_thread *t);
 void rt_critical_leave(struct rt_thread *t);
@@ -158,6 +169,12 @@ void rt_signal_use(void);
 long rt_sigaction(int sig, const struct rt_client_act *act, struct rt_client_act *ret_old);
 long rt_sigprocmask(int how, const uint64_t *set, uint64_t *ret_old);
 long rt_sigaltstack(const stack_t *stack, stack_t *ret_old);
+/* The same for a caller whose stack pointer is @rsp; pointers may be wild. */
+long rt_sigaltstack_at(const stack_t *stack, stack_t *ret_old, uint64_t rsp);
+/* rt_sigprocmask() on *@mask instead of the kernel's. */
+long rt_sigprocmask_virtual(int how, const uint64_t *set, uint64_t *mask, uint64_t *ret_old);
+/* What sigreturn does with the frame at @frame: into @uc, which our own sigreturn loads. */
+void rt_frame_restore(ucontext_t *uc, uint64_t frame);
 void rt_signal_install(int sig, uint64_t client_flags);
 /* Put t->xsave into the frame: sigreturn loads it. */
 void rt_xsave_to_frame(struct rt_thread *t, ucontext_t *uc);
@@ -219,6 +236,7 @@ int rt_uffd_copy(uint64_t la, const void *bytes);
 int rt_device_path(const char *path); /* enum rt_fd_kind, 0: not a node of ours */
 long rt_device_open(enum rt_fd_kind kind, int flags);
 bool rt_fd_get(int fd, struct rt_fd *ret_fd); /* with a reference */
+bool rt_fd_ours(int fd);
 void rt_fd_closed(int fd);
 void rt_fd_dup(int from, int to);
 bool rt_fd_hidden(int fd);

@@ -16,15 +16,20 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "runtime/direct.h"
 #include "runtime/sys.h"
 
 #define SA_RESTORER_FLAG 0x04000000ul
-#define RFLAGS_TF        0x100
-#define RFLAGS_DF        0x400
-#define RFLAGS_RF        0x10000
-#define MXCSR_INIT       0x1f80u
-#define XSTATE_MAGIC1    0x46505853u
-#define XSTATE_MAGIC1_AT 464 /* fpx_sw_bytes in the legacy area */
+#ifndef SYS_USER_DISPATCH
+#define SYS_USER_DISPATCH 2
+#endif
+#define SS_AUTODISARM_FLAG (1u << 31)
+#define RFLAGS_TF          0x100
+#define RFLAGS_DF          0x400
+#define RFLAGS_RF          0x10000
+#define MXCSR_INIT         0x1f80u
+#define XSTATE_MAGIC1      0x46505853u
+#define XSTATE_MAGIC1_AT   464 /* fpx_sw_bytes in the legacy area */
 
 extern const char __ehdr_start[] __attribute__((visibility("hidden")));
 extern const char etext[] __attribute__((visibility("hidden")));
@@ -45,9 +50,11 @@ struct kernel_frame {
 	siginfo_t info;
 };
 
+/* In our own code: except what direct.c lets the program run there, the restorer and the gate. */
 static bool in_runtime(uint64_t rip)
 {
-	return rip >= (uint64_t)__ehdr_start && rip < (uint64_t)etext;
+	return rip >= (uint64_t)__ehdr_start && rip < (uint64_t)etext &&
+	       !(rip >= (uint64_t)rt_restorer && rip < (uint64_t)rt_restorer_end);
 }
 
 void rt_regs_from_uc(struct cpu_regs *regs, const ucontext_t *uc)
@@ -158,8 +165,8 @@ static uint64_t frame_build(struct rt_thread *t, const struct rt_client_act *act
 
 	memcpy(&frame.uc, uc, sizeof(frame.uc));
 	frame.info = *info;
-	frame.pretcode =
-		act->flags & SA_RESTORER_FLAG ? (void *)act->restorer : (void *)rt_restorer;
+	frame.pretcode = act->flags & SA_RESTORER_FLAG && !t->direct ? (void *)act->restorer
+								     : (void *)rt_restorer;
 	if (fp) {
 		size_t bytes = fpstate_bytes(fp);
 
@@ -354,6 +361,10 @@ static void system_call(siginfo_t *info, ucontext_t *uc, struct rt_thread *t, bo
 {
 	struct cpu_event ev = { .vector = CPU_UD };
 
+	if (!in_enclave && t && t->direct && info->si_code == SYS_USER_DISPATCH) {
+		rt_direct_syscall(uc, t);
+		return;
+	}
 	if (!in_enclave) {
 		rt_deliver(SIGSYS, info, uc);
 		return;
@@ -394,7 +405,7 @@ static void sync_signal(int sig, siginfo_t *info, ucontext_t *uc, struct rt_thre
 		illegal(sig, info, uc, t, in_enclave);
 }
 
-/* The thread was on its way into the enclave when the signal came: let it have arrived. */
+/* The thread was on its way to where t->regs says when the signal came: let it have arrived. */
 static void arrive(struct rt_thread *t, ucontext_t *uc)
 {
 	rt_regs_to_uc(uc, &t->regs);
@@ -409,10 +420,10 @@ void rt_signal(int sig, siginfo_t *info, ucontext_t *uc, struct rt_thread *t)
 {
 	bool in_enclave = t && t->away && t->lp->in_enclave;
 	/* It interrupted the runtime at work for an enclave: that goes on with its own bases. */
-	bool nested = t && !t->away && t->lp->in_enclave;
+	bool nested = t && !t->away && (t->lp->in_enclave || t->direct);
 	int saved_errno = errno;
 
-	if (in_enclave && in_runtime((uint64_t)uc->uc_mcontext.gregs[REG_RIP]))
+	if (t && t->away && in_runtime((uint64_t)uc->uc_mcontext.gregs[REG_RIP]))
 		arrive(t, uc);
 	if (t)
 		t->away = 0; /* a nested fault is the runtime's */
@@ -422,7 +433,7 @@ void rt_signal(int sig, siginfo_t *info, ucontext_t *uc, struct rt_thread *t)
 		async(sig, info, uc, t, in_enclave);
 	errno = saved_errno;
 	if (t && !nested)
-		t->away = t->lp->in_enclave;
+		t->away = t->lp->in_enclave || t->direct;
 }
 
 void rt_xsave_to_frame(struct rt_thread *t, ucontext_t *uc)
@@ -527,58 +538,92 @@ long rt_sigaction(int sig, const struct rt_client_act *act, struct rt_client_act
 	return r;
 }
 
+static uint64_t mask_changed(int how, uint64_t mask, uint64_t set)
+{
+	return how == SIG_BLOCK ? mask | set : how == SIG_UNBLOCK ? mask & ~set : set;
+}
+
+long rt_sigprocmask_virtual(int how, const uint64_t *set, uint64_t *mask, uint64_t *ret_old)
+{
+	*ret_old = *mask | client_blocked;
+	if (!set)
+		return 0;
+	if (how != SIG_BLOCK && how != SIG_UNBLOCK && how != SIG_SETMASK)
+		return -EINVAL;
+	*mask = mask_changed(how, *mask, *set) & ~RT_SIG_CRITICAL;
+	client_blocked = mask_changed(how, client_blocked, *set) & RT_SIG_CRITICAL;
+	return 0;
+}
+
 long rt_sigprocmask(int how, const uint64_t *set, uint64_t *ret_old)
 {
-	uint64_t before = client_blocked, ours = 0, kernel_set = 0, old = 0;
-	long r;
+	uint64_t mask = 0, old;
+	long r = sys4(SYS_rt_sigprocmask, SIG_BLOCK, NULL, &mask, 8);
 
-	if (set) {
-		kernel_set = *set & ~RT_SIG_CRITICAL;
-		ours = *set & RT_SIG_CRITICAL;
+	if (!r)
+		r = rt_sigprocmask_virtual(how, set, &mask, &old);
+	if (!r && set)
+		r = sys4(SYS_rt_sigprocmask, SIG_SETMASK, &mask, NULL, 8);
+	if (!r && ret_old)
+		*ret_old = old;
+	return r;
+}
+
+long rt_sigaltstack_at(const stack_t *stack_at, stack_t *old_at, uint64_t rsp)
+{
+	struct rt_thread *t = rt_thread_peek();
+	stack_t old = t->client_stack, stack;
+	bool on;
+
+	if (!old.ss_sp)
+		old.ss_flags = SS_DISABLE;
+	on = !(old.ss_flags & SS_DISABLE) && on_stack(&old, rsp);
+	if (stack_at) {
+		if (rt_copy_user(&stack, stack_at, sizeof(stack)))
+			return -EFAULT;
+		if (on)
+			return -EPERM;
+		if (stack.ss_flags & ~(SS_DISABLE | SS_ONSTACK | (int)SS_AUTODISARM_FLAG))
+			return -EINVAL;
+		if (stack.ss_flags & SS_DISABLE)
+			stack = (stack_t){ .ss_flags = SS_DISABLE };
+		else if (stack.ss_size < 2048)
+			return -ENOMEM;
+		stack.ss_flags &= ~SS_ONSTACK;
+		t->client_stack = stack;
 	}
-	r = sys4(SYS_rt_sigprocmask, how, set ? &kernel_set : NULL, &old, 8);
-	if (r < 0)
-		return r;
-	if (set && how == SIG_BLOCK)
-		client_blocked |= ours;
-	else if (set && how == SIG_UNBLOCK)
-		client_blocked &= ~ours;
-	else if (set)
-		client_blocked = ours;
-	if (ret_old)
-		*ret_old = old | before;
-	return 0;
+	if (on)
+		old.ss_flags |= SS_ONSTACK;
+	return old_at ? rt_copy_user(old_at, &old, sizeof(old)) : 0;
 }
 
 long rt_sigaltstack(const stack_t *stack, stack_t *ret_old)
 {
-	struct rt_thread *t = rt_thread_peek();
-	stack_t old;
-	bool on;
-
-	if (!t)
+	if (!rt_thread_peek())
 		return sys(SYS_sigaltstack, stack, ret_old, 0);
-	old = t->client_stack;
-	if (!old.ss_sp)
-		old.ss_flags = SS_DISABLE;
-	on = !(old.ss_flags & SS_DISABLE) && on_stack(&old, (uint64_t)__builtin_frame_address(0));
-	if (stack) {
-		if (on)
-			return -EPERM;
-		if (stack->ss_flags & ~(SS_DISABLE | SS_ONSTACK | (int)(1u << 31)))
-			return -EINVAL;
-		if (!(stack->ss_flags & SS_DISABLE) && stack->ss_size < 2048)
-			return -ENOMEM;
-		t->client_stack = *stack;
-		if (stack->ss_flags & SS_DISABLE)
-			t->client_stack = (stack_t){ .ss_flags = SS_DISABLE };
-		else
-			t->client_stack.ss_flags &= ~SS_ONSTACK;
+	return rt_sigaltstack_at(stack, ret_old, (uint64_t)__builtin_frame_address(0));
+}
+
+void rt_frame_restore(ucontext_t *uc, uint64_t at)
+{
+	struct kernel_frame frame;
+	uint8_t *fp = (uint8_t *)uc->uc_mcontext.fpregs;
+	const uint8_t *from;
+	size_t bytes = fpstate_bytes(fp);
+	uint8_t sw[48];
+
+	if (rt_copy_user(&frame, (void *)at, offsetof(struct kernel_frame, info))) {
+		siginfo_t info = { .si_signo = SIGSEGV, .si_code = SI_KERNEL };
+
+		rt_deliver(SIGSEGV, &info, uc);
+		return;
 	}
-	if (ret_old) {
-		*ret_old = old;
-		if (on)
-			ret_old->ss_flags |= SS_ONSTACK;
-	}
-	return 0;
+	from = (const uint8_t *)frame.uc.mcontext.fpregs;
+	memcpy(uc->uc_mcontext.gregs, frame.uc.mcontext.gregs,
+	       REG_EFL * sizeof(greg_t) + sizeof(greg_t));
+	*uc_mask(uc) = frame.uc.sigmask & ~RT_SIG_CRITICAL;
+	memcpy(sw, fp + XSTATE_MAGIC1_AT, sizeof(sw));
+	if (from && fp)
+		rt_copy_user(fp, from, bytes);
+	memcpy(fp + XSTATE_MAGIC1_AT, sw, sizeof(sw));
 }

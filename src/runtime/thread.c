@@ -20,6 +20,10 @@
 #include "runtime/offsets.h"
 #include "runtime/sys.h"
 
+#define USER_CS   0x33
+#define USER_SS   0x2b
+#define RFLAGS_TF 0x100u
+
 #ifndef PR_SET_SYSCALL_USER_DISPATCH
 #define PR_SET_SYSCALL_USER_DISPATCH 59
 #define PR_SYS_DISPATCH_ON           1
@@ -110,26 +114,69 @@ static void thread_install_stack(struct rt_thread *t)
 		t->client_stack = old;
 }
 
+struct rt_thread *rt_thread_new(void)
+{
+	struct rt_thread *t;
+	int slot = slot_take();
+
+	if (slot < 0)
+		return NULL;
+	t = (struct rt_thread *)(rt.slots + (size_t)slot * RT_SLOT_BYTES);
+	sys(SYS_mprotect, stack_bottom(t) - 4096, 4096, PROT_NONE);
+	t->fsgsbase = rt.fsgsbase;
+	t->rlp = rt_process_lp();
+	if (!t->rlp) {
+		slot_give(t);
+		return NULL;
+	}
+	t->lp = &t->rlp->lp;
+	return t;
+}
+
+void rt_thread_adopt(struct rt_thread *t)
+{
+	t->tid = (int)sys(SYS_gettid, 0, 0, 0);
+	thread_install_stack(t);
+	self = t;
+}
+
 struct rt_thread *rt_thread_self(void)
 {
 	struct rt_thread *t = self;
-	int slot;
 
 	if (t)
 		return t;
-	slot = slot_take();
-	assert(slot >= 0); /* 16,384 threads with enclaves in one process */
-	t = (struct rt_thread *)(rt.slots + (size_t)slot * RT_SLOT_BYTES);
-	mprotect(stack_bottom(t) - 4096, 4096, PROT_NONE);
-	t->fsgsbase = rt.fsgsbase;
-	t->tid = (int)sys(SYS_gettid, 0, 0, 0);
-	t->rlp = rt_process_lp();
-	assert(t->rlp);
-	t->lp = &t->rlp->lp;
-	thread_install_stack(t);
-	self = t;
+	t = rt_thread_new();
+	assert(t); /* 16,384 threads with enclaves in one process, or no memory left to share */
+	rt_thread_adopt(t);
 	pthread_setspecific(exit_key, t);
 	return t;
+}
+
+void rt_jump_from_regs(struct rt_thread *t, const struct cpu_regs *regs)
+{
+	t->jump = (struct rt_jump){
+		.rax = regs->rax,
+		.rcx = regs->rcx,
+		.rdx = regs->rdx,
+		.rbx = regs->rbx,
+		.rbp = regs->rbp,
+		.rsi = regs->rsi,
+		.rdi = regs->rdi,
+		.r8 = regs->r8,
+		.r9 = regs->r9,
+		.r10 = regs->r10,
+		.r11 = regs->r11,
+		.r12 = regs->r12,
+		.r13 = regs->r13,
+		.r14 = regs->r14,
+		.r15 = regs->r15,
+		.rip = regs->rip,
+		.cs = USER_CS,
+		.rflags = regs->rflags & ~(uint64_t)RFLAGS_TF,
+		.rsp = regs->rsp,
+		.ss = USER_SS,
+	};
 }
 
 void rt_critical_enter(struct rt_thread *t)

@@ -1,0 +1,515 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * Programs that make their own system calls: static ones, Go, library OSes.  No symbol of theirs can be
+ * hooked, so the program is loaded into a process that has the runtime already (load.c), and every SYSCALL
+ * outside of the runtime raises SIGSYS (syscall user dispatch).  What concerns the device is done here; any
+ * other call is made by the program itself, through rt_gate, so that signals interrupt it as they should.
+ *
+ * The program's FS is its own.  The runtime's C needs a libc's TLS: each of the program's threads borrows that
+ * of a donor, a thread of the runtime's libc that sleeps for ever and was made for that.
+ *
+ * Invariant: outside of handlers a direct thread is "away" (t->away): its bases are the program's or the
+ * enclave's, and the selector blocks.
+ */
+#include "runtime/direct.h"
+
+#include <assert.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <asm/prctl.h>
+
+#include "runtime/hooks.h"
+#include "runtime/load.h"
+#include "runtime/rt.h"
+#include "runtime/sys.h"
+#include "runtime/vdso.h"
+
+#define BRK_BYTES (64ull << 30)
+
+void rt_gate(void);
+long rt_clone_raw(unsigned long flags, void *stack, int *ptid, int *ctid, uint64_t tls,
+		  struct rt_thread *t);
+void rt_direct_child(struct rt_thread *t);
+extern const char rt_trap_enter[], rt_trap_enclu[], rt_trap_exception[], rt_trap_end[];
+
+/* What a program of this kind has once. */
+static struct direct {
+	char self[4096]; /* the program's path, for /proc/self/exe */
+	char host[4096]; /* swsgx-exec, to start the next such program with */
+	uint8_t *trap;   /* the copy of rt_trap_enter */
+	uint64_t brk_start, brk;
+	struct rt_thread *threads; /* all that were ever made, for reuse */
+} direct;
+
+/* ---- donors ------------------------------------------------------------------------------------------ */
+
+static void *donor(void *arg)
+{
+	uint64_t *fs = arg;
+	uint32_t never = 0;
+	uint64_t base;
+
+	sys(SYS_arch_prctl, ARCH_GET_FS, &base, 0);
+	__atomic_store_n(fs, base, __ATOMIC_RELEASE);
+	for (;;)
+		sys6(SYS_futex, (long)&never, FUTEX_WAIT_PRIVATE, 0, 0, 0, 0);
+	return NULL;
+}
+
+/* FS base of a TLS nobody uses; 0 when no thread can be made. */
+static uint64_t donor_make(void)
+{
+	pthread_attr_t attr;
+	pthread_t thread;
+	uint64_t fs = 0;
+	int r;
+
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, 65536);
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	r = pthread_create(&thread, &attr, donor, &fs);
+	pthread_attr_destroy(&attr);
+	if (r)
+		return 0;
+	while (!__atomic_load_n(&fs, __ATOMIC_ACQUIRE))
+		sched_yield();
+	return fs;
+}
+
+static struct rt_thread *thread_make(void)
+{
+	struct rt_thread *t;
+
+	for (t = direct.threads; t; t = t->direct_next)
+		if (t->tid && sys(SYS_tgkill, rt.pid, t->tid, 0) == -ESRCH)
+			break;
+	if (t) {
+		t->tid = 0;
+		rt_process_lp_done(t->rlp);
+		t->rlp = rt_process_lp();
+	} else {
+		uint64_t fs = donor_make();
+
+		t = fs ? rt_thread_new() : NULL;
+		if (!t)
+			return NULL;
+		t->home_fs = fs;
+		t->direct = true;
+		t->direct_next = direct.threads;
+		direct.threads = t;
+	}
+	assert(t->rlp);
+	t->lp = &t->rlp->lp;
+	t->sud_armed = false;
+	t->critical = 0;
+	t->deferred_sig = 0;
+	t->abort_nr = 0;
+	t->client_stack = (stack_t){ .ss_flags = SS_DISABLE };
+	return t;
+}
+
+/* ---- into the program -------------------------------------------------------------------------------- */
+
+static void set_fs(uint64_t base)
+{
+	sys(SYS_arch_prctl, ARCH_SET_FS, base, 0);
+}
+
+/* Run on as @t->regs says, with the signal mask @mask. On @t's own stack or one that nobody needs. */
+static void __attribute__((noreturn)) go(struct rt_thread *t, uint64_t mask)
+{
+	rt_thread_adopt(t);
+	rt_thread_arm_sud(t);
+	t->away_fs = t->regs.fs_base;
+	t->away_gs = t->regs.gs_base;
+	rt_jump_from_regs(t, &t->regs);
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	t->away = 1;
+	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &mask, 0, 8);
+	rt_go(t);
+}
+
+void rt_direct_child(struct rt_thread *t)
+{
+	go(t, t->direct_mask);
+}
+
+static uint8_t *copy_trap(void)
+{
+	size_t n = (size_t)(rt_trap_end - rt_trap_enter);
+	uint8_t *page =
+		mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (page == MAP_FAILED)
+		return NULL;
+	memcpy(page, rt_trap_enter, n);
+	mprotect(page, 4096, PROT_READ | PROT_EXEC);
+	return page;
+}
+
+bool rt_direct_is_vdso(uint64_t rip)
+{
+	return direct.trap &&
+	       rip == (uint64_t)direct.trap + (uint64_t)(rt_trap_enclu - rt_trap_enter);
+}
+
+uint64_t rt_direct_exception(void)
+{
+	return (uint64_t)direct.trap + (uint64_t)(rt_trap_exception - rt_trap_enter);
+}
+
+static int start(const char *path, char **argv, char **envp, struct rt_thread **ret_t)
+{
+	struct load_image image;
+	struct rt_thread *t;
+	uint64_t sp;
+	size_t bytes;
+	void *vdso;
+	int r;
+
+	if (!realpath(path, direct.self))
+		return -errno;
+	if (readlink("/proc/self/exe", direct.host, sizeof(direct.host) - 1) < 0)
+		return -errno;
+	direct.trap = copy_trap();
+	if (!direct.trap)
+		return -ENOMEM;
+	r = vdso_build((const void *)rt.kernel_vdso, direct.trap, &vdso, &bytes);
+	if (!r)
+		r = load_program(path, &image);
+	if (!r)
+		r = load_stack(&image, path, argv, envp, rt.auxv, vdso, &sp);
+	if (r)
+		return r;
+	direct.brk_start = (uint64_t)mmap(NULL, BRK_BYTES, PROT_READ | PROT_WRITE,
+					  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (direct.brk_start == (uint64_t)MAP_FAILED)
+		return -ENOMEM;
+	direct.brk = direct.brk_start;
+	t = thread_make();
+	if (!t)
+		return -ENOMEM;
+	t->regs = (struct cpu_regs){ .rip = image.start, .rsp = sp, .rflags = 0x202 };
+	*ret_t = t;
+	return 0;
+}
+
+int swsgx_direct(const char *path, char **argv, char **envp)
+{
+	const char *base = strrchr(path, '/');
+	uint64_t all = ~RT_SIG_CRITICAL, mask;
+	struct rt_thread *t;
+	int r;
+
+	if (!rt.ready)
+		return -ENODEV;
+	rt_use();
+	r = start(path, argv, envp, &t);
+	if (r)
+		return r;
+	prctl(PR_SET_NAME, base ? base + 1 : path, 0, 0, 0);
+	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &all, &mask, 8);
+	set_fs(t->home_fs);
+	go(t, mask);
+}
+
+/* ---- system calls -------------------------------------------------------------------------------------- */
+
+/* The program makes this call itself: it goes on at rt_gate, with a return address on its stack. */
+static long by_itself(ucontext_t *uc, long nr)
+{
+	greg_t *g = uc->uc_mcontext.gregs;
+	uint64_t sp = (uint64_t)g[REG_RSP] - 144;
+	uint64_t back = (uint64_t)g[REG_RIP];
+
+	if (rt_copy_user((void *)sp, &back, sizeof(back))) {
+		siginfo_t info = { .si_signo = SIGSEGV, .si_code = SEGV_MAPERR };
+
+		info.si_addr = (void *)sp;
+		rt_deliver(SIGSEGV, &info, uc);
+		return -EFAULT;
+	}
+	g[REG_RSP] = (greg_t)sp;
+	g[REG_RIP] = (greg_t)rt_gate;
+	return nr;
+}
+
+static long do_brk(uint64_t to)
+{
+	if (to >= direct.brk_start && to < direct.brk_start + BRK_BYTES) {
+		if (to < direct.brk)
+			sys(SYS_madvise, (to + 4095) & ~4095ull, direct.brk - to, MADV_DONTNEED);
+		direct.brk = to;
+	}
+	return (long)direct.brk;
+}
+
+static long do_arch_prctl(struct rt_thread *t, long code, uint64_t arg)
+{
+	switch (code) {
+	case ARCH_SET_FS:
+		t->away_fs = arg;
+		return 0;
+	case ARCH_SET_GS:
+		t->away_gs = arg;
+		return 0;
+	case ARCH_GET_FS:
+		return rt_copy_user((void *)arg, &t->away_fs, 8);
+	case ARCH_GET_GS:
+		return rt_copy_user((void *)arg, &t->away_gs, 8);
+	default:
+		return sys(SYS_arch_prctl, code, arg, 0);
+	}
+}
+
+static long do_readlink(const char *path, char *to, size_t bytes)
+{
+	char head[64], own[64];
+	size_t n = strlen(direct.self);
+
+	if (!rt_peek_path(path, head, sizeof(head)))
+		return -EFAULT;
+	snprintf(own, sizeof(own), "/proc/%d/exe", rt.pid);
+	if (strcmp(head, "/proc/self/exe") != 0 && strcmp(head, own) != 0)
+		return -ENOSYS;
+	n = n < bytes ? n : bytes;
+	return rt_copy_user(to, direct.self, n) ? -EFAULT : (long)n;
+}
+
+/* rt_sigprocmask on the mask that this handler's return will set. */
+static long do_sigprocmask(ucontext_t *uc, int how, const void *set_at, void *old_at)
+{
+	uint64_t *mask = (uint64_t *)&uc->uc_sigmask;
+	uint64_t set = 0, old;
+	long r;
+
+	if (set_at && rt_copy_user(&set, set_at, 8))
+		return -EFAULT;
+	/* The kernel's mask is the handler's now; rt_sigprocmask() keeps the books of the critical ones. */
+	r = rt_sigprocmask_virtual(how, set_at ? &set : NULL, mask, &old);
+	if (!r && old_at && rt_copy_user(old_at, &old, 8))
+		return -EFAULT;
+	return r;
+}
+
+static long do_sigaction(int sig, const void *act_at, void *old_at)
+{
+	struct rt_client_act act, old;
+	long r;
+
+	if (act_at && rt_copy_user(&act, act_at, sizeof(act)))
+		return -EFAULT;
+	r = rt_sigaction(sig, act_at ? &act : NULL, &old);
+	if (!r && old_at && rt_copy_user(old_at, &old, sizeof(old)))
+		return -EFAULT;
+	return r;
+}
+
+/* The frame that a handler of the program returns from, by a SYSCALL of its own restorer. */
+static void do_sigreturn(ucontext_t *uc)
+{
+	rt_frame_restore(uc, (uint64_t)uc->uc_mcontext.gregs[REG_RSP] - 8);
+}
+
+static long do_fork(ucontext_t *uc, const long a[6])
+{
+	unsigned long flags = (unsigned long)a[0];
+	int pid = fork();
+	int tid;
+
+	if (pid < 0)
+		return -errno;
+	if (pid > 0) {
+		if (flags & CLONE_PARENT_SETTID)
+			rt_copy_user((void *)a[2], &pid, sizeof(pid));
+		return pid;
+	}
+	tid = rt.pid;
+	rt_thread_arm_sud(rt_thread_peek());
+	if (flags & CLONE_CHILD_SETTID)
+		rt_copy_user((void *)a[3], &tid, sizeof(tid));
+	if (flags & CLONE_CHILD_CLEARTID)
+		sys(SYS_set_tid_address, a[3], 0, 0);
+	if (a[1])
+		uc->uc_mcontext.gregs[REG_RSP] = (greg_t)a[1];
+	if (flags & CLONE_SETTLS)
+		rt_thread_peek()->away_fs = (uint64_t)a[4];
+	return 0;
+}
+
+static long do_thread(ucontext_t *uc, struct rt_thread *parent, const long a[6])
+{
+	struct rt_thread *t = thread_make();
+	long r;
+
+	if (!t)
+		return -EAGAIN;
+	rt_regs_from_uc(&t->regs, uc);
+	t->regs.rax = 0;
+	if (a[1])
+		t->regs.rsp = (uint64_t)a[1];
+	t->regs.fs_base = a[0] & CLONE_SETTLS ? (uint64_t)a[4] : parent->away_fs;
+	t->regs.gs_base = parent->away_gs;
+	t->direct_mask = *(uint64_t *)&uc->uc_sigmask;
+	r = rt_clone_raw((unsigned long)a[0] | CLONE_SETTLS, (uint8_t *)t + RT_SLOT_BYTES - 4096,
+			 (int *)a[2], (int *)a[3], t->home_fs, t);
+	if (r < 0)
+		t->tid = 0x7fffffff; /* no such thread: to be used again */
+	return r;
+}
+
+static long do_clone(ucontext_t *uc, struct rt_thread *t, const long a[6])
+{
+	/* vfork's borrowed memory is a copy here: the child execs or exits, which is all it may do. */
+	if (!(a[0] & CLONE_VM) || (a[0] & CLONE_VFORK))
+		return do_fork(uc, a);
+	return do_thread(uc, t, a);
+}
+
+/* A program of the same kind is started as this one was; any other finds the preloaded library. */
+static long do_execve(const long a[6])
+{
+	char path[4096];
+	char *const *argv = (char *const *)a[1];
+	const char **list;
+	size_t n = 0;
+	long r;
+
+	if (!rt_peek_path((const char *)a[0], path, sizeof(path)))
+		return -EFAULT;
+	if (!argv || !load_is_static(path))
+		return sys(SYS_execve, a[0], a[1], a[2]);
+	while (argv[n])
+		n++;
+	list = calloc(n + 5, sizeof(*list));
+	if (!list)
+		return -ENOMEM;
+	list[0] = direct.host;
+	list[1] = "--argv0";
+	list[2] = n ? argv[0] : path;
+	list[3] = path;
+	for (size_t i = 1; i < n; i++)
+		list[3 + i] = argv[i];
+	r = sys(SYS_execve, direct.host, list, a[2]);
+	free(list);
+	return r;
+}
+
+static void do_exit(struct rt_thread *t, long status)
+{
+	rt_process_lp_done(t->rlp);
+	t->rlp = rt_process_lp();
+	t->lp = &t->rlp->lp;
+	sys(SYS_exit, status, 0, 0);
+}
+
+/* Does this call have to do with the device, or with what the runtime keeps for the program? */
+static bool concerns_file(long nr, const long a[6])
+{
+	char head[64];
+	const char *path = NULL;
+
+	switch (nr) {
+	case SYS_open:
+	case SYS_stat:
+	case SYS_lstat:
+	case SYS_access:
+		path = (const char *)a[0];
+		break;
+	case SYS_openat:
+	case SYS_newfstatat:
+	case SYS_statx:
+	case SYS_faccessat:
+		path = (const char *)a[1];
+		break;
+	case SYS_fstat:
+	case SYS_ioctl:
+		return rt_fd_ours((int)a[0]);
+	case SYS_close:
+	case SYS_dup:
+	case SYS_dup2:
+	case SYS_dup3:
+	case SYS_close_range:
+		return true;
+	case SYS_fcntl:
+		return a[1] == F_DUPFD || a[1] == F_DUPFD_CLOEXEC;
+	default:
+		return false;
+	}
+	if (!path || !rt_peek_path(path, head, sizeof(head)))
+		return false;
+	if (!head[0])
+		return rt_fd_ours((int)a[0]);
+	return rt_device_path(head) != RT_FD_NONE || strstr(head, "/auxv");
+}
+
+static long one_call(ucontext_t *uc, struct rt_thread *t, long nr, const long a[6])
+{
+	int handled;
+	long r;
+
+	switch (nr) {
+	case SYS_rt_sigaction:
+		return do_sigaction((int)a[0], (const void *)a[1], (void *)a[2]);
+	case SYS_rt_sigprocmask:
+		return do_sigprocmask(uc, (int)a[0], (const void *)a[1], (void *)a[2]);
+	case SYS_sigaltstack:
+		return rt_sigaltstack_at((const stack_t *)a[0], (stack_t *)a[1],
+					 (uint64_t)uc->uc_mcontext.gregs[REG_RSP]);
+	case SYS_brk:
+		return do_brk((uint64_t)a[0]);
+	case SYS_arch_prctl:
+		return do_arch_prctl(t, a[0], (uint64_t)a[1]);
+	case SYS_clone:
+		return do_clone(uc, t, a);
+	case SYS_fork:
+	case SYS_vfork:
+		return do_fork(uc, (const long[6]){ SIGCHLD });
+	case SYS_clone3: /* libcs fall back to clone */
+	case SYS_rseq:   /* one registration a thread: the runtime's libc has it */
+		return -ENOSYS;
+	case SYS_execve:
+		return do_execve(a);
+	case SYS_exit:
+		do_exit(t, a[0]);
+		return 0;
+	case SYS_exit_group:
+		rt_end();
+		return by_itself(uc, nr);
+	case SYS_readlink:
+		r = do_readlink((const char *)a[0], (char *)a[1], (size_t)a[2]);
+		return r == -ENOSYS ? by_itself(uc, nr) : r;
+	case SYS_readlinkat:
+		r = do_readlink((const char *)a[1], (char *)a[2], (size_t)a[3]);
+		return r == -ENOSYS ? by_itself(uc, nr) : r;
+	default:
+		break;
+	}
+	if (concerns_file(nr, a))
+		return rt_sys_file(nr, a, &handled);
+	r = rt_sys_mem(nr, a, &handled);
+	return handled ? r : by_itself(uc, nr);
+}
+
+void rt_direct_syscall(ucontext_t *uc, struct rt_thread *t)
+{
+	greg_t *g = uc->uc_mcontext.gregs;
+	const long a[6] = { g[REG_RDI], g[REG_RSI], g[REG_RDX], g[REG_R10], g[REG_R8], g[REG_R9] };
+	long nr = g[REG_RAX];
+
+	if (nr == SYS_rt_sigreturn)
+		do_sigreturn(uc);
+	else
+		g[REG_RAX] = one_call(uc, t, nr, a);
+}
