@@ -16,7 +16,7 @@
 
 static const char *const places[] = {
 	"src/runtime/" RUNTIME_NAME, /* a build folder */
-	SWSGX_LIBDIR_FROM_BIN "/swsgx/" RUNTIME_NAME,
+	SWSGX_LIBDIR_FROM_BIN "/" RUNTIME_NAME,
 };
 
 int runtime_path(char *path, size_t bytes, struct report *rep)

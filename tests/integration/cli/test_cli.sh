@@ -1,0 +1,133 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only
+#
+# The tool from outside: what it refuses and how it says so, its exit statuses, and what it hands to
+# the program.   usage: test_cli.sh SWSGX DYNAMIC_PROGRAM STATIC_PROGRAM
+
+swsgx=$1 dynamic=$2 static=$3
+nr=0
+failed=0
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+export XDG_DATA_HOME="$tmp/data"
+
+check() { # STATUS TEXT NAME: the last command's status, and a text in what it said
+	nr=$((nr + 1))
+	if [ "$status" = "$1" ] && grep -Fq -- "$2" "$tmp/out"; then
+		echo "ok $nr - $3"
+	else
+		echo "not ok $nr - $3"
+		echo "# status $status, wanted $1; wanted text: $2"
+		sed 's/^/# /' "$tmp/out"
+		failed=$((failed + 1))
+	fi
+}
+
+run() {
+	"$@" >"$tmp/out" 2>&1
+	status=$?
+}
+
+run "$swsgx"
+check 2 "usage: swsgx COMMAND" "no command"
+run "$swsgx" --help
+check 0 "doctor" "--help lists the commands"
+run "$swsgx" --version
+check 0 "swsgx 0." "--version"
+run "$swsgx" frobnicate
+check 2 "there is no command 'frobnicate'" "a command that isn't there"
+
+run "$swsgx" run --help
+check 0 "--backing-max" "run --help lists the options"
+run "$swsgx" run
+check 2 "no program to run" "no program"
+run "$swsgx" run --epc
+check 2 "'--epc' needs a value" "a value is missing"
+run "$swsgx" run --epc lots "$dynamic"
+check 2 "'lots' for --epc is not a size" "a bad size"
+run "$swsgx" run --nonsense "$dynamic"
+check 2 "bad option '--nonsense'" "a bad option"
+run "$swsgx" run --stats=xml "$dynamic"
+check 2 "'xml' for --stats" "a bad form of statistics"
+run "$swsgx" run --backing-max 1M "$dynamic"
+check 2 "--backing-max needs a store" "a limit of nothing"
+run "$swsgx" run -- "$tmp/nothing"
+check 127 "No such file" "a program that isn't there"
+run "$swsgx" run -- no-such-program-anywhere
+check 127 "No such file" "nor on PATH"
+echo 'exit 0' >"$tmp/plain"
+run "$swsgx" run -- "$tmp/plain"
+check 126 "Permission denied" "a file that isn't executable"
+run "$swsgx" run -- "$tmp"
+check 126 "Permission denied" "a folder"
+run "$swsgx" run -- "$static"
+check 2 "statically linked" "a static program is named as unsupported"
+printf '\177ELF\001\001\001' >"$tmp/foreign"
+head -c 100 /dev/zero >>"$tmp/foreign"
+chmod +x "$tmp/foreign"
+run "$swsgx" run -- "$tmp/foreign"
+check 2 "not for x86-64" "a 32-bit program"
+if [ "$(id -u)" = 0 ] && command -v setpriv >/dev/null; then
+	cp "$dynamic" "$tmp/setuid"
+	chmod 755 "$tmp"
+	chmod 4755 "$tmp/setuid"
+	run setpriv --reuid=65534 --regid=65534 --clear-groups "$swsgx" run -- "$tmp/setuid"
+	if [ "$status" = 126 ]; then # the build folder may be closed to others
+		nr=$((nr + 1))
+		echo "ok $nr - a setuid program # SKIP the tool cannot be run as another user here"
+	else
+		check 2 "is setuid" "a setuid program"
+	fi
+else
+	nr=$((nr + 1))
+	echo "ok $nr - a setuid program # SKIP needs root and setpriv"
+fi
+
+run "$swsgx" doctor --nonsense
+check 2 "usage: swsgx doctor" "doctor: a bad option"
+run "$swsgx" doctor --json
+if python3 -c '
+import json, sys
+d = json.load(open(sys.argv[1]))
+ok = all(c["ok"] for c in d["checks"] if c["need"] == "required")
+assert d["ok"] == ok and (int(sys.argv[2]) == 0) == ok and len(d["checks"]) > 10
+' "$tmp/out" "$status" 2>"$tmp/why"; then
+	json=ok
+else
+	json="not ok"
+	failed=$((failed + 1))
+fi
+nr=$((nr + 1))
+echo "$json $nr - doctor --json is JSON, and agrees with the exit status"
+run "$swsgx" doctor
+check "$status" "userfaultfd" "doctor prints a table"
+doctor=$status
+
+if [ "$doctor" = 0 ]; then
+	run "$swsgx" run -- "$dynamic" 42
+	nr=$((nr + 1))
+	if [ "$status" = 42 ]; then
+		echo "ok $nr - the exit status is the program's"
+	else
+		echo "not ok $nr - the exit status is the program's"
+		failed=$((failed + 1))
+	fi
+	run "$swsgx" run --epc 64K --epc 1M@0 -- env
+	check 0 "SWSGX_EPC=65536,1048576" "the sections reach the runtime"
+	run "$swsgx" run --platform here -- env
+	check 0 "SWSGX_PLATFORM=$(pwd)/here" "paths are made absolute"
+	run "$swsgx" run -- env
+	check 0 "SWSGX_PLATFORM=$tmp/data/swsgx/platform" "the default platform"
+	LD_PRELOAD=libm.so.6 run "$swsgx" run -- env
+	check 0 "libswsgx_runtime.so:libm.so.6" "LD_PRELOAD keeps what it had"
+	printf '#!/bin/sh\nexec "$@"\n' >"$tmp/script"
+	chmod +x "$tmp/script"
+	run "$swsgx" run -- "$tmp/script" "$dynamic" 7
+	check 7 "" "a script, and what it executes"
+else
+	nr=$((nr + 1))
+	echo "ok $nr - running programs # SKIP this machine lacks something (swsgx doctor)"
+fi
+
+echo "1..$nr"
+[ "$failed" = 0 ]
