@@ -26,7 +26,7 @@ $(BUILD)/build.ninja: | setup
 	meson setup $(BUILD) --prefix $(PREFIX) $(MESONFLAGS)
 
 demo: all
-	tools/demo $(BUILD)
+	examples/demo $(BUILD)
 
 check: all
 	meson test -C $(BUILD) --no-rebuild --print-errorlogs
