@@ -209,7 +209,7 @@ int swsgx_direct(const char *path, char **argv, char **envp)
 {
 	const char *base = strrchr(path, '/');
 	uint64_t all = ~RT_SIG_CRITICAL, mask;
-	struct rt_thread *t;
+	struct rt_thread *t = NULL;
 	int r;
 
 	if (!rt.ready)

@@ -2,6 +2,9 @@
 /*
  * Calls on paths and file descriptors: the device's nodes are there, and look like character devices.
  */
+/* Both spellings of each call are defined here, so the headers may not turn one into the other. */
+#undef _FILE_OFFSET_BITS
+
 #include "runtime/hooks.h"
 
 #include <fcntl.h>
@@ -48,36 +51,36 @@ static bool is_own_auxv(const char *path)
 	       !strcmp(path, own);
 }
 
+static long open_node(enum rt_fd_kind kind, long flags)
+{
+	struct rt_thread *t;
+	long r;
+
+	if (flags & O_DIRECTORY)
+		return -ENOTDIR;
+	if ((flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL))
+		return -EEXIST;
+	rt_use();
+	t = rt_thread_self();
+	rt_critical_enter(t);
+	r = rt_device_open(kind, (int)flags);
+	rt_critical_leave(t);
+	return r;
+}
+
 static long do_openat(long dir, const char *path, long flags, long mode)
 {
+	char head[64] = "";
 	int kind;
 
-	if (!rt.ready || !path)
-		goto plain;
-	/* A wild pointer is the kernel's to refuse, and no path of ours is this short of readable. */
-	char head[64] = "";
-
-	if (!rt_peek_path(path, head, sizeof(head)))
-		goto plain;
+	/* A wild pointer is the kernel's to refuse. */
+	if (!rt.ready || !path || !rt_peek_path(path, head, sizeof(head)))
+		return sys4(SYS_openat, dir, path, flags, mode);
 	kind = rt_device_path(head);
-	if (kind != RT_FD_NONE) {
-		long r;
-
-		if (flags & O_DIRECTORY)
-			return -ENOTDIR;
-		if ((flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL))
-			return -EEXIST;
-		rt_use();
-		struct rt_thread *t = rt_thread_self();
-
-		rt_critical_enter(t);
-		r = rt_device_open((enum rt_fd_kind)kind, (int)flags);
-		rt_critical_leave(t);
-		return r;
-	}
+	if (kind != RT_FD_NONE)
+		return open_node((enum rt_fd_kind)kind, flags);
 	if (!rt.proc_auxv_right && is_own_auxv(head))
 		return open_auxv(flags);
-plain:
 	return sys4(SYS_openat, dir, path, flags, mode);
 }
 
@@ -297,6 +300,10 @@ static long mode_of(int flags, va_list ap)
 		va_end(ap);                                               \
 		return (int)sys_errno(do_openat(dir, path, flags, mode)); \
 	}
+
+int __open(const char *path, int flags, ...);
+int __open64(const char *path, int flags, ...);
+int ioctl(int fd, unsigned long request, ...);
 
 OPEN_HOOK(open)
 OPEN_HOOK(open64)

@@ -2,6 +2,9 @@
 /*
  * The mmap family. Until the device has been opened every call goes straight to the kernel.
  */
+/* Both spellings of each call are defined here, so the headers may not turn one into the other. */
+#undef _FILE_OFFSET_BITS
+
 #include "runtime/hooks.h"
 
 #include <stdarg.h>
