@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/* See fake_owner.h. */
+#include "lib/fake_owner.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <sched.h>
+#include <string.h>
+
+#include "base/arena.h"
+#include "epc/backing.h"
+#include "epc/owner.h"
+#include "epc/window.h"
+
+#define AT_HOME UINT64_MAX
+
+/* What is in a page: the first and last words, and something in between. */
+struct contents {
+	uint64_t id, index, uses;
+	uint64_t filler[507];
+	uint64_t uses_again, check;
+};
+static_assert(sizeof(struct contents) == SGX_PAGE_SIZE, "one page");
+
+static void contents_write(struct contents *c, const struct fake_owner *owner, uint32_t i,
+			   uint64_t uses)
+{
+	c->id = owner->id;
+	c->index = i;
+	c->uses = c->uses_again = uses;
+	c->filler[uses % 507] = uses;
+	c->check = owner->id * 31 + i * 17 + uses;
+}
+
+static bool contents_ok(const struct contents *c, const struct fake_owner *owner, uint32_t i,
+			uint64_t uses)
+{
+	return c->id == owner->id && c->index == i && c->uses == uses && c->uses_again == uses &&
+	       c->check == owner->id * 31 + i * 17 + uses && c->filler[uses % 507] == uses;
+}
+
+int fake_machine_create(struct fake_machine *machine, uint32_t epc_pages, const char *policy,
+			const char *backing_path, uint64_t backing_bytes_max)
+{
+	struct epc_config config;
+	struct cpu_config cpu_config;
+
+	cpu_config_default(&cpu_config, (uint64_t)epc_pages * SGX_PAGE_SIZE);
+	machine->arena = arena_create(64u << 20);
+	machine->cpu = cpu_create(&cpu_config);
+	if (!machine->arena || !machine->cpu)
+		return -ENOMEM;
+	config = (struct epc_config){
+		.cpu = machine->cpu,
+		.arena = machine->arena,
+		.policy = policy,
+		.backing_path = backing_path,
+		.backing_bytes_max = backing_bytes_max,
+	};
+	return epc_create(&config, &machine->epc);
+}
+
+void fake_machine_destroy(struct fake_machine *machine)
+{
+	epc_destroy(machine->epc);
+	cpu_destroy(machine->cpu);
+	arena_destroy(machine->arena);
+}
+
+/* Counts a call; true when this one is to fail. */
+static bool fails(struct fake_owner *owner, enum fake_op op)
+{
+	uint32_t every = atomic_load(&owner->fail_every[op]);
+	uint32_t n = atomic_fetch_add(&owner->calls[op], 1) + 1;
+
+	if (owner->on_op)
+		owner->on_op(owner, op);
+	if (every == 0 || n % every != 0)
+		return false;
+	atomic_fetch_add(&owner->failed[op], 1);
+	return true;
+}
+
+static bool fake_get(struct epc_page *page)
+{
+	struct fake_owner *owner = epc_page_owner(page);
+
+	if (fails(owner, FAKE_GET))
+		return false;
+	return ref_tryget(&owner->refs);
+}
+
+static bool fake_reclaim(struct epc_page *page)
+{
+	return !fails(epc_page_owner(page), FAKE_RECLAIM);
+}
+
+static bool fake_block(struct epc_page *page)
+{
+	struct fake_owner *owner = epc_page_owner(page);
+	struct fake_page *fp = &owner->page[epc_page_cookie(page)];
+	bool ok;
+
+	if (fails(owner, FAKE_BLOCK))
+		return false;
+	lock_acquire(&owner->lock);
+	ok = !owner->dying;
+	if (ok) {
+		assert(fp->epc_page == page);
+		fp->blocked = true;
+	}
+	lock_release(&owner->lock);
+	return ok;
+}
+
+static int fake_write(struct epc_page *page)
+{
+	struct fake_owner *owner = epc_page_owner(page);
+	uint32_t i = (uint32_t)epc_page_cookie(page);
+	struct fake_page *fp = &owner->page[i];
+	uint32_t nr = epc_page_nr(owner->epc, page);
+	int r;
+
+	lock_acquire(&owner->lock);
+	assert(fp->epc_page == page && fp->blocked);
+	r = fails(owner, FAKE_WRITE) ? -EIO : backing_alloc(epc_backing(owner->epc), &fp->slot);
+	if (r == 0) {
+		memcpy(backing_page(epc_backing(owner->epc), fp->slot),
+		       cpu_bytes(epc_cpu(owner->epc), nr), SGX_PAGE_SIZE);
+		if (!cpu_ok(encls_eremove(epc_cpu(owner->epc), nr)))
+			atomic_fetch_add(&owner->wrong, 1);
+		fp->epc_page = NULL;
+	}
+	fp->blocked = false;
+	lock_release(&owner->lock);
+	return r;
+}
+
+static void fake_put(struct epc_page *page) { fake_owner_put(epc_page_owner(page)); }
+
+static const struct sgx_epc_page_ops fake_ops = {
+	.name = "fake",
+	.get = fake_get,
+	.reclaim = fake_reclaim,
+	.block = fake_block,
+	.write = fake_write,
+	.put = fake_put,
+};
+
+struct fake_owner *fake_owner_create(struct epc *epc, uint32_t id, uint32_t page_nr, bool mapped)
+{
+	struct fake_owner *owner;
+	uint32_t i;
+
+	owner = arena_alloc(epc_arena(epc), sizeof(*owner) + page_nr * sizeof(owner->page[0]));
+	if (!owner)
+		return NULL;
+	lock_init(&owner->lock, LOCK_OWNER);
+	ref_init(&owner->refs);
+	owner->epc = epc;
+	owner->id = id;
+	owner->page_nr = page_nr;
+	owner->win_off = AT_HOME;
+	if (mapped && window_range_alloc(epc_window(epc), (uint64_t)page_nr * SGX_PAGE_SIZE,
+					 &owner->win_off) < 0)
+		return NULL;
+	for (i = 0; i < page_nr; i++)
+		owner->page[i].slot = UINT32_MAX;
+	return owner;
+}
+
+static void page_gone_locked(struct fake_owner *owner, struct fake_page *fp) REQUIRES(&owner->lock)
+{
+	if (!cpu_ok(encls_eremove(epc_cpu(owner->epc), epc_page_nr(owner->epc, fp->epc_page))))
+		atomic_fetch_add(&owner->wrong, 1);
+	epc_free(owner->epc, fp->epc_page);
+	fp->epc_page = NULL;
+}
+
+static void owner_free(struct fake_owner *owner)
+{
+	struct fake_page *fp;
+	uint32_t i;
+
+	lock_acquire(&owner->lock);
+	assert(!owner->freed);
+	for (i = 0; i < owner->page_nr; i++) {
+		fp = &owner->page[i];
+		if (fp->epc_page) {
+			/* Nobody has a reference, so no batch has the page. */
+			if (epc_untrack(owner->epc, fp->epc_page) < 0)
+				atomic_fetch_add(&owner->wrong, 1);
+			page_gone_locked(owner, fp);
+		}
+		if (fp->slot != UINT32_MAX)
+			backing_free(epc_backing(owner->epc), fp->slot);
+		fp->slot = UINT32_MAX;
+	}
+	owner->freed = true;
+	lock_release(&owner->lock);
+	if (owner->win_off != AT_HOME)
+		window_range_free(epc_window(owner->epc), owner->win_off,
+				  (uint64_t)owner->page_nr * SGX_PAGE_SIZE);
+}
+
+void fake_owner_put(struct fake_owner *owner)
+{
+	if (ref_put(&owner->refs))
+		owner_free(owner);
+}
+
+/* A new or evicted page into @page, which is ours and at home. */
+static void load_locked(struct fake_owner *owner, uint32_t i, struct epc_page *page)
+	REQUIRES(&owner->lock)
+{
+	struct fake_page *fp = &owner->page[i];
+	uint32_t nr = epc_page_nr(owner->epc, page);
+	struct cpu *cpu = epc_cpu(owner->epc);
+	uint64_t offset = owner->win_off + (uint64_t)i * SGX_PAGE_SIZE;
+
+	if (owner->win_off != AT_HOME) {
+		if (window_populate(epc_window(owner->epc), offset, 1) < 0)
+			atomic_fetch_add(&owner->wrong, 1);
+		epc_page_place(owner->epc, page, offset, false);
+	}
+	if (!cpu_ok(encls_epa(cpu, nr)))
+		atomic_fetch_add(&owner->wrong, 1);
+	if (fp->slot != UINT32_MAX) {
+		memcpy(cpu_bytes(cpu, nr), backing_page(epc_backing(owner->epc), fp->slot),
+		       SGX_PAGE_SIZE);
+		backing_free(epc_backing(owner->epc), fp->slot);
+		fp->slot = UINT32_MAX;
+		epc_count_load(owner->epc);
+	} else {
+		contents_write(cpu_bytes(cpu, nr), owner, i, 0);
+		fp->uses = 0;
+	}
+	atomic_fetch_add(&owner->loads, 1);
+	epc_page_set_cookie(page, i);
+	fp->epc_page = page;
+	epc_track(owner->epc, page);
+}
+
+/* True while the bytes can be used: not between block and the end of the batch. */
+static bool usable_locked(struct fake_owner *owner, struct fake_page *fp) REQUIRES(&owner->lock)
+{
+	return !fp->blocked && (owner->win_off == AT_HOME || epc_page_placed(fp->epc_page));
+}
+
+static void use_locked(struct fake_owner *owner, uint32_t i) REQUIRES(&owner->lock)
+{
+	struct fake_page *fp = &owner->page[i];
+	struct contents *c = cpu_bytes(epc_cpu(owner->epc), epc_page_nr(owner->epc, fp->epc_page));
+
+	if (!contents_ok(c, owner, i, fp->uses))
+		atomic_fetch_add(&owner->wrong, 1);
+	fp->uses++;
+	contents_write(c, owner, i, fp->uses);
+	epc_touch(owner->epc, fp->epc_page);
+}
+
+int fake_use(struct fake_owner *owner, uint32_t i, unsigned int alloc_flags)
+{
+	struct fake_page *fp = &owner->page[i];
+	struct epc_page *page;
+	int r = 0;
+
+	lock_acquire(&owner->lock);
+	if (fp->epc_page) {
+		r = usable_locked(owner, fp) ? 0 : -EAGAIN;
+		if (r == 0)
+			use_locked(owner, i);
+		lock_release(&owner->lock);
+		return r;
+	}
+	lock_release(&owner->lock);
+	r = epc_alloc(owner->epc, &fake_ops, owner, alloc_flags, &page);
+	if (r < 0)
+		return r;
+	lock_acquire(&owner->lock);
+	if (fp->epc_page) {
+		epc_free(owner->epc, page); /* somebody else brought it in */
+		r = usable_locked(owner, fp) ? 0 : -EAGAIN;
+	} else {
+		load_locked(owner, i, page);
+	}
+	if (r == 0)
+		use_locked(owner, i);
+	lock_release(&owner->lock);
+	return r;
+}
+
+bool fake_use_surely(struct fake_owner *owner, uint32_t i)
+{
+	int r;
+
+	while ((r = fake_use(owner, i, EPC_MAY_RECLAIM)) == -EAGAIN)
+		sched_yield();
+	return r == 0;
+}
+
+int fake_remove(struct fake_owner *owner, uint32_t i)
+{
+	struct fake_page *fp = &owner->page[i];
+	int r = 0;
+
+	lock_acquire(&owner->lock);
+	if (fp->epc_page) {
+		r = epc_untrack(owner->epc, fp->epc_page) < 0 ? -EAGAIN : 0;
+		if (r == 0)
+			page_gone_locked(owner, fp);
+	}
+	if (r == 0 && fp->slot != UINT32_MAX) {
+		backing_free(epc_backing(owner->epc), fp->slot);
+		fp->slot = UINT32_MAX;
+	}
+	if (r == 0)
+		fp->uses = 0;
+	lock_release(&owner->lock);
+	return r;
+}
+
+uint32_t fake_resident(struct fake_owner *owner)
+{
+	uint32_t i, nr = 0;
+
+	lock_acquire(&owner->lock);
+	for (i = 0; i < owner->page_nr; i++)
+		nr += owner->page[i].epc_page != NULL;
+	lock_release(&owner->lock);
+	return nr;
+}
