@@ -206,10 +206,11 @@ static_assert(sizeof(struct sgx_tcs) == 4096, "TCS");
 static_assert(offsetof(struct sgx_tcs, oentry) == 32, "TCS");
 static_assert(offsetof(struct sgx_tcs, ofsbasgx) == 48, "TCS");
 
+/* Operands must be aligned to 64 bytes, else #GP. */
 struct sgx_secinfo {
 	uint64_t flags;
 	uint64_t reserved[7];
-};
+} __attribute__((aligned(64)));
 static_assert(sizeof(struct sgx_secinfo) == 64, "SECINFO");
 
 struct sgx_pcmd {
