@@ -175,7 +175,7 @@ static void merge_around_locked(size_t i)
 		    a->applied_rwx != b->applied_rwx || a->backed != b->backed)
 			continue;
 		a->end = b->end;
-		entomb_locked(b->encl);
+		rt_process_drop(b->encl); /* not the last: a has one */
 		remove_at_locked(k);
 	}
 }
