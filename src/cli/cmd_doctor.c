@@ -21,6 +21,8 @@ static const char *need_name(enum probe_need need)
 	switch (need) {
 	case PROBE_REQUIRED:
 		return "required";
+	case PROBE_DIRECT:
+		return "direct";
 	case PROBE_HELPS:
 		return "helps";
 	case PROBE_SPEED:

@@ -49,6 +49,8 @@ static const char help[] =
 	"  --backing PATH      keep evicted pages in this file, not in memory\n"
 	"  --backing-max SIZE  and at most this much of them\n"
 	"  --stats[=json]      print what the EPC did when the program ends, to standard error\n"
+	"  --direct            PROGRAM makes its own system calls (found out by itself for\n"
+	"                      static and Go programs)\n"
 	"\n"
 	"The exit status is PROGRAM's; 2 for a request that cannot be served, 126 and 127 for a\n"
 	"PROGRAM that cannot be executed or found, 1 when this machine lacks something (swsgx "
@@ -63,6 +65,7 @@ struct run_options {
 	char backing_max[24];
 	const char *policy;
 	const char *stats; /* "text", "json" or NULL */
+	bool direct;
 };
 
 static int env_set(const char *name, const char *value, struct report *rep)
@@ -166,7 +169,15 @@ static int set_stats(struct run_options *o, const char *form, struct report *rep
 	return 0;
 }
 
-enum { OPT_EPC = 256, OPT_PLATFORM, OPT_POLICY, OPT_BACKING, OPT_BACKING_MAX, OPT_STATS };
+enum {
+	OPT_EPC = 256,
+	OPT_PLATFORM,
+	OPT_POLICY,
+	OPT_BACKING,
+	OPT_BACKING_MAX,
+	OPT_STATS,
+	OPT_DIRECT
+};
 
 static int set_option(struct run_options *o, int opt, const char *arg, struct report *rep)
 {
@@ -182,6 +193,9 @@ static int set_option(struct run_options *o, int opt, const char *arg, struct re
 		return path_absolute(arg, o->backing, sizeof(o->backing), rep);
 	case OPT_BACKING_MAX:
 		return set_backing_max(o, arg, rep);
+	case OPT_DIRECT:
+		o->direct = true;
+		return 0;
 	default:
 		assert(opt == OPT_STATS);
 		return set_stats(o, arg, rep);
@@ -198,6 +212,7 @@ static int parse(int argc, char **argv, struct run_options *o, struct report *re
 		{ "backing", required_argument, NULL, OPT_BACKING },
 		{ "backing-max", required_argument, NULL, OPT_BACKING_MAX },
 		{ "stats", optional_argument, NULL, OPT_STATS },
+		{ "direct", no_argument, NULL, OPT_DIRECT },
 		{ "help", no_argument, NULL, 'h' },
 		{ 0 }
 	};
@@ -233,42 +248,44 @@ static int parse(int argc, char **argv, struct run_options *o, struct report *re
 	return o->platform[0] ? 0 : default_platform(o, rep);
 }
 
-/* A program that loads no libraries cannot be reached through LD_PRELOAD. */
-static int check_interceptable(const char *name, enum target_kind kind, struct report *rep)
-{
-	if (kind == TARGET_STATIC) {
-		report_hint(rep, "link it dynamically; its system calls must go through libc");
-		return report_fail(rep, -ENOTSUP, "cannot run '%s', it is statically linked", name);
-	}
-	if (kind == TARGET_FOREIGN) {
-		report_hint(rep, "SGX programs are 64-bit x86 programs");
-		return report_fail(rep, -ENOEXEC, "cannot run '%s', it is not for x86-64", name);
-	}
-	return 0;
-}
-
 /* 0, or the exit status. */
-static int check_program(const char *name, char *path, size_t bytes, struct report *rep)
+static int check_program(const char *name, struct run_options *o, struct report *rep)
 {
 	enum target_kind kind;
 	int r;
 
-	r = target_find(name, path, bytes, rep);
+	r = target_find(name, o->program, sizeof(o->program), rep);
 	if (r < 0)
 		return r == -ENOENT ? CLI_NOT_FOUND : CLI_NOT_EXECUTABLE;
-	if (target_kind(path, &kind, rep) < 0)
+	if (target_kind(o->program, &kind, rep) < 0)
 		return CLI_NOT_EXECUTABLE;
-	if (target_check_privilege(path, rep) < 0 || check_interceptable(name, kind, rep) < 0)
+	if (target_check_privilege(o->program, rep) < 0)
 		return CLI_USAGE;
+	if (kind == TARGET_FOREIGN) {
+		report_hint(rep, "SGX programs are 64-bit x86 programs");
+		report_fail(rep, -ENOEXEC, "cannot run '%s', it is not for x86-64", name);
+		return CLI_USAGE;
+	}
+	if (kind == TARGET_DIRECT)
+		o->direct = true;
+	if (o->direct && kind == TARGET_SCRIPT) {
+		report_hint(rep, "give --direct to the program that the script runs");
+		report_fail(rep, -EINVAL, "'%s' is a script", name);
+		return CLI_USAGE;
+	}
 	return 0;
 }
 
-static int check_machine(struct report *rep)
+static int check_machine(bool direct, struct report *rep)
 {
 	char detail[PROBE_DETAIL];
 
 	for (size_t i = 0; i < probes_nr; i++) {
-		if (probes[i].need != PROBE_REQUIRED || probe_run(&probes[i], detail))
+		enum probe_need need = probes[i].need;
+
+		if (need != PROBE_REQUIRED && !(need == PROBE_DIRECT && direct))
+			continue;
+		if (probe_run(&probes[i], detail))
 			continue;
 		report_hint(rep, "swsgx doctor says what to do about it");
 		return report_fail(rep, -ENOTSUP, "this machine lacks %s (%.100s)", probes[i].name,
@@ -355,10 +372,36 @@ static int prepare(int argc, char **argv, struct run_options *o, struct report *
 	}
 	if (r < 0)
 		return CLI_USAGE;
-	r = check_program(argv[optind], o->program, sizeof(o->program), rep);
+	r = check_program(argv[optind], o, rep);
 	if (r)
 		return r;
-	return check_machine(rep) < 0 || set_environment(o, rep) < 0 ? CLI_FAILED : 0;
+	return check_machine(o->direct, rep) < 0 || set_environment(o, rep) < 0 ? CLI_FAILED : 0;
+}
+
+/* Become swsgx-exec, which becomes the program. Returns -errno. */
+static int exec_direct(const struct run_options *o, char **argv, struct report *rep)
+{
+	char loader[RUNTIME_PATH_MAX], **args;
+	size_t nr = 0;
+	int r;
+
+	r = runtime_exec_path(loader, sizeof(loader), rep);
+	if (r < 0)
+		return r;
+	while (argv[nr])
+		nr++;
+	args = calloc(nr + 4, sizeof(*args));
+	if (!args)
+		return report_fail(rep, -ENOMEM, "cannot begin");
+	args[0] = loader;
+	args[1] = (char[]){ "--argv0" };
+	args[2] = argv[0];
+	args[3] = (char *)o->program;
+	memcpy(args + 4, argv + 1, nr * sizeof(*args)); /* and the NULL */
+	execv(loader, args);
+	r = report_fail(rep, -errno, "cannot run '%s'", loader);
+	free(args);
+	return r;
 }
 
 int cmd_run(int argc, char **argv)
@@ -373,11 +416,15 @@ int cmd_run(int argc, char **argv)
 		return cli_fail(CLI_FAILED, &rep);
 	}
 	r = prepare(argc, argv, o, &rep);
+	if (!r && o->direct) {
+		exec_direct(o, argv + optind, &rep);
+		r = CLI_FAILED;
+	} else if (!r) {
+		/* By name, so that argv[0], scripts without #! and the rest are as without us. */
+		execvp(argv[optind], argv + optind);
+		report_fail(&rep, -errno, "cannot run '%s'", argv[optind]);
+		r = CLI_NOT_EXECUTABLE;
+	}
 	free(o);
-	if (r)
-		return cli_fail(r, &rep);
-	/* By name, so that argv[0], scripts without #! and the rest are as without us. */
-	execvp(argv[optind], argv + optind);
-	report_fail(&rep, -errno, "cannot run '%s'", argv[optind]);
-	return cli_fail(CLI_NOT_EXECUTABLE, &rep);
+	return cli_fail(r, &rep);
 }

@@ -10,6 +10,7 @@
 
 enum probe_need {
 	PROBE_REQUIRED, /* nothing runs without it */
+	PROBE_DIRECT,   /* programs that make their own system calls don't run without it */
 	PROBE_HELPS,    /* something is missing without it, and @without says what */
 	PROBE_SPEED,    /* it only goes slower */
 };

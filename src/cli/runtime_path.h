@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
- * Where the runtime library is: beside the tool in a build folder, or where it was installed.
+ * Where the runtime is: beside the tool in a build folder, or where it was installed.
  */
 #ifndef SWSGX_CLI_RUNTIME_PATH_H
 #define SWSGX_CLI_RUNTIME_PATH_H
@@ -16,5 +16,8 @@ struct report;
  *   -EINVAL  it is at a path that LD_PRELOAD cannot name
  */
 int runtime_path(char *path, size_t bytes, struct report *rep);
+
+/* swsgx-exec, which loads programs that make their own system calls. -ENOENT as above. */
+int runtime_exec_path(char *path, size_t bytes, struct report *rep);
 
 #endif

@@ -68,19 +68,33 @@ int target_find(const char *name, char *path, size_t bytes, struct report *rep)
 	return report_fail(rep, r, "cannot run '%s'", name);
 }
 
-static bool has_interpreter(int fd, const Elf64_Ehdr *ehdr)
+/* Go programs call the kernel themselves even when they are linked dynamically; this note marks them. */
+static bool is_go_note(int fd, const Elf64_Phdr *phdr)
 {
+	struct {
+		Elf64_Nhdr head;
+		char name[4];
+	} note;
+
+	return phdr->p_filesz >= sizeof(note) &&
+	       pread(fd, &note, sizeof(note), (off_t)phdr->p_offset) == sizeof(note) &&
+	       note.head.n_namesz == 4 && !memcmp(note.name, "Go\0\0", 4);
+}
+
+static enum target_kind elf_kind(int fd, const Elf64_Ehdr *ehdr)
+{
+	bool interpreter = false, go = false;
 	Elf64_Phdr phdr;
 
 	for (unsigned int i = 0; i < ehdr->e_phnum && i < PHDR_MAX; i++) {
 		off_t at = (off_t)(ehdr->e_phoff + i * sizeof(phdr));
 
 		if (pread(fd, &phdr, sizeof(phdr), at) != sizeof(phdr))
-			return false;
-		if (phdr.p_type == PT_INTERP)
-			return true;
+			break;
+		interpreter |= phdr.p_type == PT_INTERP;
+		go |= phdr.p_type == PT_NOTE && is_go_note(fd, &phdr);
 	}
-	return false;
+	return interpreter && !go ? TARGET_DYNAMIC : TARGET_DIRECT;
 }
 
 int target_kind(const char *path, enum target_kind *ret_kind, struct report *rep)
@@ -105,7 +119,7 @@ int target_kind(const char *path, enum target_kind *ret_kind, struct report *rep
 		 ehdr.e_machine != EM_X86_64)
 		*ret_kind = TARGET_FOREIGN;
 	else
-		*ret_kind = has_interpreter(fd, &ehdr) ? TARGET_DYNAMIC : TARGET_STATIC;
+		*ret_kind = elf_kind(fd, &ehdr);
 	close(fd);
 	return 0;
 }
