@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * fork() with an enclave: its memory is shared with the child, as MAP_SHARED memory is.  Both enter
+ * it, both page it, and whatever the child does or dies of, the parent's enclave goes on.
+ */
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "client.h"
+#include "lib/tap.h"
+
+#define PAGES 1024 /* of heap: more than the EPC that this test is meant to have */
+
+static struct client_encl e;
+
+static int wait_status(pid_t pid)
+{
+	int status = -1;
+
+	waitpid(pid, &status, 0);
+	return status;
+}
+
+static uint64_t walk(unsigned int thread, uint64_t steps)
+{
+	struct encl_op op = { .nr = OP_WALK,
+			      .arg = { e.base + e.heap, PAGES, steps, 1, thread },
+			      .ret = 1 };
+
+	client_call(&e, thread, &op, ENTRY_VDSO);
+	return op.ret;
+}
+
+static uint64_t sum(unsigned int slot, uint64_t *errors)
+{
+	struct encl_op op = { .nr = OP_SUM, .arg = { e.base + e.heap, PAGES, slot, 1 } };
+
+	client_call(&e, 0, &op, ENTRY_VDSO);
+	*errors += op.arg[4];
+	return op.ret;
+}
+
+static void check_sharing(void)
+{
+	uint64_t addr = e.base + e.heap;
+	pid_t pid;
+	int status;
+
+	client_op(&e, 0, OP_WRITE, addr, 0x1111, 0);
+	pid = fork();
+	if (!pid) {
+		if (client_op(&e, 1, OP_READ, addr, 0, 0) != 0x1111)
+			_exit(1);
+		if (client_op(&e, 1, OP_WRITE, addr + 8, 0x2222, 0))
+			_exit(2);
+		if (*(volatile uint64_t *)addr != ~0ull)
+			_exit(3);
+		_exit(0);
+	}
+	status = wait_status(pid);
+	TAP_CHECK(status == 0, "the child reads and writes the parent's enclave (status %#x)",
+		  status);
+	TAP_CHECK(client_op(&e, 0, OP_READ, addr + 8, 0, 0) == 0x2222,
+		  "the parent sees what the child wrote");
+}
+
+static void check_paging(void)
+{
+	uint64_t errors = 0, parent, child;
+	pid_t pid;
+	int status;
+
+	client_op(&e, 0, OP_FILL, e.base + e.heap, PAGES, 1);
+	pid = fork();
+	if (!pid)
+		_exit(walk(1, 20000) ? 1 : 0);
+	errors += walk(0, 20000);
+	status = wait_status(pid);
+	TAP_CHECK(!errors && !status, "both walk it at once, under EPC pressure (%llu, status %#x)",
+		  (unsigned long long)errors, status);
+	parent = sum(0, &errors);
+	child = sum(1, &errors);
+	TAP_CHECK(!errors && parent == 20000 && child == 20000, "and no step of either is lost");
+}
+
+/* Children that die in each way, some while inside. */
+static void check_deaths(void)
+{
+	volatile uint32_t *flags =
+		mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	uint64_t errors;
+	pid_t pid;
+	int status;
+
+	pid = fork();
+	if (!pid)
+		exit(client_op(&e, 1, OP_NOP, 0, 0, 0) != 0);
+	TAP_CHECK(wait_status(pid) == 0, "a child ends by exit()");
+	for (int i = 0; i < 5; i++) {
+		flags[0] = 0;
+		flags[2] = 0;
+		pid = fork();
+		if (!pid) {
+			client_op(&e, 1 + (unsigned int)i, OP_SPIN, (uintptr_t)&flags[0],
+				  (uintptr_t)&flags[2], 0);
+			_exit(0);
+		}
+		while (!flags[2])
+			usleep(1000);
+		kill(pid, SIGKILL);
+		status = wait_status(pid);
+		TAP_CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL,
+			  "a child is killed inside, round %d", i);
+		errors = walk(0, 3000);
+		TAP_CHECK(!errors, "the parent's enclave goes on, pages in and out");
+	}
+	pid = fork();
+	if (!pid) {
+		walk(6, 100000000);
+		_exit(0);
+	}
+	usleep(100000);
+	kill(pid, SIGKILL);
+	wait_status(pid);
+	TAP_CHECK(!walk(0, 5000), "a child killed while it pages costs the parent nothing");
+}
+
+static void check_child_alone(void)
+{
+	struct client_conf conf = { .heap_pages = 8 };
+	pid_t pid = fork();
+
+	if (!pid) {
+		struct client_encl own;
+
+		if (client_create(&own, &conf))
+			_exit(1);
+		if (client_op(&own, 0, OP_WRITE, own.base + own.heap, 5, 0) ||
+		    client_op(&own, 0, OP_READ, own.base + own.heap, 0, 0) != 5)
+			_exit(2);
+		client_destroy(&own);
+		munmap(e.reserved, e.reserved_bytes);
+		close(e.fd);
+		_exit(0);
+	}
+	TAP_CHECK(wait_status(pid) == 0, "a child makes an enclave of its own and unmaps ours");
+	TAP_CHECK(!client_op(&e, 0, OP_NOP, 0, 0, 0), "ours goes on in the parent");
+}
+
+static void check_orphan(void)
+{
+	int p[2];
+	char byte = 'n';
+	pid_t pid;
+
+	TAP_MUST(!pipe(p), "a pipe");
+	pid = fork();
+	if (!pid) {
+		if (!fork()) { /* the grandchild outlives its parent, the child */
+			usleep(100000);
+			byte = walk(2, 2000) ? 'n' : 'y';
+			_exit(write(p[1], &byte, 1) != 1);
+		}
+		_exit(0);
+	}
+	wait_status(pid);
+	close(p[1]);
+	TAP_CHECK(read(p[0], &byte, 1) == 1 && byte == 'y',
+		  "a grandchild uses it after its parent's end");
+	close(p[0]);
+}
+
+static void check_generations(void)
+{
+	int bad = 0;
+
+	for (int i = 0; i < 30; i++) {
+		pid_t pid = fork();
+
+		if (!pid)
+			_exit(walk(3, 300) ? 1 : 0);
+		bad += wait_status(pid) != 0;
+	}
+	TAP_CHECK(!bad, "30 children, one after the other");
+}
+
+int main(void)
+{
+	struct client_conf conf = { .threads = 8, .heap_pages = PAGES };
+	int err = client_create(&e, &conf);
+
+	TAP_MUST(!err, "an enclave (%s)", err ? e.failed : "built");
+	check_sharing();
+	check_paging();
+	check_deaths();
+	check_child_alone();
+	check_orphan();
+	check_generations();
+	TAP_CHECK(!client_op(&e, 0, OP_NOP, 0, 0, 0), "after all of them");
+	client_destroy(&e);
+	return tap_done();
+}
