@@ -78,7 +78,7 @@ static void audit_section(struct audit *audit, struct section *section, bool liv
 	uint32_t dirty_before = audit->state_nr[EPC_PAGE_DIRTY];
 	uint32_t nr, dirty;
 
-	lock_acquire(&section->lock);
+	section_lock(audit->epc, section);
 	for (nr = section->first; nr < section->first + section->nr; nr++) {
 		audit_page(audit, section, nr);
 		if (!live)
@@ -93,7 +93,7 @@ static void audit_section(struct audit *audit, struct section *section, bool liv
 	if (audit->state_nr[EPC_PAGE_DIRTY] - dirty_before != dirty)
 		fault(audit, "%u pages are dirty, %u should be",
 		      audit->state_nr[EPC_PAGE_DIRTY] - dirty_before, dirty);
-	lock_release(&section->lock);
+	section_unlock(section);
 }
 
 static void audit_sums(struct audit *audit, bool live)
@@ -110,10 +110,10 @@ static void audit_sums(struct audit *audit, bool live)
 		fault(audit, "%u pages are in batches, %u were picked",
 		      audit->state_nr[EPC_PAGE_IN_BATCH], epc->in_batch_nr);
 	if (!live && audit->state_nr[EPC_PAGE_FREE] + audit->state_nr[EPC_PAGE_DIRTY] !=
-			     atomic_load(&epc->free_nr))
+			     section_free_nr(epc))
 		fault(audit, "%u pages can be had, the count says %u",
 		      audit->state_nr[EPC_PAGE_FREE] + audit->state_nr[EPC_PAGE_DIRTY],
-		      atomic_load(&epc->free_nr));
+		      section_free_nr(epc));
 }
 
 unsigned int epc_audit(struct epc *epc, bool live, char *why, size_t why_bytes)
@@ -123,10 +123,10 @@ unsigned int epc_audit(struct epc *epc, bool live, char *why, size_t why_bytes)
 
 	if (why_bytes > 0)
 		why[0] = '\0';
-	lock_acquire(&epc->reclaim_lock);
+	order_lock(epc);
 	for (i = 0; i < epc->section_nr; i++)
 		audit_section(&audit, &epc->section[i], live);
 	audit_sums(&audit, live);
-	lock_release(&epc->reclaim_lock);
+	order_unlock(epc);
 	return audit.faults;
 }

@@ -133,9 +133,9 @@ static uint32_t tracked_nr(struct epc *epc)
 {
 	uint32_t nr;
 
-	lock_acquire(&epc->reclaim_lock);
+	order_lock(epc);
 	nr = epc->policy->nr(epc->policy_state);
-	lock_release(&epc->reclaim_lock);
+	order_unlock(epc);
 	return nr;
 }
 
@@ -195,41 +195,43 @@ int epc_alloc(struct epc *epc, const struct sgx_epc_page_ops *ops, void *owner, 
 		page = alloc_reclaiming(epc);
 	if (!page)
 		return -ENOMEM;
-	page_own(epc, page, ops, owner);
+	page_own(epc, page, ops, owner, flags & EPC_UNPLACED);
 	*ret_page = page;
 	return 0;
 }
 
 void epc_free(struct epc *epc, struct epc_page *page)
 {
+	uint32_t nr = page_index(epc, page);
+
 	assert(page_state(page) == EPC_PAGE_OWNED);
-	assert(!cpu_epcm_read(epc->cpu, page_index(epc, page)).valid);
+	assert(!cpu_epcm_read(epc->cpu, nr).valid);
 	page_drop_bytes(epc, page);
-	cpu_set_bytes(epc->cpu, page_index(epc, page), NULL);
-	section_free(epc, page);
+	cpu_set_bytes(epc->cpu, nr, NULL);
+	section_free(epc, &nr, 1);
 }
 
 void epc_track(struct epc *epc, struct epc_page *page)
 {
-	lock_acquire(&epc->reclaim_lock);
+	order_lock(epc);
 	assert(page_state(page) == EPC_PAGE_OWNED);
 	page_set_state(page, EPC_PAGE_TRACKED);
 	epc->policy->insert(epc->policy_state, page_index(epc, page));
-	lock_release(&epc->reclaim_lock);
+	order_unlock(epc);
 }
 
 int epc_untrack(struct epc *epc, struct epc_page *page)
 {
 	int r = -EBUSY;
 
-	lock_acquire(&epc->reclaim_lock);
+	order_lock(epc);
 	assert(page_state(page) == EPC_PAGE_TRACKED || page_state(page) == EPC_PAGE_IN_BATCH);
 	if (page_state(page) == EPC_PAGE_TRACKED) {
 		epc->policy->remove(epc->policy_state, page_index(epc, page));
 		page_set_state(page, EPC_PAGE_OWNED);
 		r = 0;
 	}
-	lock_release(&epc->reclaim_lock);
+	order_unlock(epc);
 	return r;
 }
 
@@ -251,6 +253,6 @@ unsigned int epc_reclaim(struct epc *epc)
 
 void epc_reclaim_direct(struct epc *epc)
 {
-	if (atomic_load_explicit(&epc->free_nr, memory_order_relaxed) < epc->low)
+	if (section_free_nr(epc) < epc->low)
 		(void)epc_reclaim(epc);
 }

@@ -56,6 +56,8 @@ struct cpu *epc_cpu(struct epc *epc);
 struct arena *epc_arena(struct epc *epc);
 
 #define EPC_MAY_RECLAIM 1u /* evict others' pages when none is free */
+#define EPC_UNPLACED \
+	2u /* no home: it has no bytes before epc_page_place(). Saves the clearing of the home */
 
 /*
  * A page for @owner, in state OWNED, contents undefined, bytes in its home.  No lock of any owner

@@ -31,6 +31,7 @@ struct section {
 	uint32_t first; /* constant */
 	uint32_t nr;    /* constant */
 	uint32_t dirty_next;
+	_Atomic uint32_t avail; /* FREE and DIRTY ones: written under the lock, read by anyone */
 	struct pagelist free;
 	struct pagelist deferred; /* DIRTY: a SECS that had children when it was its turn */
 	uint64_t allocs, frees;
@@ -90,10 +91,7 @@ struct epc {
 	void *policy_state;
 	_Atomic uint32_t in_batch_nr; /* written under it, read by anyone */
 
-	/* read by anyone, written under a section's lock */
-	_Alignas(64) _Atomic uint32_t free_nr; /* FREE and DIRTY ones */
-	_Atomic uint32_t free_lowest;
-
+	_Alignas(64) _Atomic uint32_t free_lowest; /* relaxed: for people */
 	struct epc_counters counters;
 	struct section section[EPC_SECTIONS_MAX];
 	struct batch batch[WINDOW_SLOTS];
@@ -126,18 +124,30 @@ static inline void count(_Atomic uint64_t *counter, uint64_t n)
 	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
 }
 
+/*
+ * The two locks of the manager.  Where the last holder died, what it left half-done is mended first
+ * (repair.c), so whoever has the lock finds everything whole.
+ */
+void order_lock(struct epc *epc) ACQUIRES(&epc->reclaim_lock);
+void order_unlock(struct epc *epc) RELEASES(&epc->reclaim_lock);
+void section_lock(struct epc *epc, struct section *section) ACQUIRES(&section->lock);
+void section_unlock(struct section *section) RELEASES(&section->lock);
+
 /* section.c */
 void sections_init(struct epc *epc);
 void sections_fini(struct epc *epc);
 /* A page in state OWNED, sanitised; NULL when none is free. */
 struct epc_page *section_alloc(struct epc *epc);
-/* A page in state OWNED or IN_BATCH becomes FREE. */
-void section_free(struct epc *epc, struct epc_page *page);
-struct section *section_of(struct epc *epc, uint32_t nr);
+/* Pages in state OWNED or IN_BATCH become FREE. */
+void section_free(struct epc *epc, const uint32_t *nr, unsigned int n);
+uint32_t section_free_nr(const struct epc *epc);
+/* Nobody's any more. */
+void section_forget_page(struct epc_page *page);
+void section_count_locked(struct section *section) REQUIRES(&section->lock);
 
 /* page.c */
 void page_own(struct epc *epc, struct epc_page *page, const struct sgx_epc_page_ops *ops,
-	      void *owner);
+	      void *owner, bool unplaced);
 /* Its bytes are not needed any more, wherever they are (but on a stage). */
 void page_drop_bytes(struct epc *epc, struct epc_page *page);
 

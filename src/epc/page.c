@@ -27,12 +27,12 @@ void *epc_page_owner(const struct epc_page *page)
 
 uint64_t epc_page_cookie(const struct epc_page *page)
 {
-	return page->cookie;
+	return atomic_load_explicit(&page->cookie, memory_order_relaxed);
 }
 
 void epc_page_set_cookie(struct epc_page *page, uint64_t cookie)
 {
-	page->cookie = cookie;
+	atomic_store_explicit(&page->cookie, cookie, memory_order_relaxed);
 }
 
 /* There are a few kinds of owners in a program: each has a row, for good. */
@@ -54,15 +54,18 @@ static uint8_t ops_row(struct epc *epc, const struct sgx_epc_page_ops *ops)
 }
 
 void page_own(struct epc *epc, struct epc_page *page, const struct sgx_epc_page_ops *ops,
-	      void *owner)
+	      void *owner, bool unplaced)
 {
 	uint32_t nr = page_index(epc, page);
 
 	assert(ops->name && ops->get && ops->reclaim && ops->block && ops->write && ops->put);
 	page->owner = owner;
 	page->ops = ops_row(epc, ops);
-	page->cookie = 0;
+	epc_page_set_cookie(page, 0);
 	page->win_page = PAGE_AT_HOME;
+	atomic_store_explicit(&page->flags, unplaced ? PAGE_NOWHERE : 0, memory_order_relaxed);
+	if (unplaced)
+		return;
 	cpu_set_bytes(epc->cpu, nr, window_at(epc->window, window_home(epc->window, nr)));
 }
 
@@ -75,14 +78,17 @@ static uint64_t bytes_off(const struct epc *epc, const struct epc_page *page)
 
 void page_drop_bytes(struct epc *epc, struct epc_page *page)
 {
-	window_drop(epc->window, bytes_off(epc, page), 1);
+	if (!(atomic_load_explicit(&page->flags, memory_order_relaxed) & PAGE_NOWHERE))
+		window_drop(epc->window, bytes_off(epc, page), 1);
 }
 
 void epc_page_place(struct epc *epc, struct epc_page *page, uint64_t win_off, bool move)
 {
+	uint8_t flags = atomic_load_explicit(&page->flags, memory_order_relaxed);
 	uint64_t from = bytes_off(epc, page);
 
-	assert(page_state(page) == EPC_PAGE_OWNED || page_state(page) == EPC_PAGE_TRACKED);
+	assert(page_state(page) >= EPC_PAGE_OWNED && page_state(page) <= EPC_PAGE_IN_BATCH);
+	assert(!(flags & PAGE_TAKEN) && !(move && (flags & PAGE_NOWHERE)));
 	assert(win_off % SGX_PAGE_SIZE == 0 && win_off / SGX_PAGE_SIZE < PAGE_AT_HOME);
 	if (from == win_off)
 		return;
@@ -93,7 +99,11 @@ void epc_page_place(struct epc *epc, struct epc_page *page, uint64_t win_off, bo
 	}
 	page->win_page = (uint32_t)(win_off / SGX_PAGE_SIZE);
 	cpu_set_bytes(epc->cpu, page_index(epc, page), window_at(epc->window, win_off));
-	window_drop(epc->window, from, 1);
+	if (flags & PAGE_NOWHERE)
+		atomic_fetch_and_explicit(&page->flags, (uint8_t)~PAGE_NOWHERE,
+					  memory_order_release);
+	else
+		window_drop(epc->window, from, 1);
 }
 
 bool epc_page_placed(const struct epc_page *page)

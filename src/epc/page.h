@@ -16,7 +16,8 @@
 enum { PAGE_REF_MAX = 3 };
 
 enum page_flag {
-	PAGE_TAKEN = 1, /* the bytes are on a batch's stage */
+	PAGE_TAKEN = 1,   /* the bytes are on a batch's stage */
+	PAGE_NOWHERE = 2, /* there are none yet: EPC_UNPLACED */
 };
 
 /*
@@ -30,15 +31,14 @@ enum page_flag {
  */
 struct epc_page {
 	void *owner;
-	uint64_t cookie;
+	_Atomic uint64_t cookie;
 	uint32_t next;
 	uint32_t prev;
 	uint32_t win_page; /* window offset / 4096, or PAGE_AT_HOME */
 	_Atomic uint8_t state;
 	uint8_t ops; /* row of epc.ops */
 	_Atomic uint8_t ref;
-	_Atomic uint8_t
-		flags; /* enum page_flag; low nibble. High nibble: the policy's own (page_tag) */
+	_Atomic uint8_t flags; /* enum page_flag */
 };
 static_assert(sizeof(struct epc_page) == 32, "metadata of a page is 64 bytes with its EPCM entry");
 

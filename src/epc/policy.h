@@ -40,6 +40,7 @@ enum policy_return {
  *           pages (at most POLICY_LOOK_MAX, counted always) were looked at and spared
  * @put_back: a picked page stays
  * @evicted: a picked page is gone.  It is still as it was
+ * @reset:   all pages leave the order, which may be torn: someone died while he changed it
  * @nr:      pages in the order
  * @check:   the order is whole: for audits, may take its time
  */
@@ -52,6 +53,7 @@ struct epc_policy {
 	uint32_t (*pick)(void *state, unsigned int *ret_looked);
 	void (*put_back)(void *state, uint32_t nr, enum policy_return why);
 	void (*evicted)(void *state, uint32_t nr);
+	void (*reset)(void *state);
 	uint32_t (*nr)(const void *state);
 	bool (*check)(const void *state);
 };

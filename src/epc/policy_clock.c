@@ -90,6 +90,13 @@ static void clock_put_back(void *p, uint32_t nr, enum policy_return why)
 
 static void clock_evicted(void *p, uint32_t nr) {}
 
+static void clock_reset(void *p)
+{
+	struct clock_state *state = p;
+
+	pagelist_init(&state->queue);
+}
+
 static uint32_t clock_nr(const void *p)
 {
 	const struct clock_state *state = p;
@@ -113,6 +120,7 @@ const struct epc_policy policy_clock = {
 	.pick = clock_pick,
 	.put_back = clock_put_back,
 	.evicted = clock_evicted,
+	.reset = clock_reset,
 	.nr = clock_nr,
 	.check = clock_check,
 };
@@ -126,6 +134,7 @@ const struct epc_policy policy_upstream = {
 	.pick = clock_pick,
 	.put_back = clock_put_back,
 	.evicted = clock_evicted,
+	.reset = clock_reset,
 	.nr = clock_nr,
 	.check = clock_check,
 };

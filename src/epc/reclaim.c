@@ -17,6 +17,7 @@
  * Not here: which pages to try (policy_*.c), when to run (epc.c), what a page means to its owner (owner.h).
  */
 #include <errno.h>
+#include <string.h>
 
 #include "arch/sgx.h"
 #include "cpu/cpu.h"
@@ -51,28 +52,38 @@ static unsigned int slot_of(const struct epc *epc, const struct batch *batch)
  * Undo get().  The page may be anybody's by now, so the owner is shown a copy of what it was: it is the
  * owner's reference that keeps alive what the copy points to.
  */
-static void owner_put(struct epc *epc, const struct epc_page *was)
+static void owner_copy(struct epc_page *copy, const struct epc_page *page)
 {
-	struct epc_page copy = *was;
-
-	page_ops(epc, &copy)->put(&copy);
+	memset(copy, 0, sizeof(*copy));
+	copy->owner = page->owner;
+	copy->ops = page->ops;
+	epc_page_set_cookie(copy, epc_page_cookie(page));
 }
 
-/* An entry's page stays resident.  @got: its owner is held. */
+static void owner_put(struct epc *epc, struct epc_page *copy)
+{
+	page_ops(epc, copy)->put(copy);
+}
+
+/*
+ * An entry's page stays resident.  @got: its owner is held.  The record goes first: a page IN_BATCH that is in no
+ * record is put back by whoever mends the order.
+ */
 static void entry_put_back(struct epc *epc, struct batch_entry *entry, enum policy_return why,
 			   bool got)
 {
 	struct epc_page *page = &epc->pages[entry->nr];
-	struct epc_page was = *page;
+	struct epc_page copy;
 
-	lock_acquire(&epc->reclaim_lock);
+	owner_copy(&copy, page);
+	order_lock(epc);
+	entry->phase = BATCH_NONE;
 	page_set_state(page, EPC_PAGE_TRACKED);
 	epc->policy->put_back(epc->policy_state, entry->nr, why);
 	atomic_fetch_sub_explicit(&epc->in_batch_nr, 1, memory_order_relaxed);
-	entry->phase = BATCH_NONE;
-	lock_release(&epc->reclaim_lock);
+	order_unlock(epc);
 	if (got)
-		owner_put(epc, &was);
+		owner_put(epc, &copy);
 }
 
 /* Candidates into the free entries of @batch. Returns how many. */
@@ -83,7 +94,7 @@ static unsigned int pick_more(struct epc *epc, struct batch *batch, unsigned int
 	unsigned int look;
 	uint32_t nr;
 
-	lock_acquire(&epc->reclaim_lock);
+	order_lock(epc);
 	while (batch->nr < epc->batch_nr && *looked < LOOK_MAX) {
 		nr = epc->policy->pick(epc->policy_state, &look);
 		*looked += look ? look : 1;
@@ -94,15 +105,14 @@ static unsigned int pick_more(struct epc *epc, struct batch *batch, unsigned int
 		assert(page_state(&epc->pages[nr]) == EPC_PAGE_TRACKED);
 		entry = &batch->entry[batch->nr];
 		entry->nr = nr;
-		entry->win_page = epc->pages[nr].win_page;
 		entry->stage = NO_STAGE;
+		page_set_state(&epc->pages[nr], EPC_PAGE_IN_BATCH);
 		entry->phase = BATCH_PICKED;
 		batch->nr++;
-		page_set_state(&epc->pages[nr], EPC_PAGE_IN_BATCH);
 		atomic_fetch_add_explicit(&epc->in_batch_nr, 1, memory_order_relaxed);
 		picked++;
 	}
-	lock_release(&epc->reclaim_lock);
+	order_unlock(epc);
 	return picked;
 }
 
@@ -122,8 +132,6 @@ static void ask_owner(struct epc *epc, struct batch_entry *entry)
 		entry_put_back(epc, entry, POLICY_REFERENCED, true);
 		return;
 	}
-	/* The owner may have placed it between the pick and now; from now on it may not. */
-	entry->win_page = page->win_page;
 	entry->phase = BATCH_READY;
 }
 
@@ -173,10 +181,13 @@ static void pass_block(struct epc *epc, struct batch *batch)
 		if (entry->phase != BATCH_READY)
 			continue;
 		page = &epc->pages[entry->nr];
-		if (page_ops(epc, page)->block(page))
-			entry->phase = BATCH_BLOCKED;
-		else
+		if (!page_ops(epc, page)->block(page)) {
 			entry_put_back(epc, entry, POLICY_NOT_NOW, true);
+			continue;
+		}
+		/* Until now the owner could place it elsewhere. */
+		entry->win_page = page->win_page;
+		entry->phase = BATCH_BLOCKED;
 	}
 }
 
@@ -260,29 +271,30 @@ static void note_peak(struct epc *epc)
 /* Written pages are free. Returns how many. */
 static unsigned int pass_free(struct epc *epc, struct batch *batch)
 {
-	struct epc_page was[EPC_BATCH_MAX];
+	struct epc_page copy[EPC_BATCH_MAX];
+	uint32_t freed[EPC_BATCH_MAX];
 	struct batch_entry *entry;
-	struct epc_page *page;
 	unsigned int i, nr = 0;
 
 	for (i = 0; i < batch->nr; i++) {
 		entry = &batch->entry[i];
 		if (entry->phase != BATCH_WRITTEN)
 			continue;
-		page = &epc->pages[entry->nr];
-		was[nr++] = *page;
 		assert(!cpu_epcm_read(epc->cpu, entry->nr).valid);
 		if (entry->stage == NO_STAGE)
-			page_drop_bytes(epc, page);
+			page_drop_bytes(epc, &epc->pages[entry->nr]);
 		cpu_set_bytes(epc->cpu, entry->nr, NULL);
-		atomic_fetch_and(&page->flags, (uint8_t)~PAGE_TAKEN);
-		lock_acquire(&epc->reclaim_lock);
-		epc->policy->evicted(epc->policy_state, entry->nr);
-		section_free(epc, page);
-		atomic_fetch_sub_explicit(&epc->in_batch_nr, 1, memory_order_relaxed);
-		entry->phase = BATCH_NONE;
-		lock_release(&epc->reclaim_lock);
+		owner_copy(&copy[nr], &epc->pages[entry->nr]);
+		freed[nr++] = entry->nr;
 	}
+	order_lock(epc);
+	for (i = 0; i < batch->nr; i++)
+		batch->entry[i].phase = BATCH_NONE;
+	for (i = 0; i < nr; i++)
+		epc->policy->evicted(epc->policy_state, freed[i]);
+	section_free(epc, freed, nr);
+	atomic_fetch_sub_explicit(&epc->in_batch_nr, nr, memory_order_relaxed);
+	order_unlock(epc);
 	window_take_done(epc->window, slot_of(epc, batch));
 	batch->nr = 0;
 	if (nr > 0) {
@@ -290,7 +302,7 @@ static unsigned int pass_free(struct epc *epc, struct batch *batch)
 		note_peak(epc);
 	}
 	for (i = 0; i < nr; i++)
-		owner_put(epc, &was[i]);
+		owner_put(epc, &copy[i]);
 	return nr;
 }
 

@@ -29,10 +29,11 @@ void sections_init(struct epc *epc)
 				      : epc->page_nr;
 		pagelist_init(&section->free);
 		pagelist_init(&section->deferred);
+		section->avail = section->nr;
 		first += section->nr;
 	}
 	assert(first == epc->page_nr);
-	epc->free_nr = epc->free_lowest = epc->page_nr;
+	epc->free_lowest = epc->page_nr;
 }
 
 void sections_fini(struct epc *epc)
@@ -43,7 +44,7 @@ void sections_fini(struct epc *epc)
 		lock_fini(&epc->section[i].lock);
 }
 
-struct section *section_of(struct epc *epc, uint32_t nr)
+static struct section *section_of(struct epc *epc, uint32_t nr)
 {
 	unsigned int i;
 
@@ -79,45 +80,83 @@ static uint32_t take_dirty_locked(struct epc *epc, struct section *section) REQU
 	return PAGE_NONE;
 }
 
+uint32_t section_free_nr(const struct epc *epc)
+{
+	uint32_t nr = 0;
+	unsigned int i;
+
+	for (i = 0; i < epc->section_nr; i++)
+		nr += atomic_load_explicit(&epc->section[i].avail, memory_order_relaxed);
+	return nr;
+}
+
+void section_count_locked(struct section *section)
+{
+	atomic_store_explicit(&section->avail,
+			      section->free.nr + section->deferred.nr +
+				      (section->first + section->nr - section->dirty_next),
+			      memory_order_relaxed);
+}
+
+static void note_lowest(struct epc *epc)
+{
+	uint32_t nr = section_free_nr(epc);
+
+	if (nr < atomic_load_explicit(&epc->free_lowest, memory_order_relaxed))
+		atomic_store_explicit(&epc->free_lowest, nr, memory_order_relaxed);
+}
+
 struct epc_page *section_alloc(struct epc *epc)
 {
 	struct section *section;
-	uint32_t nr, free_nr;
+	uint32_t nr = PAGE_NONE;
 	unsigned int i;
 
-	for (i = 0; i < epc->section_nr; i++) {
+	for (i = 0; i < epc->section_nr && nr == PAGE_NONE; i++) {
 		section = &epc->section[i];
-		lock_acquire(&section->lock);
+		if (atomic_load_explicit(&section->avail, memory_order_relaxed) == 0)
+			continue;
+		section_lock(epc, section);
 		nr = pagelist_pop(epc->pages, &section->free);
 		if (nr == PAGE_NONE)
 			nr = take_dirty_locked(epc, section);
-		if (nr == PAGE_NONE) {
-			lock_release(&section->lock);
-			continue;
+		if (nr != PAGE_NONE) {
+			page_set_state(&epc->pages[nr], EPC_PAGE_OWNED);
+			section->allocs++;
+			section_count_locked(section);
 		}
-		section->allocs++;
-		page_set_state(&epc->pages[nr], EPC_PAGE_OWNED);
-		free_nr = atomic_fetch_sub_explicit(&epc->free_nr, 1, memory_order_relaxed) - 1;
-		if (free_nr < atomic_load_explicit(&epc->free_lowest, memory_order_relaxed))
-			atomic_store_explicit(&epc->free_lowest, free_nr, memory_order_relaxed);
-		lock_release(&section->lock);
-		return &epc->pages[nr];
+		section_unlock(section);
 	}
-	return NULL;
+	if (nr == PAGE_NONE)
+		return NULL;
+	note_lowest(epc);
+	return &epc->pages[nr];
 }
 
-void section_free(struct epc *epc, struct epc_page *page)
+void section_forget_page(struct epc_page *page)
 {
-	uint32_t nr = page_index(epc, page);
-	struct section *section = section_of(epc, nr);
-
-	lock_acquire(&section->lock);
 	page->owner = NULL;
-	page->cookie = 0;
 	page->win_page = PAGE_AT_HOME;
-	page_set_state(page, EPC_PAGE_FREE);
-	pagelist_add(epc->pages, &section->free, nr);
-	section->frees++;
-	atomic_fetch_add_explicit(&epc->free_nr, 1, memory_order_relaxed);
-	lock_release(&section->lock);
+	epc_page_set_cookie(page, 0);
+	atomic_store_explicit(&page->flags, 0, memory_order_relaxed);
+}
+
+void section_free(struct epc *epc, const uint32_t *nr, unsigned int n)
+{
+	struct section *section;
+	unsigned int i = 0;
+
+	while (i < n) {
+		section = section_of(epc, nr[i]);
+		section_lock(epc, section);
+		for (; i < n && section_of(epc, nr[i]) == section; i++) {
+			/* First of all: whoever finds this half done sees that the page is free. */
+			page_set_state(&epc->pages[nr[i]], EPC_PAGE_FREE);
+			section_forget_page(&epc->pages[nr[i]]);
+			pagelist_add(epc->pages, &section->free, nr[i]);
+			section->frees++;
+		}
+		section_count_locked(section);
+		section_unlock(section);
+	}
 }

@@ -19,20 +19,20 @@ static void count_states(struct epc *epc, struct epc_stats *stats)
 	struct section *section;
 	unsigned int i;
 
-	lock_acquire(&epc->reclaim_lock);
+	order_lock(epc);
 	stats->tracked = epc->policy->nr(epc->policy_state);
 	stats->in_batch = epc->in_batch_nr;
 	for (i = 0; i < epc->section_nr; i++) {
 		section = &epc->section[i];
-		lock_acquire(&section->lock);
+		section_lock(epc, section);
 		stats->free += section->free.nr;
 		stats->dirty +=
 			section->first + section->nr - section->dirty_next + section->deferred.nr;
 		stats->allocs += section->allocs;
 		stats->frees += section->frees;
-		lock_release(&section->lock);
+		section_unlock(section);
 	}
-	lock_release(&epc->reclaim_lock);
+	order_unlock(epc);
 	stats->pages = epc->page_nr;
 	stats->owned = stats->pages - stats->free - stats->dirty - stats->tracked -
 		       stats->in_batch - stats->poisoned;

@@ -79,6 +79,19 @@ static void ranges_fini(struct window *window)
 	}
 }
 
+/* Of a holder that died, at most one range is lost. */
+static void ranges_lock(struct window *window) ACQUIRES(&window->lock)
+{
+	unsigned int order;
+
+	lock_acquire(&window->lock);
+	if (window->lock.holder_died) {
+		for (order = 0; order <= WINDOW_ORDER_MAX; order++)
+			list_repair(&window->free_ranges[order]);
+		window->lock.holder_died = false;
+	}
+}
+
 static unsigned int order_of(uint64_t bytes)
 {
 	assert(bytes > 0 && bytes % SGX_PAGE_SIZE == 0);
@@ -96,7 +109,7 @@ int window_range_alloc(struct window *window, uint64_t bytes, uint64_t *ret_offs
 	if (bytes > window->span)
 		return -ENOSPC;
 	want = order_of(bytes);
-	lock_acquire(&window->lock);
+	ranges_lock(window);
 	for (order = want; order <= WINDOW_ORDER_MAX; order++) {
 		if (!list_empty(&window->free_ranges[order]))
 			break;
@@ -140,7 +153,7 @@ void window_range_free(struct window *window, uint64_t offset, uint64_t bytes)
 
 	assert(offset % (1ull << order) == 0 && offset + bytes <= window->span);
 	window_drop(window, offset, bytes / SGX_PAGE_SIZE);
-	lock_acquire(&window->lock);
+	ranges_lock(window);
 	while (order < WINDOW_ORDER_MAX) {
 		other = range_find_locked(window, order, offset ^ (1ull << order));
 		if (!other)

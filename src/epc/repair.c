@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * The locks of the manager, and what to do when a holder of one was killed.
+ *
+ * What a page is is told by its state, one store; lists and counts only find pages of a state quickly.  So
+ * after a death in the middle of a change the lists are made anew from the states.  That walks all
+ * pages: it happens once for a process killed within some hundred nanoseconds.
+ */
+#include "cpu/cpu.h"
+#include "epc/epc_priv.h"
+
+/* True when a batch, of whomever, answers for page @nr. */
+static bool in_some_batch(struct epc *epc, uint32_t nr)
+{
+	const struct batch_entry *entry;
+	unsigned int i, j;
+
+	for (i = 0; i < WINDOW_SLOTS; i++) {
+		for (j = 0; j < EPC_BATCH_MAX; j++) {
+			entry = &epc->batch[i].entry[j];
+			if (atomic_load(&entry->phase) != BATCH_NONE && entry->nr == nr)
+				return true;
+		}
+	}
+	return false;
+}
+
+/* On its way into a batch, or out of one, when its process died. */
+static void order_stray_locked(struct epc *epc, uint32_t nr) REQUIRES(&epc->reclaim_lock)
+{
+	if (!cpu_epcm_read(epc->cpu, nr).valid) {
+		section_free(epc, &nr, 1);
+		return;
+	}
+	page_set_state(&epc->pages[nr], EPC_PAGE_TRACKED);
+	epc->policy->insert(epc->policy_state, nr);
+}
+
+static void order_repair_locked(struct epc *epc) REQUIRES(&epc->reclaim_lock)
+{
+	uint32_t nr, in_batch = 0;
+
+	epc->policy->reset(epc->policy_state);
+	for (nr = 0; nr < epc->page_nr; nr++) {
+		switch (page_state(&epc->pages[nr])) {
+		case EPC_PAGE_TRACKED:
+			epc->policy->insert(epc->policy_state, nr);
+			break;
+		case EPC_PAGE_IN_BATCH:
+			if (in_some_batch(epc, nr))
+				in_batch++;
+			else
+				order_stray_locked(epc, nr);
+			break;
+		default:
+			break;
+		}
+	}
+	epc->in_batch_nr = in_batch;
+	count(&epc->counters.recovered, 1);
+	epc->reclaim_lock.holder_died = false;
+}
+
+static void section_repair_locked(struct epc *epc, struct section *section) REQUIRES(&section->lock)
+{
+	uint32_t nr;
+
+	pagelist_init(&section->free);
+	pagelist_init(&section->deferred);
+	for (nr = section->first; nr < section->dirty_next; nr++) {
+		if (page_state(&epc->pages[nr]) == EPC_PAGE_FREE) {
+			section_forget_page(&epc->pages[nr]);
+			pagelist_add(epc->pages, &section->free, nr);
+		} else if (page_state(&epc->pages[nr]) == EPC_PAGE_DIRTY) {
+			pagelist_add_tail(epc->pages, &section->deferred, nr);
+		}
+	}
+	section_count_locked(section);
+	count(&epc->counters.recovered, 1);
+	section->lock.holder_died = false;
+}
+
+void order_lock(struct epc *epc)
+{
+	lock_acquire(&epc->reclaim_lock);
+	if (epc->reclaim_lock.holder_died)
+		order_repair_locked(epc);
+}
+
+void order_unlock(struct epc *epc)
+{
+	lock_release(&epc->reclaim_lock);
+}
+
+void section_lock(struct epc *epc, struct section *section)
+{
+	lock_acquire(&section->lock);
+	if (section->lock.holder_died)
+		section_repair_locked(epc, section);
+}
+
+void section_unlock(struct section *section)
+{
+	lock_release(&section->lock);
+}
