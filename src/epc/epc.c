@@ -256,3 +256,8 @@ void epc_reclaim_direct(struct epc *epc)
 	if (section_free_nr(epc) < epc->low)
 		(void)epc_reclaim(epc);
 }
+
+void epc_recover(struct epc *epc)
+{
+	reclaim_recover(epc);
+}

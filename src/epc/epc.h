@@ -82,9 +82,13 @@ void epc_reclaim_direct(struct epc *epc);
 /* One batch, whatever is free: pages freed. */
 unsigned int epc_reclaim(struct epc *epc);
 
+/* See through the batches of processes that have died. For someone who has waited long for a page. */
+void epc_recover(struct epc *epc);
+
 uint32_t epc_page_nr(const struct epc *epc, const struct epc_page *page); /* for cpu.h */
 struct epc_page *epc_page_at(const struct epc *epc, uint32_t nr);
-void *epc_page_owner(const struct epc_page *page);
+void *epc_page_owner(const struct epc_page *page); /* NULL: free */
+enum epc_state epc_page_state(const struct epc_page *page);
 uint64_t epc_page_cookie(const struct epc_page *page); /* a word for the owner's use */
 void epc_page_set_cookie(struct epc_page *page, uint64_t cookie);
 
