@@ -74,6 +74,11 @@ void epc_free(struct epc *epc, struct epc_page *page);
 /* OWNED <-> TRACKED.  untrack: -EBUSY while the page is IN_BATCH. */
 void epc_track(struct epc *epc, struct epc_page *page);
 int epc_untrack(struct epc *epc, struct epc_page *page);
+/*
+ * For the last step of an owner that nobody can get any more: TRACKED -> OWNED, after waiting for a
+ * batch to let go of the page, and for one that was left by a process that died, in its stead.  No lock may be held.
+ */
+void epc_untrack_wait(struct epc *epc, struct epc_page *page);
 /* The owner saw a use of a TRACKED page. Cheap; any lock may be held. */
 void epc_touch(struct epc *epc, struct epc_page *page);
 
