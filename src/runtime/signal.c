@@ -323,6 +323,23 @@ static bool illegal_in_enclave(const uint8_t op[3])
 	}
 }
 
+/*
+ * Some processors with SGX switched off look at an operand of ENCLU before they refuse it: a #PF in one of
+ * its pages, which is for the leaf to judge.
+ */
+static bool fault_of_enclu(const ucontext_t *uc)
+{
+	const greg_t *g = uc->uc_mcontext.gregs;
+	uint64_t page = (uint64_t)g[REG_CR2] >> SGX_PAGE_SHIFT;
+	uint8_t op[3] = { 0 };
+
+	if ((g[REG_ERR] & SGX_PFEC_I) || (page != (uint64_t)g[REG_RBX] >> SGX_PAGE_SHIFT &&
+					  page != (uint64_t)g[REG_RCX] >> SGX_PAGE_SHIFT))
+		return false;
+	return !rt_copy_user(op, (void *)g[REG_RIP], sizeof(op)) && op[0] == 0x0f &&
+	       op[1] == 0x01 && op[2] == 0xd7;
+}
+
 static void illegal(int sig, siginfo_t *info, ucontext_t *uc, struct rt_thread *t, bool in_enclave)
 {
 	uint8_t op[3] = { 0 };
@@ -399,7 +416,7 @@ static void sync_signal(int sig, siginfo_t *info, ucontext_t *uc, struct rt_thre
 		system_call(info, uc, t, in_enclave);
 	else if (sig == SIGTRAP || sig == SIGFPE)
 		trap(sig, info, uc, t, in_enclave);
-	else if (trapno(uc) == CPU_PF)
+	else if (trapno(uc) == CPU_PF && !fault_of_enclu(uc))
 		page_fault(sig, info, uc, t, in_enclave);
 	else
 		illegal(sig, info, uc, t, in_enclave);
