@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 
 #include "client.h"
 #include "lib/tap.h"
@@ -196,6 +197,8 @@ static void check_tcs(uint64_t addr)
 	make.arg[4] = addr + TB_FS * PAGE - e.base;
 	make.arg[5] = addr + TB_GS * PAGE - e.base;
 	TAP_CHECK(!client_call(&e, 1, &make, ENTRY_VDSO), "the enclave writes a TCS");
+	/* A TCS is never executable, so a mapping with X would not be let near it. */
+	TAP_MUST(!mprotect((void *)tcs, PAGE, PROT_READ | PROT_WRITE), "its mapping loses X");
 	err = modify(tcs, PAGE, SGX_PT_TCS, &m);
 	TAP_CHECK(!err && m.count == PAGE && !m.result, "MODIFY_TYPES to TCS (%d)", err);
 	TAP_CHECK(accept(SGX_SECINFO_TYPE(SGX_PT_TCS) | SGX_SECINFO_MODIFIED, tcs, 1) == 0,

@@ -142,6 +142,8 @@ static int map_range(struct client_encl *e, const struct client_conf *c, uint64_
 	void *at = (void *)(e->base + offset);
 	int fixed = MAP_FIXED;
 
+	if (c->premap)
+		return mprotect(at, pages * PAGE, prot) ? -errno : 0;
 	if (c->noreplace) {
 		if (munmap(at, pages * PAGE))
 			return -errno;
@@ -228,7 +230,7 @@ static int build(struct client_encl *e, const struct client_conf *c)
 		return err;
 	if ((err = client_add_pages(e, c)))
 		return err;
-	if (!c->map_after_init && !c->premap && (err = client_map(e, c)))
+	if (!c->map_after_init && (err = client_map(e, c)))
 		return err;
 	if ((err = client_sign(e, c)))
 		return err;

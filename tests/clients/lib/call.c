@@ -29,7 +29,7 @@ int client_vdso(struct client_encl *e, unsigned int thread, struct encl_op *op,
 	if (!run)
 		run = &own;
 	run->tcs = e->tcs[thread];
-	return (int)vdso_enter((uintptr_t)op, 0, 0, SGX_EENTER, 0, 0, run, enter);
+	return vdso_enter((uintptr_t)op, 0, 0, SGX_EENTER, 0, 0, run, enter);
 }
 
 static enclu_fn entry_fn(enum client_entry how)

@@ -34,7 +34,7 @@ struct client_conf {
 	uint64_t xfrm;        /* 0: 3 */
 	uint32_t miscselect;
 	bool heap_rwx;       /* SECINFO of the heap */
-	bool premap;         /* the whole range RWX, before CREATE */
+	bool premap;         /* the whole range RWX, before CREATE; then mprotect */
 	bool map_after_init; /* segments are mapped after EINIT */
 	bool one_page;       /* ADD_PAGES a page a call */
 	bool close_fd;       /* as soon as it is mapped */
@@ -114,7 +114,7 @@ unsigned int vdso_symbols(const void *image, const char *names[], unsigned int m
 
 /* ---- entering ------------------------------------------------------------------------------- */
 
-long vdso_enter(uint64_t rdi, uint64_t rsi, uint64_t rdx, uint32_t leaf, uint64_t r8, uint64_t r9,
+int vdso_enter(uint64_t rdi, uint64_t rsi, uint64_t rdx, uint32_t leaf, uint64_t r8, uint64_t r9,
 		struct sgx_enclave_run *run, void *fn);
 
 /* RDI RSI RDX R8 R9 RAX RCX RBX as EEXIT left them. */

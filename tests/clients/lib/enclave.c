@@ -375,6 +375,8 @@ IN_ENCLAVE static void do_leaf_op(struct encl_op *op)
 		break;
 	case OP_EMODPE:
 		op->ret = do_secinfo_leaf(SGX_EMODPE, a[0], a[1], 0);
+		if (op->ret == SGX_EMODPE) /* there is no status: RAX stays */
+			op->ret = 0;
 		break;
 	case OP_EACCEPTCOPY:
 		op->ret = do_secinfo_leaf(SGX_EACCEPTCOPY, a[0], a[1], a[2]);

@@ -18,7 +18,7 @@
 \name:
 	.endm
 
-	/* long vdso_enter(rdi, rsi, rdx, leaf ecx, r8, r9, run, fn) */
+	/* int vdso_enter(rdi, rsi, rdx, leaf ecx, r8, r9, run, fn) */
 FUNC vdso_enter
 	pushq %rbp
 	movq %rsp, %rbp
