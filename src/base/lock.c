@@ -30,7 +30,7 @@ static __thread uint32_t held_ranks __attribute__((tls_model("initial-exec")));
 
 static const char *const rank_names[] = {
 	[LOCK_PROCESS] = "LOCK_PROCESS", [LOCK_REGISTRY] = "LOCK_REGISTRY",
-	[LOCK_BATCH] = "LOCK_BATCH",     [LOCK_OWNER] = "LOCK_OWNER",
+	[LOCK_TRIED] = "LOCK_TRIED",     [LOCK_OWNER] = "LOCK_OWNER",
 	[LOCK_RECLAIM] = "LOCK_RECLAIM", [LOCK_SECTION] = "LOCK_SECTION",
 	[LOCK_WINDOW] = "LOCK_WINDOW",   [LOCK_LEDGER] = "LOCK_LEDGER",
 	[LOCK_BACKING] = "LOCK_BACKING", [LOCK_ARENA] = "LOCK_ARENA",
@@ -53,17 +53,20 @@ static void rank_check(const struct lock *l)
 {
 	uint32_t deeper = held_ranks >> l->rank;
 
-	if (deeper)
+	if (l->rank != LOCK_TRIED && deeper)
 		rank_abort(l->rank, (enum lock_rank)(l->rank + __builtin_ctz(deeper)), "wants");
 }
 
 static void rank_push(const struct lock *l)
 {
-	held_ranks |= 1u << l->rank;
+	if (l->rank != LOCK_TRIED)
+		held_ranks |= 1u << l->rank;
 }
 
 static void rank_pop(const struct lock *l)
 {
+	if (l->rank == LOCK_TRIED)
+		return;
 	if (!(held_ranks & (1u << l->rank)))
 		rank_abort(l->rank, l->rank, "releases, without");
 	held_ranks &= ~(1u << l->rank);
@@ -116,6 +119,7 @@ LOCK_ATTR(no_thread_safety_analysis) void lock_acquire(struct lock *l)
 {
 	unsigned int i;
 
+	assert(l->rank != LOCK_TRIED);
 	rank_check(l);
 	for (i = 0; i < SPIN_TRIES; i++) {
 		if (lock_got(l, pthread_mutex_trylock(&l->mutex)))

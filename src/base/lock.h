@@ -8,7 +8,6 @@
  *   rank            lock               protects                      may be held across
  *   --------------  -----------------  ----------------------------  --------------------------
  *   LOCK_REGISTRY   encl registry      the list of all enclaves      LOCK_OWNER and below
- *   LOCK_BATCH      epc batch.lock     one batch of reclaim; tried   all operations of owners
  *   LOCK_OWNER      encl.lock          an enclave's pages, VA slots  EWB, ELDU, backing I/O
  *   LOCK_PROCESS    rt.lock            list of mapped ranges         mmap, mprotect, userfaultfd
  *   LOCK_LEDGER     rt ledger          what each process holds       nothing
@@ -17,6 +16,8 @@
  *   LOCK_WINDOW     window.lock        ranges of the window          range moves only
  *   LOCK_BACKING    backing.lock       free slots of the store       slot moves, its file's growth
  *   LOCK_ARENA      arena.lock         the shared heap               nothing
+ *   LOCK_TRIED      epc batch.lock     one batch of reclaim          anything: it is never waited for,
+ *                                                                    so it has no place in the order
  */
 #ifndef SWSGX_BASE_LOCK_H
 #define SWSGX_BASE_LOCK_H
@@ -36,8 +37,8 @@
 #define TRY_ACQUIRES(ok, l) LOCK_ATTR(try_acquire_capability(ok, l))
 
 enum lock_rank {
-	LOCK_REGISTRY = 1,
-	LOCK_BATCH,
+	LOCK_TRIED = 0,
+	LOCK_REGISTRY,
 	LOCK_OWNER,
 	LOCK_PROCESS,
 	LOCK_LEDGER,

@@ -18,6 +18,9 @@
 #include "cpu/secs.h"
 #include "crypto/random.h"
 
+/* 0 is what an empty slot holds; and EDBGRD takes a slot for empty whose upper 61 bits are 0. */
+#define FIRST_VERSION 8u
+
 #define XSAVE_LEGACY_BYTES 576u /* FXSAVE image and header */
 
 struct cpu *cpu_create(const struct cpu_config *config)
@@ -38,8 +41,7 @@ struct cpu *cpu_create(const struct cpu_config *config)
 	random_bytes(raw, sizeof(raw));
 	page_key_init(&cpu->paging_key, raw);
 	explicit_bzero(raw, sizeof(raw));
-	/* 0 is what an empty slot holds, so it is nobody's version. */
-	atomic_init(&cpu->next_version, 1);
+	atomic_init(&cpu->next_version, FIRST_VERSION);
 	atomic_init(&cpu->next_eid, 1);
 	return cpu;
 }

@@ -134,9 +134,13 @@ struct cpu_outcome encls_ecreate(struct cpu *cpu, const struct cpu_pageinfo *pi,
 struct cpu_outcome encls_eadd(struct cpu *cpu, const struct cpu_pageinfo *pi, uint32_t page);
 /* 256 bytes at @offset of @page. */
 struct cpu_outcome encls_eextend(struct cpu *cpu, uint32_t secs, uint32_t page, uint32_t offset);
+/* Sixteen EEXTENDs, over all of @page in order: the same outcome, at less cost. */
+struct cpu_outcome encls_eextend_page(struct cpu *cpu, uint32_t secs, uint32_t page);
 /* @lepubkeyhash: the MSRs; NULL means cpu_config's. @token may not be NULL: all-zero is "none". */
 struct cpu_outcome encls_einit(struct cpu *cpu, const struct sgx_sigstruct *sig, uint32_t secs,
 			       const struct sgx_einittoken *token, const uint64_t lepubkeyhash[4]);
+/* MRSIGNER of @sig, as the MSRs must have it for its signer to be let in. */
+void cpu_signer_hash(const struct sgx_sigstruct *sig, uint64_t ret_lepubkeyhash[4]);
 struct cpu_outcome encls_eremove(struct cpu *cpu, uint32_t page);
 struct cpu_outcome encls_edbgrd(struct cpu *cpu, uint32_t page, uint32_t offset,
 				uint64_t *ret_value);

@@ -276,20 +276,25 @@ struct cpu_outcome encls_eadd(struct cpu *cpu, const struct cpu_pageinfo *pi, ui
 
 /* ---- EEXTEND ------------------------------------------------------------------------------- */
 
+/* Record and data are hashed in one go: a call costs as much as a block. */
 static void eextend_commit(const struct cpu *cpu, struct secs_page *secs, uint32_t page,
 			   uint32_t offset)
 {
-	struct measure_record record = { .tag = "EEXTEND" };
+	struct {
+		struct measure_record record;
+		uint8_t data[SGX_EXTEND_BYTES];
+	} update = { .record.tag = "EEXTEND" };
 	const uint8_t *bytes = cpu_contents(cpu, page);
+	uint64_t la = epcm_attr(&cpu->epcm[page]) & EPCM_LA;
 
-	record.add.offset = (epcm_attr(&cpu->epcm[page]) & EPCM_LA) - secs->arch.baseaddr + offset;
-	sha256_update(&secs->own.measurement, &record, sizeof(record));
-	sha256_update(&secs->own.measurement, bytes + offset, SGX_EXTEND_BYTES);
+	update.record.add.offset = la - secs->arch.baseaddr + offset;
+	memcpy(update.data, bytes + offset, sizeof(update.data));
+	sha256_update(&secs->own.measurement, &update, sizeof(update));
 }
 
-/* @page is held shared. */
+/* @page is held shared. @nr blocks from @offset on. */
 static struct cpu_outcome eextend_held(struct cpu *cpu, uint32_t secs, uint32_t page,
-				       uint32_t offset)
+				       uint32_t offset, unsigned int nr)
 {
 	uint64_t attr = epcm_attr(&cpu->epcm[page]);
 	struct epcm_entry *secs_entry = &cpu->epcm[secs];
@@ -305,13 +310,14 @@ static struct cpu_outcome eextend_held(struct cpu *cpu, uint32_t secs, uint32_t 
 		return cpu_gp();
 	if (secs_is_initialized(secs_page(cpu, secs)))
 		out = cpu_gp();
-	if (cpu_passed(out))
-		eextend_commit(cpu, secs_page(cpu, secs), page, offset);
+	for (unsigned int i = 0; i < nr && cpu_passed(out); i++)
+		eextend_commit(cpu, secs_page(cpu, secs), page, offset + i * SGX_EXTEND_BYTES);
 	epcm_put_extra(secs_entry, EPCM_LOCK_MEASURE);
 	return out;
 }
 
-struct cpu_outcome encls_eextend(struct cpu *cpu, uint32_t secs, uint32_t page, uint32_t offset)
+static struct cpu_outcome eextend(struct cpu *cpu, uint32_t secs, uint32_t page, uint32_t offset,
+				  unsigned int nr)
 {
 	struct cpu_outcome out;
 
@@ -323,9 +329,19 @@ struct cpu_outcome encls_eextend(struct cpu *cpu, uint32_t secs, uint32_t page, 
 		return cpu_pf_page(cpu, page);
 	if (!epcm_try_shared(&cpu->epcm[page]))
 		return cpu_gp();
-	out = eextend_held(cpu, secs, page, offset);
+	out = eextend_held(cpu, secs, page, offset, nr);
 	epcm_put_shared(&cpu->epcm[page]);
 	return out;
+}
+
+struct cpu_outcome encls_eextend(struct cpu *cpu, uint32_t secs, uint32_t page, uint32_t offset)
+{
+	return eextend(cpu, secs, page, offset, 1);
+}
+
+struct cpu_outcome encls_eextend_page(struct cpu *cpu, uint32_t secs, uint32_t page)
+{
+	return eextend(cpu, secs, page, 0, SGX_PAGE_SIZE / SGX_EXTEND_BYTES);
 }
 
 /* ---- EPA ----------------------------------------------------------------------------------- */

@@ -204,3 +204,11 @@ struct cpu_outcome encls_einit(struct cpu *cpu, const struct sgx_sigstruct *sig,
 	epcm_put_shared(&cpu->epcm[secs]);
 	return out;
 }
+
+void cpu_signer_hash(const struct sgx_sigstruct *sig, uint64_t ret_lepubkeyhash[4])
+{
+	uint8_t digest[32];
+
+	sha256_once(sig->modulus, sizeof(sig->modulus), digest);
+	memcpy(ret_lepubkeyhash, digest, sizeof(digest));
+}

@@ -70,6 +70,13 @@ struct encl *encl_put(struct encl *encl);
 bool encl_ioctl_begin(struct encl *encl);
 void encl_ioctl_end(struct encl *encl);
 
+/* A page for what an ioctl copies in, page aligned; good between begin and end. */
+void *encl_ioctl_buffer(struct encl *encl);
+
+/* A signal waits and nothing has been done: a long ioctl's -ENCL_ERESTARTSYS, as in the kernel. */
+#define ENCL_ERESTARTSYS 512
+
+/* @secs: page aligned. */
 int encl_create(struct encl *encl, const struct sgx_secs *secs);
 /* -EINVAL unless created and not initialised: before any look at the arguments. */
 int encl_may_add(struct encl *encl);
@@ -77,9 +84,12 @@ int encl_may_add(struct encl *encl);
 int encl_check_range(struct encl *encl, uint64_t offset, uint64_t length);
 /* SECINFO as ADD_PAGES wants it, else -EINVAL. */
 int encl_check_secinfo(const struct sgx_secinfo *secinfo);
+/* -EBUSY when there is a page at @offset: comes before any look at the source. */
+int encl_check_absent(struct encl *encl, uint64_t offset);
 /* EADD of one page and, with @measure, its sixteen EEXTENDs. @src: 4096 bytes, page aligned. */
 int encl_add_page(struct encl *encl, const struct encl_mm *mm, uint64_t offset, const void *src,
 		  const struct sgx_secinfo *secinfo, bool measure);
+/* @sig: page aligned. */
 int encl_init(struct encl *encl, const struct encl_mm *mm, const struct sgx_sigstruct *sig);
 int encl_provision(struct encl *encl);
 /* The three EDMM ioctls, arguments checked inside; *ret_count bytes done, *ret_result SGX status. */
@@ -101,6 +111,8 @@ uint64_t encl_base(const struct encl *encl);
 uint64_t encl_size(const struct encl *encl);
 /* Where the enclave's range begins in the window, once created: la is at win_off + (la - base). */
 uint64_t encl_win_off(const struct encl *encl);
+/* Whose EPC it is in. */
+struct epc *encl_epc(const struct encl *encl);
 /* mmap and mprotect: 0 or -EACCES, by the maximum protection of the pages that exist there. */
 int encl_may_map(struct encl *encl, uint64_t start, uint64_t end, unsigned int rwx);
 

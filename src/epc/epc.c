@@ -3,8 +3,9 @@
  * The manager: making one, and giving out pages.
  *
  * An allocation takes a free page, or evicts others' until there is one.  It gives up when it has offered
- * every tracked page to its owner LOOK_ROUNDS times and none could go, with nobody else's batch under way,
- * or when nothing has moved for STUCK_NS: then some process holds pages and does not run.  A page that
+ * every tracked page to its owner LOOK_ROUNDS times and none could go, with nobody else's batch under way;
+ * when UNWRITTEN_MAX pages in a row could not be written: the store is full, or fails; or when
+ * nothing has moved for STUCK_NS: then some process holds pages and does not run.  A page that
  * somebody else takes away under its nose is progress, for somebody, and counts from the beginning.
  */
 #include "epc/epc.h"
@@ -21,7 +22,8 @@
 
 enum {
 	LOOK_ROUNDS =
-		8,    /* at the most PAGE_REF_MAX + 1 are needed to use up what a page has earned */
+		8, /* at the most PAGE_REF_MAX + 1 are needed to use up what a page has earned */
+	UNWRITTEN_MAX = 256, /* pages that the store did not take */
 	LOW_MAX = 32, /* watermarks and batch as in Linux, where the EPC is large enough for that */
 	HIGH_MAX = 64,
 };
@@ -139,39 +141,51 @@ static uint32_t tracked_nr(struct epc *epc)
 	return nr;
 }
 
-/* True while it makes sense to try once more.  @looked: pages looked at since anything has moved. */
-static bool may_still_come(struct epc *epc, uint64_t looked, unsigned int rounds, uint64_t since_ns)
+/* What an allocation has seen since anything last moved. */
+struct search {
+	uint64_t since_ns;
+	uint64_t looked;
+	uint64_t unwritten;
+	unsigned int rounds;
+};
+
+/* True while it makes sense to try once more. */
+static bool may_still_come(struct epc *epc, const struct search *search)
 {
-	if (now_ns() - since_ns > STUCK_NS)
+	if (now_ns() - search->since_ns > STUCK_NS)
 		return false;
 	/* A page in somebody's hands will be free, or may be tried again. */
 	if (atomic_load_explicit(&epc->in_batch_nr, memory_order_relaxed) > 0)
 		return true;
-	return rounds < LOOK_ROUNDS || looked < (uint64_t)LOOK_ROUNDS * tracked_nr(epc);
+	if (search->unwritten >= UNWRITTEN_MAX)
+		return false;
+	return search->rounds < LOOK_ROUNDS ||
+	       search->looked < (uint64_t)LOOK_ROUNDS * tracked_nr(epc);
 }
 
 static struct epc_page *alloc_reclaiming(struct epc *epc)
 {
-	uint64_t start = now_ns(), since = start, looked = 0;
+	uint64_t start = now_ns();
+	struct search search = { .since_ns = start };
+	struct reclaim_result result;
 	struct epc_page *page;
-	unsigned int look, rounds = 0;
 	int freed;
 
 	for (;;) {
-		freed = reclaim_batch(epc, &look);
+		freed = reclaim_batch(epc, &result);
 		if (freed >= 0)
 			count(&epc->counters.direct_reclaims, 1);
 		page = section_alloc(epc);
 		if (page)
 			break;
 		if (freed > 0) {
-			looked = rounds = 0;
-			since = now_ns();
+			search = (struct search){ .since_ns = now_ns() };
 			continue;
 		}
-		looked += look;
-		rounds++;
-		if (!may_still_come(epc, looked, rounds, since))
+		search.looked += result.looked;
+		search.unwritten += result.unwritten;
+		search.rounds++;
+		if (!may_still_come(epc, &search))
 			break;
 		/* Others hold pages: let them go on; and if they are dead, do it for them. */
 		sched_yield();
@@ -235,6 +249,14 @@ int epc_untrack(struct epc *epc, struct epc_page *page)
 	return r;
 }
 
+void epc_untrack_wait(struct epc *epc, struct epc_page *page)
+{
+	while (epc_untrack(epc, page) < 0) {
+		sched_yield();
+		reclaim_recover(epc);
+	}
+}
+
 void epc_touch(struct epc *epc, struct epc_page *page)
 {
 	uint8_t ref = atomic_load_explicit(&page->ref, memory_order_relaxed);
@@ -245,8 +267,8 @@ void epc_touch(struct epc *epc, struct epc_page *page)
 
 unsigned int epc_reclaim(struct epc *epc)
 {
-	unsigned int looked;
-	int freed = reclaim_batch(epc, &looked);
+	struct reclaim_result result;
+	int freed = reclaim_batch(epc, &result);
 
 	return freed > 0 ? (unsigned int)freed : 0;
 }
@@ -255,4 +277,9 @@ void epc_reclaim_direct(struct epc *epc)
 {
 	if (section_free_nr(epc) < epc->low)
 		(void)epc_reclaim(epc);
+}
+
+void epc_recover(struct epc *epc)
+{
+	reclaim_recover(epc);
 }

@@ -74,6 +74,11 @@ void epc_free(struct epc *epc, struct epc_page *page);
 /* OWNED <-> TRACKED.  untrack: -EBUSY while the page is IN_BATCH. */
 void epc_track(struct epc *epc, struct epc_page *page);
 int epc_untrack(struct epc *epc, struct epc_page *page);
+/*
+ * For the last step of an owner that nobody can get any more: TRACKED -> OWNED, after waiting for a
+ * batch to let go of the page, and for one that was left by a process that died, in its stead.  No lock may be held.
+ */
+void epc_untrack_wait(struct epc *epc, struct epc_page *page);
 /* The owner saw a use of a TRACKED page. Cheap; any lock may be held. */
 void epc_touch(struct epc *epc, struct epc_page *page);
 
@@ -82,9 +87,13 @@ void epc_reclaim_direct(struct epc *epc);
 /* One batch, whatever is free: pages freed. */
 unsigned int epc_reclaim(struct epc *epc);
 
+/* See through the batches of processes that have died. For someone who has waited long for a page. */
+void epc_recover(struct epc *epc);
+
 uint32_t epc_page_nr(const struct epc *epc, const struct epc_page *page); /* for cpu.h */
 struct epc_page *epc_page_at(const struct epc *epc, uint32_t nr);
-void *epc_page_owner(const struct epc_page *page);
+void *epc_page_owner(const struct epc_page *page); /* NULL: free */
+enum epc_state epc_page_state(const struct epc_page *page);
 uint64_t epc_page_cookie(const struct epc_page *page); /* a word for the owner's use */
 void epc_page_set_cookie(struct epc_page *page, uint64_t cookie);
 

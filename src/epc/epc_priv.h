@@ -154,11 +154,16 @@ void page_drop_bytes(struct epc *epc, struct epc_page *page);
 /* reclaim.c */
 void batches_init(struct epc *epc);
 void batches_fini(struct epc *epc);
+/* What one batch came to. */
+struct reclaim_result {
+	unsigned int looked;    /* pages looked at */
+	unsigned int unwritten; /* pages that their owner could not write */
+};
 /*
- * One batch: pages freed, *@ret_looked pages looked at for it.  -EAGAIN: as many reclaimers as there can be
+ * One batch: pages freed.  -EAGAIN: as many reclaimers as there can be
  * are at work.
  */
-int reclaim_batch(struct epc *epc, unsigned int *ret_looked) EXCLUDES(&epc->reclaim_lock);
+int reclaim_batch(struct epc *epc, struct reclaim_result *ret) EXCLUDES(&epc->reclaim_lock);
 /* See through what processes that died have left half-done. */
 void reclaim_recover(struct epc *epc);
 

@@ -25,6 +25,11 @@ void *epc_page_owner(const struct epc_page *page)
 	return page->owner;
 }
 
+enum epc_state epc_page_state(const struct epc_page *page)
+{
+	return page_state(page);
+}
+
 uint64_t epc_page_cookie(const struct epc_page *page)
 {
 	return atomic_load_explicit(&page->cookie, memory_order_relaxed);

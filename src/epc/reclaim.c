@@ -32,7 +32,7 @@ void batches_init(struct epc *epc)
 	unsigned int i;
 
 	for (i = 0; i < WINDOW_SLOTS; i++)
-		lock_init(&epc->batch[i].lock, LOCK_BATCH);
+		lock_init(&epc->batch[i].lock, LOCK_TRIED);
 }
 
 void batches_fini(struct epc *epc)
@@ -116,23 +116,36 @@ static unsigned int pick_more(struct epc *epc, struct batch *batch, unsigned int
 	return picked;
 }
 
-/* What its owner says of a page that was picked. */
-static void ask_owner(struct epc *epc, struct batch_entry *entry)
+/*
+ * The owners' consent for the entries from @first on.  First every owner is held, then each is asked: an
+ * owner that dies by our own put must not wait for a page of its own that we have merely picked.
+ */
+static void ask_owners(struct epc *epc, struct batch *batch, unsigned int first)
 {
-	struct epc_page *page = &epc->pages[entry->nr];
-	const struct sgx_epc_page_ops *ops = page_ops(epc, page);
+	struct batch_entry *entry;
+	struct epc_page *page;
+	unsigned int i;
 
-	if (!ops->get(page)) {
-		entry_put_back(epc, entry, POLICY_NOT_NOW, false);
-		return;
+	for (i = first; i < batch->nr; i++) {
+		entry = &batch->entry[i];
+		page = &epc->pages[entry->nr];
+		if (page_ops(epc, page)->get(page))
+			entry->phase = BATCH_GOT;
+		else
+			entry_put_back(epc, entry, POLICY_NOT_NOW, false);
 	}
-	entry->phase = BATCH_GOT;
-	if (!ops->reclaim(page)) {
+	for (i = first; i < batch->nr; i++) {
+		entry = &batch->entry[i];
+		if (entry->phase != BATCH_GOT)
+			continue;
+		page = &epc->pages[entry->nr];
+		if (page_ops(epc, page)->reclaim(page)) {
+			entry->phase = BATCH_READY;
+			continue;
+		}
 		count(&epc->counters.second_chances, 1);
 		entry_put_back(epc, entry, POLICY_REFERENCED, true);
-		return;
 	}
-	entry->phase = BATCH_READY;
 }
 
 /* Entries that have gone make room for others. */
@@ -158,13 +171,12 @@ static void compact(struct batch *batch)
 
 static unsigned int pass_collect(struct epc *epc, struct batch *batch)
 {
-	unsigned int looked = 0, i, picked;
+	unsigned int looked = 0, first, picked;
 
 	do {
-		i = batch->nr;
+		first = batch->nr;
 		picked = pick_more(epc, batch, &looked);
-		for (; i < batch->nr; i++)
-			ask_owner(epc, &batch->entry[i]);
+		ask_owners(epc, batch, first);
 		compact(batch);
 	} while (picked > 0 && batch->nr < epc->batch_nr && looked < LOOK_MAX);
 	return looked;
@@ -236,11 +248,12 @@ static void entry_untake(struct epc *epc, struct batch *batch, struct batch_entr
 	entry->stage = NO_STAGE;
 }
 
-static void pass_write(struct epc *epc, struct batch *batch)
+/* Returns how many could not be written. */
+static unsigned int pass_write(struct epc *epc, struct batch *batch)
 {
 	struct batch_entry *entry;
 	struct epc_page *page;
-	unsigned int i;
+	unsigned int i, unwritten = 0;
 
 	for (i = 0; i < batch->nr; i++) {
 		entry = &batch->entry[i];
@@ -252,9 +265,11 @@ static void pass_write(struct epc *epc, struct batch *batch)
 			continue;
 		}
 		count(&epc->counters.evict_failures, 1);
+		unwritten++;
 		entry_untake(epc, batch, entry);
 		entry_put_back(epc, entry, POLICY_NOT_NOW, true);
 	}
+	return unwritten;
 }
 
 static void note_peak(struct epc *epc)
@@ -324,7 +339,7 @@ static void batch_recover(struct epc *epc, struct batch *batch) REQUIRES(&batch-
 	if (!window_take_resume(epc->window, slot_of(epc, batch)))
 		pass_take(epc, batch);
 	show_stage(epc, batch);
-	pass_write(epc, batch);
+	(void)pass_write(epc, batch);
 	(void)pass_free(epc, batch);
 	batch->lock.holder_died = false;
 }
@@ -358,24 +373,24 @@ LOCK_ATTR(no_thread_safety_analysis) void reclaim_recover(struct epc *epc)
 }
 
 LOCK_ATTR(no_thread_safety_analysis)
-int reclaim_batch(struct epc *epc, unsigned int *ret_looked)
+int reclaim_batch(struct epc *epc, struct reclaim_result *ret)
 {
 	struct batch *batch = batch_claim(epc);
 	unsigned int freed = 0;
 
-	*ret_looked = 0;
+	ret->looked = ret->unwritten = 0;
 	if (!batch)
 		return -EAGAIN;
-	*ret_looked = pass_collect(epc, batch);
+	ret->looked = pass_collect(epc, batch);
 	if (batch->nr > 0) {
 		count(&epc->counters.batches, 1);
 		pass_block(epc, batch);
 		pass_take(epc, batch);
 		show_stage(epc, batch);
-		pass_write(epc, batch);
+		ret->unwritten = pass_write(epc, batch);
 		freed = pass_free(epc, batch);
 	}
-	count(&epc->counters.scanned, *ret_looked);
+	count(&epc->counters.scanned, ret->looked);
 	lock_release(&batch->lock);
 	return (int)freed;
 }

@@ -162,7 +162,7 @@ static int copy_out(void *ctx, uint64_t to, const void *from, size_t bytes)
 
 static int source_check(void *ctx, uint64_t addr)
 {
-	return 0; /* the copy finds out; noexec mounts: docs/deviations.md */
+	return rt_source_check(addr);
 }
 
 static bool is_provision_fd(void *ctx, int fd)

@@ -26,6 +26,8 @@ long rt_sys_mem(long nr, const long a[6], int *ret_handled)
 		return *ret_handled ? sys6(nr, a[0], a[1], a[2], a[3], a[4], a[5]) : -ENOSYS;
 	t = rt_thread_self();
 	rt_critical_enter(t);
+	if (nr != SYS_madvise)
+		rt_source_forget();
 	switch (nr) {
 	case SYS_mmap:
 		r = rt_mmap((uint64_t)a[0], (uint64_t)a[1], (int)a[2], (int)a[3], (int)a[4],

@@ -108,6 +108,12 @@ struct rt_lp {
 	bool used;
 };
 
+/* A mapping that ADD_PAGES took pages from, and what source.c found. */
+struct rt_source {
+	uint64_t start, end;
+	int verdict;
+};
+
 struct rt {
 	bool ready; /* SGX is offered in this process */
 	bool used;  /* a node of the device has been opened: signals are wrapped from now on */
@@ -122,6 +128,7 @@ struct rt {
 	uint64_t range_low, range_high; /* bounds of all ranges, for a quick "not ours" */
 	struct rt_fd *fd;               /* by number */
 	size_t fd_max;
+	struct rt_source source;
 	struct rt_client_act act[RT_NSIG];
 	struct arena *arena;
 	struct cpu *cpu;
@@ -243,6 +250,11 @@ bool rt_fd_hidden(int fd);
 void rt_device_fork_child(void);
 int rt_device_init(void);
 long rt_device_ioctl(const struct rt_fd *fd, unsigned long request, uint64_t arg);
+
+/* source.c: 0, -EACCES (a noexec mount), -EFAULT (nothing mapped there) */
+int rt_source_check(uint64_t addr);
+/* The address space changes. */
+void rt_source_forget(void);
 
 /* process.c: processes of a fork tree, and what the dead leave */
 int rt_process_init(void);

@@ -169,7 +169,7 @@ struct fake_owner *fake_owner_create(struct epc *epc, uint32_t id, uint32_t page
 	return owner;
 }
 
-static void page_gone_locked(struct fake_owner *owner, struct fake_page *fp) REQUIRES(&owner->lock)
+static void page_gone(struct fake_owner *owner, struct fake_page *fp)
 {
 	if (!cpu_ok(encls_eremove(epc_cpu(owner->epc), epc_page_nr(owner->epc, fp->epc_page))))
 		atomic_fetch_add(&owner->wrong, 1);
@@ -182,22 +182,19 @@ static void owner_free(struct fake_owner *owner)
 	struct fake_page *fp;
 	uint32_t i;
 
-	lock_acquire(&owner->lock);
 	assert(!owner->freed);
 	for (i = 0; i < owner->page_nr; i++) {
 		fp = &owner->page[i];
 		if (fp->epc_page) {
-			/* Nobody has a reference, so no batch has the page. */
-			if (epc_untrack(owner->epc, fp->epc_page) < 0)
-				atomic_fetch_add(&owner->wrong, 1);
-			page_gone_locked(owner, fp);
+			/* A batch may just be finding out that nobody can get this owner any more. */
+			epc_untrack_wait(owner->epc, fp->epc_page);
+			page_gone(owner, fp);
 		}
 		if (fp->slot != UINT32_MAX)
 			backing_free(epc_backing(owner->epc), fp->slot);
 		fp->slot = UINT32_MAX;
 	}
 	owner->freed = true;
-	lock_release(&owner->lock);
 	if (owner->win_off != AT_HOME)
 		window_range_free(epc_window(owner->epc), owner->win_off,
 				  (uint64_t)owner->page_nr * SGX_PAGE_SIZE);
@@ -308,7 +305,7 @@ int fake_remove(struct fake_owner *owner, uint32_t i)
 	if (fp->epc_page) {
 		r = epc_untrack(owner->epc, fp->epc_page) < 0 ? -EAGAIN : 0;
 		if (r == 0)
-			page_gone_locked(owner, fp);
+			page_gone(owner, fp);
 	}
 	if (r == 0 && fp->slot != UINT32_MAX) {
 		backing_free(epc_backing(owner->epc), fp->slot);

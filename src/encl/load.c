@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * Load: bring a page of an enclave into the EPC, whatever that takes.
+ *
+ * It may take an EPC page, for which the enclave's lock must be dropped; then everything is looked at
+ * again from the start.  The SECS goes in before its children, and a VA page before a page that would have no
+ * slot.  Each of the three needs one frame, and one frame at most is in hand while others can run,
+ * so that any EPC that holds an enclave's VA pages, its SECS and the pages of one instruction is large enough.
+ *
+ * Invariant: a page that bring_page_locked() hands out is in the EPC and stays there until the lock is dropped.
+ */
+#include "encl/encl_priv.h"
+
+#include <errno.h>
+
+#include "epc/backing.h"
+#include "epc/epc.h"
+#include "epc/window.h"
+
+/* Of an EPC with nothing to give. What others hold for an instant comes back much sooner. */
+#define BRING_PATIENCE_NS 1000000000ull
+
+void bring_init(struct bring *b, struct encl *encl, const struct encl_mm *mm)
+{
+	*b = (struct bring){ .encl = encl, .mm = mm, .patience_ns = BRING_PATIENCE_NS };
+}
+
+struct epc_page *bring_take_frame(struct bring *b)
+{
+	struct epc_page *frame = b->frame;
+
+	b->frame = NULL;
+	atomic_fetch_sub(&b->encl->hand_nr, 1);
+	return frame;
+}
+
+void bring_fini(struct bring *b)
+{
+	if (b->frame)
+		epc_free(b->encl->epc, bring_take_frame(b));
+}
+
+/* hand_nr counts from before the frame is there: whoever dies in between leaves a count, not a frame. */
+static int bring_alloc(struct bring *b, unsigned int flags)
+{
+	struct encl *encl = b->encl;
+	int r;
+
+	atomic_fetch_add(&encl->hand_nr, 1);
+	r = epc_alloc(encl->epc, &encl_page_ops, encl, flags, &b->frame);
+	if (r == 0) {
+		epc_page_set_cookie(b->frame, ENCL_COOKIE_NONE);
+		return 0;
+	}
+	b->frame = NULL;
+	atomic_fetch_sub(&encl->hand_nr, 1);
+	return r;
+}
+
+int bring_frame_locked(struct encl *encl, struct bring *b)
+{
+	int r;
+
+	if (b->frame)
+		return 0;
+	r = bring_alloc(b, 0);
+	if (r == 0)
+		return 0;
+
+	encl_unlock(encl);
+	r = bring_alloc(b, EPC_MAY_RECLAIM);
+	encl_lock(encl);
+	if (r == 0) {
+		b->refused_ns = 0;
+		return -EAGAIN;
+	}
+	/* Others may hold what there is for an instant: that passes. */
+	if (!b->refused_ns)
+		b->refused_ns = encl_now_ns();
+	else if (encl_now_ns() - b->refused_ns > b->patience_ns)
+		return -ENOMEM;
+	encl_pause_locked(encl, &b->waits);
+	return -EAGAIN;
+}
+
+bool page_is_here(const struct encl_page *page)
+{
+	return page->epc_page && !(page->flags & ENCL_PAGE_LEAVING) &&
+	       epc_page_placed(page->epc_page);
+}
+
+unsigned int page_reach(struct encl *encl, const struct encl_page *page)
+{
+	struct cpu_epcm epcm = cpu_epcm_read(encl->cpu, epc_page_nr(encl->epc, page->epc_page));
+
+	if (!epcm.valid || epcm.type != SGX_PT_REG || epcm.blocked || epcm.pending || epcm.modified)
+		return 0;
+	return epcm.rwx;
+}
+
+void page_track_locked(struct encl *encl, struct encl_page *page)
+{
+	if (page->flags & ENCL_PAGE_TRACKED)
+		return;
+	page->flags |= ENCL_PAGE_TRACKED;
+	epc_track(encl->epc, page->epc_page);
+}
+
+int page_untrack_locked(struct encl *encl, struct encl_page *page)
+{
+	int r;
+
+	if (!(page->flags & ENCL_PAGE_TRACKED))
+		return 0;
+	r = epc_untrack(encl->epc, page->epc_page);
+	if (r == 0)
+		page->flags &= (uint8_t)~ENCL_PAGE_TRACKED;
+	return r;
+}
+
+/* ELDU into the frame in hand, which the page then has. */
+static int load_frame_locked(struct encl *encl, struct bring *b, struct encl_page *page,
+			     uint64_t la, uint64_t cookie, uint32_t secs) REQUIRES(&encl->lock)
+{
+	struct cpu_pageinfo pi = {
+		.linaddr = la,
+		.srcpge = backing_page(encl->backing, page->backing),
+		.pcmd = backing_pcmd(encl->backing, page->backing),
+		.secs = secs,
+	};
+	struct cpu_outcome out;
+	uint32_t slot;
+
+	out = encls_eldu(encl->cpu, &pi, epc_page_nr(encl->epc, b->frame),
+			 epc_page_nr(encl->epc, page->va->epc_page), page->va_slot);
+	if (!cpu_ok(out))
+		return -EBADMSG;
+
+	slot = page->backing;
+	va_slot_put_locked(encl, page->va, page->va_slot);
+	page->va = NULL;
+	page->backing = BACKING_NO_SLOT;
+	backing_free(encl->backing, slot);
+	page->flags &= (uint8_t) ~(ENCL_PAGE_TRACKED | ENCL_PAGE_REFERENCED);
+	epc_page_set_cookie(b->frame, cookie);
+	page->epc_page = bring_take_frame(b);
+	encl->loads++;
+	epc_count_load(encl->epc);
+	return 0;
+}
+
+/*
+ * A LEAVING page is in a batch, so it can be untracked only when its reclaimer died between block and
+ * write, and another one has put it back without knowing that it was blocked already.
+ */
+static int bring_wait_locked(struct encl *encl, struct bring *b, struct encl_page *page)
+	REQUIRES(&encl->lock)
+{
+	if (b->waits % ENCL_WAITS_LONG == 1 && page_untrack_locked(encl, page) == 0) {
+		page->flags &= (uint8_t)~ENCL_PAGE_LEAVING;
+		page_track_locked(encl, page);
+	} else {
+		encl_pause_locked(encl, &b->waits);
+	}
+	return -EAGAIN;
+}
+
+/* The SECS is in the EPC: 0; otherwise one step towards that, or what stands in the way. */
+static int bring_secs_locked(struct encl *encl, struct bring *b) REQUIRES(&encl->lock)
+{
+	int r;
+
+	if (encl->secs.flags & ENCL_PAGE_LEAVING)
+		return bring_wait_locked(encl, b, &encl->secs);
+	if (encl->secs.epc_page)
+		return 0;
+	r = bring_frame_locked(encl, b);
+	if (r < 0)
+		return r;
+	r = load_frame_locked(encl, b, &encl->secs, 0, ENCL_COOKIE_SECS, CPU_NO_PAGE);
+	if (r < 0)
+		return r;
+	/* No child is in yet: another who needs the frame more may have it. */
+	page_track_locked(encl, &encl->secs);
+	return 0;
+}
+
+/* The bytes of a page that is in the EPC go where a mapping can show them. */
+static int bring_place_locked(struct encl *encl, struct bring *b, struct encl_page *page,
+			      uint64_t idx) REQUIRES(&encl->lock)
+{
+	uint64_t off = encl->win_off + idx * SGX_PAGE_SIZE;
+	uint64_t la = encl->base + idx * SGX_PAGE_SIZE;
+	int r;
+
+	r = b->mm->ops->place(b->mm->ctx, encl, la, off,
+			      cpu_bytes(encl->cpu, epc_page_nr(encl->epc, page->epc_page)),
+			      page_reach(encl, page));
+	if (r < 0)
+		return r;
+	epc_page_place(encl->epc, page->epc_page, off, false);
+	page_track_locked(encl, page);
+	return 0;
+}
+
+static int bring_load_locked(struct encl *encl, struct bring *b, struct encl_page *page,
+			     uint64_t idx) REQUIRES(&encl->lock)
+{
+	int r;
+
+	r = bring_secs_locked(encl, b);
+	if (r < 0)
+		return r;
+	r = bring_frame_locked(encl, b);
+	if (r < 0)
+		return r;
+	r = load_frame_locked(encl, b, page, encl->base + idx * SGX_PAGE_SIZE, idx,
+			      epc_page_nr(encl->epc, encl->secs.epc_page));
+	if (r < 0)
+		return r;
+	evict_child_came_locked(encl);
+	/* When there is no memory for it now, it stays in its frame's home until somebody tries again. */
+	return bring_place_locked(encl, b, page, idx);
+}
+
+static int bring_aug_locked(struct encl *encl, struct bring *b, uint64_t idx) REQUIRES(&encl->lock)
+{
+	struct cpu_pageinfo pi = { .linaddr = encl->base + idx * SGX_PAGE_SIZE };
+	struct encl_page *page;
+	int r;
+
+	r = bring_secs_locked(encl, b);
+	if (r < 0)
+		return r;
+	r = bring_frame_locked(encl, b);
+	if (r < 0)
+		return r;
+	if (va_is_short_locked(encl)) {
+		r = va_add_locked(encl, b->frame);
+		if (r < 0)
+			return r;
+		bring_take_frame(b);
+		return -EAGAIN;
+	}
+	page = pages_insert_locked(encl, idx);
+	if (!page)
+		return -ENOMEM;
+
+	epc_page_place(encl->epc, b->frame, encl->win_off + idx * SGX_PAGE_SIZE, false);
+	pi.secs = epc_page_nr(encl->epc, encl->secs.epc_page);
+	if (!cpu_ok(encls_eaug(encl->cpu, &pi, epc_page_nr(encl->epc, b->frame)))) {
+		pages_erase_locked(encl, page);
+		/* Its bytes are at our offset now: it may not be kept in hand. */
+		bring_fini(b);
+		return -EFAULT;
+	}
+	page->epc_page = bring_take_frame(b);
+	page->type = SGX_PT_REG;
+	page->max_rwx = SGX_SECINFO_RWX;
+	epc_page_set_cookie(page->epc_page, idx);
+	evict_child_came_locked(encl);
+	page_track_locked(encl, page);
+	return 0;
+}
+
+/*
+ * A page whose eviction failed half way is blocked in the EPC.  Only EWB and ELDU undo that: finish
+ * the eviction, so that the page is loaded as any other.
+ */
+static int bring_unblock_locked(struct encl *encl, struct bring *b, struct encl_page *page)
+	REQUIRES(&encl->lock)
+{
+	struct epc_page *frame = page->epc_page;
+	int r;
+
+	r = page_untrack_locked(encl, page);
+	if (r == 0) {
+		r = evict_write_locked(encl, page);
+		if (r < 0) {
+			page_track_locked(encl, page);
+			return -EFAULT;
+		}
+		epc_free(encl->epc, frame);
+		return -EAGAIN;
+	}
+	encl_pause_locked(encl, &b->waits);
+	return -EAGAIN;
+}
+
+static bool may_aug(struct encl *encl)
+{
+	return (encl_flags(encl) & ENCL_INITIALIZED) &&
+	       (cpu_get_config(encl->cpu)->caps & SGX_CPUID_SGX2);
+}
+
+/* One step towards page @idx being here: 0 when it is. */
+static int bring_step_locked(struct encl *encl, struct bring *b, uint64_t idx, unsigned int rwx,
+			     unsigned int how, struct encl_page **ret_page) REQUIRES(&encl->lock)
+{
+	struct encl_page *page;
+
+	if (encl_flags(encl) & ENCL_DEAD)
+		return -EIO;
+	page = pages_find_locked(encl, idx);
+	*ret_page = page;
+	if (!page) {
+		int r = (how & BRING_AUG) && may_aug(encl) ? bring_aug_locked(encl, b, idx)
+							   : -ENOENT;
+
+		return r < 0 ? r : -EAGAIN;
+	}
+	if (rwx & ~page->max_rwx)
+		return -EACCES;
+	if (page->flags & ENCL_PAGE_LEAVING)
+		return bring_wait_locked(encl, b, page);
+	if (!page->epc_page)
+		return bring_load_locked(encl, b, page, idx);
+	if (page->va)
+		return bring_unblock_locked(encl, b, page);
+	if (!epc_page_placed(page->epc_page))
+		return bring_place_locked(encl, b, page, idx);
+	return 0;
+}
+
+int bring_page_locked(struct encl *encl, struct bring *b, uint64_t idx, unsigned int rwx,
+		      unsigned int how, struct encl_page **ret_page)
+{
+	int r;
+
+	do {
+		r = bring_step_locked(encl, b, idx, rwx, how, ret_page);
+	} while (r == -EAGAIN);
+	return r;
+}

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * Step: one instruction of a logical processor (EENTER, an AEX, EACCEPT), with the enclave held still.
+ *
+ * The instruction walks to its operands; a page that is not in the EPC makes it fault, unchanged; the page is
+ * brought in and the instruction runs again.  The pages that it has walked to are pinned from
+ * one try to the next, or two operands could push each other out for ever.  When there is no EPC left to
+ * go on, all pins are given up and the step starts over, so that steps cannot starve each other.
+ */
+#include "encl/encl_priv.h"
+
+#include <assert.h>
+#include <errno.h>
+
+#include "epc/epc.h"
+
+/* EENTER: TCS, SSA frame of some pages; EACCEPTCOPY: four. */
+enum { STEP_PINS = 64 };
+/* How long it keeps its pins while there is no EPC, and how long it goes on without. */
+#define STEP_PATIENCE_NS 2000000ull
+#define STEP_STARVED_NS  2000000000ull
+
+struct step {
+	struct encl *encl;
+	struct bring bring;
+	void *ctx;
+	unsigned int (*vma_rwx_at)(void *ctx, uint64_t la);
+	unsigned int pin_nr;
+	struct encl_page *pinned[STEP_PINS];
+};
+
+/* Twice is fine; when there is no room any more, the page simply is not pinned. */
+static void step_pin_locked(struct encl *encl, struct step *s, struct encl_page *page)
+	REQUIRES(&encl->lock)
+{
+	for (unsigned int i = 0; i < s->pin_nr; i++)
+		if (s->pinned[i] == page)
+			return;
+	if (s->pin_nr == STEP_PINS || page->pins == UINT8_MAX)
+		return;
+	page->pins++;
+	s->pinned[s->pin_nr++] = page;
+}
+
+static void step_unpin_locked(struct encl *encl, struct step *s) REQUIRES(&encl->lock)
+{
+	while (s->pin_nr > 0)
+		s->pinned[--s->pin_nr]->pins--;
+}
+
+static unsigned int step_vma_rwx(struct step *s, uint64_t la)
+{
+	return s->vma_rwx_at ? s->vma_rwx_at(s->ctx, la) : SGX_SECINFO_RWX;
+}
+
+LOCK_ATTR(no_thread_safety_analysis) /* the instruction runs inside encl_step()'s lock */
+static uint32_t step_walk(void *ctx, uint64_t la, unsigned int access, uint16_t *ret_pf_error)
+{
+	struct step *s = ctx;
+	struct encl *encl = s->encl;
+	struct encl_page *page = NULL;
+	uint16_t error = SGX_PFEC_U;
+
+	if (access & ENCL_W)
+		error |= SGX_PFEC_W;
+	if (access & ENCL_X)
+		error |= SGX_PFEC_I;
+	*ret_pf_error = error;
+	if (encl_has_la(encl, la))
+		page = pages_find_locked(encl, (la - encl->base) / SGX_PAGE_SIZE);
+	if (!page || !page_is_here(page) || page->va)
+		return CPU_NO_PAGE;
+	if (encl_vma_denies(step_vma_rwx(s, la), access)) {
+		*ret_pf_error = error | SGX_PFEC_P;
+		return CPU_NO_PAGE;
+	}
+	step_pin_locked(encl, s, page);
+	page->flags |= ENCL_PAGE_REFERENCED;
+	return epc_page_nr(encl->epc, page->epc_page);
+}
+
+static unsigned int step_access(uint16_t pf_error)
+{
+	if (pf_error & SGX_PFEC_W)
+		return ENCL_W;
+	return pf_error & SGX_PFEC_I ? ENCL_X : ENCL_R;
+}
+
+/*
+ * The step faulted at @out->pf_addr for want of a page.  True: try again.  False: @out is what the step
+ * ends with.
+ */
+static bool step_resolve_locked(struct encl *encl, struct step *s, struct cpu_outcome *out,
+				uint64_t *starved_ns) REQUIRES(&encl->lock)
+{
+	uint64_t la = out->pf_addr;
+	struct encl_page *page;
+	unsigned int rwx;
+	int r;
+
+	if ((out->pf_error & SGX_PFEC_P) || !encl_has_la(encl, la))
+		return false;
+	rwx = step_vma_rwx(s, la);
+	if (encl_vma_denies(rwx, step_access(out->pf_error)))
+		return false;
+	s->bring.refused_ns = 0;
+	r = bring_page_locked(encl, &s->bring, (la - encl->base) / SGX_PAGE_SIZE,
+			      s->vma_rwx_at ? rwx : 0, BRING_AUG, &page);
+	if (r == 0) {
+		*starved_ns = 0;
+		return true;
+	}
+	if (!*starved_ns)
+		*starved_ns = encl_now_ns();
+	if (r == -ENOMEM && encl_now_ns() - *starved_ns < STEP_STARVED_NS) {
+		step_unpin_locked(encl, s);
+		encl_pause_locked(encl, &s->bring.waits);
+		return true;
+	}
+	*out = (struct cpu_outcome){ .fault = ENCL_STEP_BUS, .pf_addr = la };
+	return false;
+}
+
+struct cpu_outcome encl_step(struct encl *encl, const struct encl_mm *mm, encl_step_fn step,
+			     void *ctx, unsigned int (*vma_rwx_at)(void *ctx, uint64_t la))
+{
+	struct step s = { .encl = encl, .ctx = ctx, .vma_rwx_at = vma_rwx_at };
+	struct cpu_mmu mmu = { .walk = step_walk, .ctx = &s };
+	struct cpu_outcome out = { .fault = ENCL_STEP_BUS };
+	uint64_t starved_ns = 0;
+
+	bring_init(&s.bring, encl, mm);
+	s.bring.patience_ns = STEP_PATIENCE_NS;
+	encl_lock(encl);
+	while (!(encl_flags(encl) & ENCL_DEAD)) {
+		out = step(ctx, encl->cpu, &mmu);
+		if (out.fault != CPU_PF || !step_resolve_locked(encl, &s, &out, &starved_ns))
+			break;
+		out = (struct cpu_outcome){ .fault = ENCL_STEP_BUS };
+	}
+	step_unpin_locked(encl, &s);
+	encl_unlock(encl);
+	bring_fini(&s.bring);
+	return out;
+}

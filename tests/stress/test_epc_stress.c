@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * The manager under many threads at once, for the race detector too: owners that are used, shrink, die and are
+ * born while others evict their pages, operations that fail, and an auditor that looks on.
+ *
+ *   test_epc_stress [milliseconds [threads]]
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/arena.h"
+#include "epc/backing.h"
+#include "epc/policy.h"
+#include "epc/window.h"
+#include "lib/fake_owner.h"
+#include "lib/tap.h"
+
+enum { SHARED = 4, THREADS_MAX = 64 };
+
+struct stress {
+	struct fake_machine m;
+	struct fake_owner *shared[SHARED];
+	atomic_bool stop;
+	atomic_uint next_id, gave_up, audit_faults, audits, lives;
+	_Atomic uint64_t uses[THREADS_MAX];
+	char why[200];
+};
+
+struct worker {
+	struct stress *s;
+	unsigned int nr;
+	uint64_t rng;
+	pthread_t thread;
+};
+
+static uint32_t rnd(struct worker *w, uint32_t below)
+{
+	w->rng = w->rng * 6364136223846793005ull + 1442695040888963407ull;
+	return (uint32_t)((w->rng >> 33) % below);
+}
+
+/* An owner of this thread alone lives and dies while others evict its pages. */
+static void one_life(struct worker *w)
+{
+	struct fake_owner *owner =
+		fake_owner_create(w->s->m.epc, atomic_fetch_add(&w->s->next_id, 1), 20, rnd(w, 2));
+	uint32_t i;
+
+	if (!owner) {
+		atomic_fetch_add(&w->s->gave_up, 1000);
+		return;
+	}
+	for (i = 0; i < 40; i++)
+		atomic_fetch_add(&w->s->gave_up, !fake_use_surely(owner, i % 20));
+	if (owner->wrong)
+		atomic_fetch_add(&w->s->gave_up, 1000);
+	fake_owner_put(owner);
+	atomic_fetch_add(&w->s->lives, 1);
+}
+
+static void *work(void *arg)
+{
+	struct worker *w = arg;
+	struct stress *s = w->s;
+	struct fake_owner *owner;
+	uint32_t what;
+
+	while (!atomic_load(&s->stop)) {
+		owner = s->shared[rnd(w, SHARED)];
+		what = rnd(w, 1000);
+		if (what < 940)
+			atomic_fetch_add(&s->gave_up,
+					 !fake_use_surely(owner, rnd(w, owner->page_nr)));
+		else if (what < 980)
+			(void)fake_remove(owner, rnd(w, owner->page_nr));
+		else if (what < 985)
+			(void)epc_reclaim(s->m.epc);
+		else if (what < 990)
+			owner->fail_every[rnd(w, FAKE_OP_NR)] = rnd(w, 2) ? 3 : 0;
+		else
+			one_life(w);
+		atomic_fetch_add_explicit(&s->uses[w->nr], 1, memory_order_relaxed);
+	}
+	return NULL;
+}
+
+static void *audit(void *arg)
+{
+	struct stress *s = arg;
+	struct epc_stats stats;
+
+	while (!atomic_load(&s->stop)) {
+		if (epc_audit(s->m.epc, true, s->why, sizeof(s->why)) > 0) {
+			atomic_fetch_add(&s->audit_faults, 1);
+			break;
+		}
+		epc_stats_read(s->m.epc, &stats);
+		if (stats.free + stats.dirty + stats.owned + stats.tracked + stats.in_batch !=
+		    stats.pages)
+			atomic_fetch_add(&s->audit_faults, 1);
+		atomic_fetch_add(&s->audits, 1);
+		usleep(500);
+	}
+	return NULL;
+}
+
+static void run(const char *policy, uint32_t epc_pages, unsigned int ms, unsigned int threads)
+{
+	static struct stress s;
+	static struct worker w[THREADS_MAX];
+	struct timespec ts = { ms / 1000, (long)(ms % 1000) * 1000000 };
+	uint64_t sum = 0, least = UINT64_MAX, wrong = 0;
+	pthread_t auditor;
+	unsigned int i;
+	char why[200];
+
+	memset(&s, 0, sizeof(s));
+	TAP_MUST(fake_machine_create(&s.m, epc_pages, policy, NULL, 0) == 0,
+		 "%s, %u pages, %u threads, %u ms", policy, epc_pages, threads, ms);
+	for (i = 0; i < SHARED; i++)
+		s.shared[i] = fake_owner_create(s.m.epc, i, 100, i != 0);
+	s.next_id = SHARED;
+	for (i = 0; i < threads; i++) {
+		w[i] = (struct worker){ .s = &s, .nr = i, .rng = i + 1 };
+		pthread_create(&w[i].thread, NULL, work, &w[i]);
+	}
+	pthread_create(&auditor, NULL, audit, &s);
+	nanosleep(&ts, NULL);
+	atomic_store(&s.stop, true);
+	for (i = 0; i < threads; i++) {
+		pthread_join(w[i].thread, NULL);
+		sum += s.uses[i];
+		least = s.uses[i] < least ? s.uses[i] : least;
+	}
+	pthread_join(auditor, NULL);
+	for (i = 0; i < SHARED; i++) {
+		wrong += s.shared[i]->wrong;
+		fake_owner_put(s.shared[i]);
+	}
+	TAP_CHECK(wrong == 0 && s.gave_up == 0, "no page is lost, no allocation fails (%lu, %u)",
+		  (unsigned long)wrong, s.gave_up);
+	TAP_CHECK(s.audit_faults == 0 && s.audits > 0, "%u live audits hold%s%s", s.audits,
+		  s.audit_faults ? ": " : "", s.why);
+	TAP_CHECK(least * 20 * threads >= sum, "the slowest thread did %lu of %lu",
+		  (unsigned long)least, (unsigned long)(sum / threads));
+	TAP_CHECK(epc_audit(s.m.epc, false, why, sizeof(why)) == 0, "the audit at the end: %s",
+		  why);
+	TAP_CHECK(backing_used(epc_backing(s.m.epc)) == 0, "the store is empty");
+	printf("# %lu operations, %u lives\n", (unsigned long)sum, s.lives);
+	fake_machine_destroy(&s.m);
+}
+
+int main(int argc, char **argv)
+{
+	unsigned int ms = argc > 1 ? (unsigned int)strtoul(argv[1], NULL, 0) : 400;
+	unsigned int threads = argc > 2 ? (unsigned int)strtoul(argv[2], NULL, 0) : 8;
+	unsigned int i;
+
+	for (i = 0; policy_at(i); i++) {
+		run(policy_at(i)->name, 100, ms, threads);
+		run(policy_at(i)->name, 24, ms, threads);
+	}
+	return tap_done();
+}
