@@ -57,7 +57,11 @@ struct run {
 	struct loader loader;
 	struct workload work;
 	struct client clients[KV_THREADS_MAX];
-	double seconds[PHASE_NR]; /* < 0: not done */
+	struct {
+		bool done;
+		double seconds;
+		double cpu_seconds; /* of all threads */
+	} phases[PHASE_NR];
 	uint64_t state;
 	uint64_t ticks;
 	uint64_t sealed_bytes;
@@ -239,19 +243,32 @@ static void parse_options(struct options *o, int argc, char **argv)
 		o->ops = 2ull * o->keys;
 }
 
-static double now(void)
+struct moment {
+	double wall;
+	double cpu;
+};
+
+static double seconds_of(clockid_t clock)
 {
 	struct timespec ts;
 
-	clock_gettime(CLOCK_MONOTONIC, &ts);
+	clock_gettime(clock, &ts);
 	return (double)ts.tv_sec + (double)ts.tv_nsec * 1e-9;
 }
 
-static void phase_done(struct run *run, enum phase phase, double since)
+static struct moment now(void)
 {
-	run->seconds[phase] = now() - since;
+	return (struct moment){ seconds_of(CLOCK_MONOTONIC), seconds_of(CLOCK_PROCESS_CPUTIME_ID) };
+}
+
+static void phase_done(struct run *run, enum phase phase, struct moment since)
+{
+	run->phases[phase].done = true;
+	run->phases[phase].seconds = now().wall - since.wall;
+	run->phases[phase].cpu_seconds = now().cpu - since.cpu;
 	if (!run->options.quiet)
-		fprintf(stderr, "kv: %-6s %8.3f s\n", phase_names[phase], run->seconds[phase]);
+		fprintf(stderr, "kv: %-6s %8.3f s\n", phase_names[phase],
+			run->phases[phase].seconds);
 }
 
 struct worker {
@@ -285,7 +302,7 @@ static void *work(void *arg)
 static void in_parallel(struct run *run, enum phase phase)
 {
 	struct worker workers[KV_THREADS_MAX];
-	double since = now();
+	struct moment since = now();
 
 	timer_block(true);
 	for (unsigned int i = 0; i < run->options.image.threads; i++) {
@@ -305,7 +322,7 @@ static void in_parallel(struct run *run, enum phase phase)
 
 static int build(struct run *run)
 {
-	double since = now();
+	struct moment since = now();
 	enum loader_result result;
 
 	if (!image_open(&run->image, &run->options.image) ||
@@ -352,7 +369,7 @@ static int run_first(struct run *run)
 
 static int run_again(struct run *run)
 {
-	double since = now();
+	struct moment since = now();
 	int r = client_open(&run->clients[0], run->options.open);
 
 	if (r != 0) {
@@ -369,7 +386,7 @@ static int run_again(struct run *run)
 
 static int seal(struct run *run)
 {
-	double since = now();
+	struct moment since = now();
 	int r = client_seal(&run->clients[0], run->options.seal, &run->sealed_bytes);
 
 	if (r == 0)
@@ -433,6 +450,18 @@ static uint64_t enclave_bytes(const struct run *run)
 	return bytes;
 }
 
+/* One number, under its name. */
+static void print_number(bool json, const char *name, uint64_t n)
+{
+	printf(json ? "\"%s\": %" PRIu64 ", " : "%-14s %" PRIu64 "\n", name, n);
+}
+
+static void print_seconds(bool json, const char *name, const char *suffix, double seconds)
+{
+	if (json)
+		printf("\"%s_%s\": %.6f, ", name, suffix, seconds);
+}
+
 static void print_result(const struct run *run)
 {
 	const struct options *o = &run->options;
@@ -443,26 +472,29 @@ static void print_result(const struct run *run)
 		calls += run->clients[i].calls;
 		busy += run->clients[i].busy;
 	}
-	printf(json ? "{\"heap_bytes\": %" PRIu64
-		      ", \"threads\": %u, \"keys\": %u, \"ops\": %" PRIu64 ", \"entries\": %u, "
-		    : "heap %" PRIu64 " bytes, %u threads, %u keys, %" PRIu64
-		      " operations, %u entries at the end\n",
-	       o->image.heap_bytes, o->image.threads, o->keys, o->open ? 0 : o->ops, run->entries);
-	printf(json ? "\"calls\": %" PRIu64 ", \"busy\": %" PRIu64 ", \"ticks\": %" PRIu64
-		      ", \"sealed_bytes\": %" PRIu64 ", "
-		    : "%" PRIu64 " calls, %" PRIu64 " of them busy, %" PRIu64 " ticks, %" PRIu64
-		      " bytes sealed, an enclave of %" PRIu64 " bytes\n",
-	       calls, busy, run->ticks, run->sealed_bytes, enclave_bytes(run));
-	for (unsigned int i = 0; json && i < PHASE_NR; i++) {
-		if (run->seconds[i] >= 0)
-			printf("\"%s_s\": %.6f, ", phase_names[i], run->seconds[i]);
+	printf(json ? "{" : "");
+	print_number(json, "heap_bytes", o->image.heap_bytes);
+	print_number(json, "enclave_bytes", enclave_bytes(run));
+	print_number(json, "threads", o->image.threads);
+	print_number(json, "keys", o->keys);
+	print_number(json, "ops", o->open ? 0 : o->ops);
+	print_number(json, "entries", run->entries);
+	print_number(json, "calls", calls);
+	print_number(json, "busy", busy);
+	print_number(json, "ticks", run->ticks);
+	print_number(json, "sealed_bytes", run->sealed_bytes);
+	for (unsigned int i = 0; i < PHASE_NR; i++) {
+		if (!run->phases[i].done)
+			continue;
+		print_seconds(json, phase_names[i], "s", run->phases[i].seconds);
+		print_seconds(json, phase_names[i], "cpu_s", run->phases[i].cpu_seconds);
 	}
-	printf(json ? "\"mrenclave\": \"" : "MRENCLAVE ");
+	printf(json ? "\"mrenclave\": \"" : "mrenclave      ");
 	print_hex(run->sig.enclavehash, 32);
 	if (!o->open)
-		printf(json ? "\", \"answer\": \"%016" PRIx64 : "\nanswer %016" PRIx64,
+		printf(json ? "\", \"answer\": \"%016" PRIx64 : "\nanswer         %016" PRIx64,
 		       run->work.answer);
-	printf(json ? "\", \"state\": \"%016" PRIx64 "\"}\n" : "\nstate  %016" PRIx64 "\n",
+	printf(json ? "\", \"state\": \"%016" PRIx64 "\"}\n" : "\nstate          %016" PRIx64 "\n",
 	       run->state);
 }
 
@@ -472,8 +504,6 @@ int main(int argc, char **argv)
 	int r;
 
 	parse_options(&run.options, argc, argv);
-	for (unsigned int i = 0; i < PHASE_NR; i++)
-		run.seconds[i] = -1;
 	if (!workload_init(&run.work, run.options.seed, run.options.keys, run.options.ops)) {
 		perror("kv");
 		return EXIT_WRONG;
