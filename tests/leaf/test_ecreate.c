@@ -166,7 +166,7 @@ static void test_effect(void)
 
 int main(void)
 {
-	const struct leaf_test t = { "ECREATE", config, setup, run, 0 };
+	const struct leaf_test t = { "ECREATE", config, setup, run, 0, false };
 
 	RUN_ROWS(t, rows);
 	test_effect();

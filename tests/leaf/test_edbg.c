@@ -130,8 +130,8 @@ static void test_effect(void)
 
 int main(void)
 {
-	const struct leaf_test rd = { "EDBGRD", NULL, setup, run_rd, 0 };
-	const struct leaf_test wr = { "EDBGWR", NULL, setup, run_wr, 0 };
+	const struct leaf_test rd = { "EDBGRD", NULL, setup, run_rd, 0, false };
+	const struct leaf_test wr = { "EDBGWR", NULL, setup, run_wr, 0, false };
 
 	RUN_ROWS(rd, rd_rows);
 	RUN_ROWS(wr, wr_rows);

@@ -200,12 +200,14 @@ static void test_effect(void)
 
 int main(void)
 {
-	const struct leaf_test eaug = { "EAUG", NULL, setup_eaug, run_eaug, 0 };
-	const struct leaf_test emodpr = { "EMODPR", NULL, setup_emodpr, run_emodpr, 0 };
-	const struct leaf_test emodt = { "EMODT", NULL, setup_emodt, run_emodt, 0 };
-	const struct leaf_test no_eaug = { "EAUG", no_sgx2, setup_eaug, run_eaug, 0 };
-	const struct leaf_test no_emodpr = { "EMODPR", no_sgx2, setup_emodpr, run_emodpr, 0 };
-	const struct leaf_test no_emodt = { "EMODT", no_sgx2, setup_emodt, run_emodt, 0 };
+	const struct leaf_test eaug = { "EAUG", NULL, setup_eaug, run_eaug, 0, false };
+	const struct leaf_test emodpr = { "EMODPR", NULL, setup_emodpr, run_emodpr, 0, false };
+	const struct leaf_test emodt = { "EMODT", NULL, setup_emodt, run_emodt, 0, false };
+	const struct leaf_test no_eaug = { "EAUG", no_sgx2, setup_eaug, run_eaug, 0, false };
+	const struct leaf_test no_emodpr = {
+		"EMODPR", no_sgx2, setup_emodpr, run_emodpr, 0, false
+	};
+	const struct leaf_test no_emodt = { "EMODT", no_sgx2, setup_emodt, run_emodt, 0, false };
 
 	RUN_ROWS(eaug, eaug_rows);
 	RUN_ROWS(emodpr, emodpr_rows);

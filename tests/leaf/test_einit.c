@@ -318,9 +318,11 @@ static void test_effect(void)
 
 int main(void)
 {
-	const struct leaf_test einit = { "EINIT", NULL, setup, run, 0 };
-	const struct leaf_test launch = { "EINIT of a launch enclave", NULL, setup_launch, run, 0 };
-	const struct leaf_test tokens = { "EINIT by token", locked, setup_token, run, 0 };
+	const struct leaf_test einit = { "EINIT", NULL, setup, run, 0, false };
+	const struct leaf_test launch = {
+		"EINIT of a launch enclave", NULL, setup_launch, run, 0, false
+	};
+	const struct leaf_test tokens = { "EINIT by token", locked, setup_token, run, 0, false };
 
 	RUN_ROWS(einit, rows);
 	RUN_ROWS(launch, launch_rows);

@@ -577,12 +577,12 @@ static void test_dispatch(void)
 
 int main(void)
 {
-	const struct leaf_test enter = { "EENTER", NULL, setup_enter, run, 0 };
-	const struct leaf_test resume = { "ERESUME", NULL, setup_resume, run, 0 };
-	const struct leaf_test leave = { "EEXIT", NULL, setup_exit, run, 0 };
-	const struct leaf_test aex = { "AEX", NULL, setup_aex, run_aex, 0 };
-	const struct leaf_test dec = { "EDECCSSA", NULL, setup_dec, run, 0 };
-	const struct leaf_test no_dec = { "EDECCSSA", no_edeccssa, setup_dec, run, 0 };
+	const struct leaf_test enter = { "EENTER", NULL, setup_enter, run, 0, false };
+	const struct leaf_test resume = { "ERESUME", NULL, setup_resume, run, 0, false };
+	const struct leaf_test leave = { "EEXIT", NULL, setup_exit, run, 0, false };
+	const struct leaf_test aex = { "AEX", NULL, setup_aex, run_aex, 0, false };
+	const struct leaf_test dec = { "EDECCSSA", NULL, setup_dec, run, 0, false };
+	const struct leaf_test no_dec = { "EDECCSSA", no_edeccssa, setup_dec, run, 0, false };
 
 	RUN_ROWS(enter, enter_rows);
 	RUN_ROWS(resume, resume_rows);

@@ -179,10 +179,10 @@ static void test_flags(void)
 
 int main(void)
 {
-	const struct leaf_test epa = { "EPA", NULL, setup_epa, run_epa, 0 };
-	const struct leaf_test eremove = { "EREMOVE", NULL, setup_eremove, run_eremove, 0 };
-	const struct leaf_test eblock = { "EBLOCK", NULL, setup_eblock, run_eblock, 0 };
-	const struct leaf_test etrack = { "ETRACK", NULL, setup_etrack, run_etrack, 0 };
+	const struct leaf_test epa = { "EPA", NULL, setup_epa, run_epa, 0, false };
+	const struct leaf_test eremove = { "EREMOVE", NULL, setup_eremove, run_eremove, 0, false };
+	const struct leaf_test eblock = { "EBLOCK", NULL, setup_eblock, run_eblock, 0, false };
+	const struct leaf_test etrack = { "ETRACK", NULL, setup_etrack, run_etrack, 0, false };
 
 	RUN_ROWS(epa, epa_rows);
 	RUN_ROWS(eremove, eremove_rows);

@@ -314,9 +314,9 @@ static void test_secs(void)
 
 int main(void)
 {
-	const struct leaf_test ewb = { "EWB", NULL, setup, run, SGX_VA_SLOT_OCCUPIED };
-	const struct leaf_test eldu = { "ELDU", NULL, setup_eldu, run_eldu, 0 };
-	const struct leaf_test eldb = { "ELDB", NULL, setup_eldu, run_eldb, 0 };
+	const struct leaf_test ewb = { "EWB", NULL, setup, run, SGX_VA_SLOT_OCCUPIED, false };
+	const struct leaf_test eldu = { "ELDU", NULL, setup_eldu, run_eldu, 0, false };
+	const struct leaf_test eldb = { "ELDB", NULL, setup_eldu, run_eldb, 0, false };
 
 	RUN_ROWS(ewb, ewb_rows);
 	RUN_ROWS(eldu, eldu_rows);
