@@ -80,6 +80,7 @@ enum encl_op_nr {
 	OP_CALL_SYSCALL, /* ret = getpid by SYSCALL, if it ever gets that far */
 	OP_COPY_IN,      /* a0 to, a1 from, a2 bytes */
 	OP_ENCLU,        /* a0 leaf, a1 rbx, a2 rcx, a3 rdx; ret = RAX */
+	OP_TOUCH,        /* a0 u32[a1] page numbers, a2 heap, a3: write as well; ret = sum */
 };
 
 enum encl_risky {

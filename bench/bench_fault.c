@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * Page faults of an enclave whose heap is four times the EPC: each evicts one page and loads another.
+ *
+ * The enclave touches one word of each page, so faults are all there is.  "fill" is the first pass, which
+ * evicts pages and loads none back that the measurement needs; "random" and "sequential" are
+ * passes over a heap that is in the backing store.  Several faults are one sample: pages are evicted
+ * in batches, so a single fault pays for none or for sixteen.
+ *
+ * The floor is an empty userfaultfd fault of a process without SGX, in turn with ours.
+ *
+ *   swsgx run --epc 32M bench_fault [--json]
+ */
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "client.h"
+#include "floor.h"
+#include "measure.h"
+
+enum { ROUNDS = 60, FAULTS = 2000, HEAP_PER_EPC = 4 };
+
+struct bench {
+	struct client_encl encl;
+	uint32_t pages;
+	uint32_t *random, *sequential;
+	uint32_t random_at, sequential_at;
+};
+
+/* EPC pages, from CPUID.12H as any program sees it. */
+static uint64_t epc_pages(void)
+{
+	uint64_t bytes = 0;
+	uint32_t r[4];
+
+	for (uint32_t sub = 2; sub < 10; sub++) {
+		client_cpuid(0x12, sub, r);
+		if ((r[0] & 0xf) != 1)
+			break;
+		bytes += (r[2] & 0xfffff000u) | (uint64_t)(r[3] & 0xfffffu) << 32;
+	}
+	return bytes / 4096;
+}
+
+static void touch(struct bench *b, unsigned int thread, const uint32_t *order, bool write)
+{
+	struct encl_op op = { .nr = OP_TOUCH };
+
+	op.arg[0] = (uintptr_t)order;
+	op.arg[1] = FAULTS;
+	op.arg[2] = b->encl.base + b->encl.heap;
+	op.arg[3] = write;
+	if (client_call(&b->encl, thread, &op, ENTRY_VDSO) != 0) {
+		fprintf(stderr, "bench_fault: the enclave could not go on\n");
+		exit(1);
+	}
+}
+
+/* The next FAULTS of a list that is gone round and round. */
+static const uint32_t *next(struct bench *b, const uint32_t *order, uint32_t *at)
+{
+	uint32_t from = *at;
+
+	*at = from + 2 * FAULTS > b->pages ? 0 : from + FAULTS;
+	return order + from;
+}
+
+static double pass_us(struct bench *b, const uint32_t *order, uint32_t *at, bool write)
+{
+	const uint32_t *part = next(b, order, at);
+	uint64_t start = measure_thread_ns();
+
+	touch(b, 0, part, write);
+	return (double)(measure_thread_ns() - start) / FAULTS / 1000;
+}
+
+struct walker {
+	struct bench *b;
+	unsigned int thread;
+	const uint32_t *order;
+};
+
+static void *walk(void *arg)
+{
+	struct walker *w = arg;
+
+	measure_pin(w->thread);
+	touch(w->b, w->thread, w->order, true);
+	return NULL;
+}
+
+/* Wall time for one fault with two threads at work; both figures, of a fault and of the pair. */
+static double pair_us(struct bench *b)
+{
+	struct walker first = { b, 0, next(b, b->random, &b->random_at) };
+	struct walker second = { b, 1, next(b, b->random, &b->random_at) };
+	uint64_t start = measure_wall_ns();
+	pthread_t other;
+
+	if (pthread_create(&other, NULL, walk, &second) != 0)
+		exit(1);
+	walk(&first);
+	pthread_join(other, NULL);
+	return (double)(measure_wall_ns() - start) / (2 * FAULTS) / 1000;
+}
+
+static int prepare(struct bench *b)
+{
+	uint64_t epc = epc_pages();
+	struct client_conf conf = { .threads = 2, .heap_pages = epc * HEAP_PER_EPC };
+
+	if (epc < 1024 || epc > 1u << 20) {
+		fprintf(stderr, "bench_fault: wants an EPC of 4 MiB to 4 GiB, not of %lu pages\n",
+			(unsigned long)epc);
+		return -1;
+	}
+	b->pages = (uint32_t)conf.heap_pages;
+	b->random = malloc(b->pages * sizeof(uint32_t));
+	b->sequential = malloc(b->pages * sizeof(uint32_t));
+	if (!b->random || !b->sequential)
+		return -1;
+	measure_shuffle(b->random, b->pages, 7);
+	for (uint32_t i = 0; i < b->pages; i++)
+		b->sequential[i] = i;
+	if (client_create(&b->encl, &conf) < 0) {
+		fprintf(stderr, "bench_fault: no enclave: %s\n", b->encl.failed);
+		return -1;
+	}
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	static struct measure m = { .title = "A fault that evicts a page and loads another" };
+	static struct bench b;
+	struct floor floor;
+	int empty, random, sequential, read, pair;
+
+	m.json = argc == 2 && strcmp(argv[1], "--json") == 0;
+	measure_pin(0);
+	if (floor_start(&floor) < 0 || prepare(&b) < 0)
+		return 1;
+	empty = measure_row(&m, "an empty userfaultfd fault, in the thread", "us", -1, 0);
+	random = measure_row(&m, "random, written to", "us", empty, 3.3);
+	read = measure_row(&m, "random, only read", "us", empty, 3.3);
+	sequential = measure_row(&m, "sequential, written to", "us", empty, 3.3);
+	pair = measure_row(&m, "random, two threads: wall time for each fault", "us", empty, 0);
+	for (unsigned int i = 0; i < ROUNDS; i++) {
+		measure_add(&m, empty, floor_us(&floor, FLOOR_FAULT));
+		measure_add(&m, random, pass_us(&b, b.random, &b.random_at, true));
+		measure_add(&m, read, pass_us(&b, b.random, &b.random_at, false));
+		measure_add(&m, sequential, pass_us(&b, b.sequential, &b.sequential_at, true));
+	}
+	for (unsigned int i = 0; i < ROUNDS / 4; i++)
+		measure_add(&m, pair, pair_us(&b));
+	measure_print(&m);
+	client_destroy(&b.encl);
+	floor_stop(&floor);
+	return 0;
+}
