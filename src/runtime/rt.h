@@ -161,6 +161,7 @@ void rt_thread_fork_child(void);
 struct rt_thread *rt_thread_new(void);
 /* This thread, whose TLS is @t->home_fs, is @t's from now on. */
 void rt_thread_adopt(struct rt_thread *t);
+void rt_thread_show_stack(ucontext_t *uc);
 /* Make t->jump, which entry.S loads, from @regs. */
 void rt_jump_from_regs(struct rt_thread *t, const struct cpu_regs *regs);
 void rt_go(struct rt_thread *t) __attribute__((noreturn));

@@ -112,6 +112,11 @@ static __thread uint64_t client_blocked __attribute__((tls_model("initial-exec")
 
 /* ---- giving a signal to the client ----------------------------------------------------------- */
 
+static bool on_slot(const void *p)
+{
+	return (uint64_t)p - (uint64_t)rt.slots < (uint64_t)RT_SLOT_NR * RT_SLOT_BYTES;
+}
+
 static uint64_t *uc_mask(ucontext_t *uc)
 {
 	return (uint64_t *)&uc->uc_sigmask;
@@ -203,8 +208,8 @@ static void enter_handler(ucontext_t *uc, int sig, uint64_t sp, const struct rt_
 }
 
 /*
- * With a thread block we are on its signal stack: the frame is built where the client wants it, and our own
- * sigreturn goes to the handler.  Without one the frame lies where the kernel put it for the client anyway.
+ * On our signal stack: the frame is built where the client wants it, and our own sigreturn goes to the handler.
+ * A thread that had no block when the signal came has the frame where the kernel put it for the client anyway.
  */
 void rt_deliver(int sig, siginfo_t *info, ucontext_t *uc)
 {
@@ -228,7 +233,7 @@ void rt_deliver(int sig, siginfo_t *info, ucontext_t *uc)
 			kernel_act(sig, &dfl);
 	}
 	blocked &= ~RT_SIG_CRITICAL;
-	if (t) {
+	if (on_slot(uc)) {
 		sp = frame_build(t, &act, info, uc);
 		if (sp)
 			enter_handler(uc, sig, sp, &act, blocked);
@@ -236,6 +241,9 @@ void rt_deliver(int sig, siginfo_t *info, ucontext_t *uc)
 			die_of(SIGSEGV, info, uc);
 		return;
 	}
+	/* From here on the handler may enter enclaves, and its return must not undo our signal stack. */
+	rt_thread_self();
+	rt_thread_show_stack(uc);
 	sp = (uint64_t)uc - offsetof(struct kernel_frame, uc);
 	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &blocked, 0, 8);
 	rt_call_client(sig, info, uc, (void *)act.word, sp);
@@ -449,6 +457,8 @@ void rt_signal(int sig, siginfo_t *info, ucontext_t *uc, struct rt_thread *t)
 	else
 		async(sig, info, uc, t, in_enclave);
 	errno = saved_errno;
+	if (!t && rt_thread_peek())
+		rt_thread_show_stack(uc);
 	if (t && !nested)
 		t->away = t->lp->in_enclave || t->direct;
 }

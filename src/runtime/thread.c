@@ -103,10 +103,15 @@ struct rt_thread *rt_thread_peek(void)
 	return self;
 }
 
+static stack_t stack_of(struct rt_thread *t)
+{
+	return (stack_t){ .ss_sp = stack_bottom(t),
+			  .ss_size = (size_t)((uint8_t *)t + RT_SLOT_BYTES - stack_bottom(t)) };
+}
+
 static void thread_install_stack(struct rt_thread *t)
 {
-	stack_t stack = { .ss_sp = stack_bottom(t),
-			  .ss_size = (size_t)((uint8_t *)t + RT_SLOT_BYTES - stack_bottom(t)) };
+	stack_t stack = stack_of(t);
 	stack_t old;
 
 	if (sys(SYS_sigaltstack, &stack, &old, 0) == 0 && t->client_stack.ss_flags == 0 &&
@@ -131,6 +136,12 @@ struct rt_thread *rt_thread_new(void)
 	}
 	t->lp = &t->rlp->lp;
 	return t;
+}
+
+/* The handler that runs was begun before this thread had a block: let its return keep our stack. */
+void rt_thread_show_stack(ucontext_t *uc)
+{
+	uc->uc_stack = stack_of(self);
 }
 
 void rt_thread_adopt(struct rt_thread *t)
