@@ -188,6 +188,7 @@ struct cpu_regs {
 struct cpu_lp {
 	bool in_enclave;
 	bool aexnotify_pending; /* the processor's own */
+	bool opt_in;            /* entered by a TCS with DBGOPTIN: INT3 is #BP, and not #UD */
 	uint32_t secs;          /* EPC pages, while in an enclave */
 	uint32_t tcs;
 	uint64_t tcs_la;

@@ -187,6 +187,7 @@ static void enter_commit(const struct entry *in, struct cpu_lp *lp, uint64_t ent
 
 	*lp = (struct cpu_lp){
 		.in_enclave = true,
+		.opt_in = in->tcs->flags & SGX_TCS_DBGOPTIN,
 		.secs = in->secs_page,
 		.tcs = in->page,
 		.tcs_la = in->regs->rbx,

@@ -281,8 +281,15 @@ void rt_exception(int sig, siginfo_t *info, ucontext_t *uc, struct rt_thread *t,
 	aex(uc, t, &ev);
 	/* Linux fixes up no #DB and no #BP: they are the debugger's, and go as signals. */
 	if (t->entered_by_vdso && ev.vector != CPU_DB && ev.vector != CPU_BP) {
-		report(uc, ev.vector, ev.error, ev.cr2);
+		report(uc, ev.vector, ev.error, ev.cr2 & ~(uint64_t)(SGX_PAGE_SIZE - 1));
 		return;
+	}
+	if (ev.vector == CPU_PF) { /* of the address, hardware tells the page */
+		uc->uc_mcontext.gregs[REG_CR2] &= ~(greg_t)(SGX_PAGE_SIZE - 1);
+		info->si_addr =
+			(void *)((uintptr_t)info->si_addr & ~(uintptr_t)(SGX_PAGE_SIZE - 1));
+	} else if (ev.vector != CPU_GP && ev.vector != CPU_BP) {
+		info->si_addr = (void *)uc->uc_mcontext.gregs[REG_RIP]; /* the AEP */
 	}
 	rt_deliver(sig, info, uc);
 }

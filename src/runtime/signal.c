@@ -348,6 +348,18 @@ static bool fault_of_enclu(const ucontext_t *uc)
 	       op[1] == 0x01 && op[2] == 0xd7;
 }
 
+/* What came is #UD to an enclave. SIGILL. */
+static int make_ud(siginfo_t *info, ucontext_t *uc, struct cpu_event *ev)
+{
+	memset(info, 0, sizeof(*info));
+	info->si_signo = SIGILL;
+	info->si_code = ILL_ILLOPN;
+	uc->uc_mcontext.gregs[REG_TRAPNO] = CPU_UD;
+	uc->uc_mcontext.gregs[REG_ERR] = 0;
+	*ev = (struct cpu_event){ .vector = CPU_UD };
+	return SIGILL;
+}
+
 static void illegal(int sig, siginfo_t *info, ucontext_t *uc, struct rt_thread *t, bool in_enclave)
 {
 	uint8_t op[3] = { 0 };
@@ -369,22 +381,15 @@ static void illegal(int sig, siginfo_t *info, ucontext_t *uc, struct rt_thread *
 			rt_deliver(sig, info, uc);
 		return;
 	}
-	if (ev.vector == CPU_UD || illegal_in_enclave(op)) {
-		ev = (struct cpu_event){ .vector = CPU_UD };
-		sig = SIGILL;
-		info->si_signo = SIGILL;
-		info->si_code = ILL_ILLOPN;
-		info->si_addr = (void *)uc->uc_mcontext.gregs[REG_RIP];
-		uc->uc_mcontext.gregs[REG_TRAPNO] = CPU_UD;
-		uc->uc_mcontext.gregs[REG_ERR] = 0;
-	}
+	if (ev.vector == CPU_UD || illegal_in_enclave(op))
+		sig = make_ud(info, uc, &ev);
 	rt_exception(sig, info, uc, t, ev);
 }
 
 /* SYSCALL or INT 80H in the enclave: RIP is behind it, and RCX and R11 are as SYSCALL leaves them. */
 static void system_call(siginfo_t *info, ucontext_t *uc, struct rt_thread *t, bool in_enclave)
 {
-	struct cpu_event ev = { .vector = CPU_UD };
+	struct cpu_event ev;
 
 	if (!in_enclave && t && t->direct && info->si_code == SYS_USER_DISPATCH) {
 		rt_direct_syscall(uc, t);
@@ -395,13 +400,7 @@ static void system_call(siginfo_t *info, ucontext_t *uc, struct rt_thread *t, bo
 		return;
 	}
 	uc->uc_mcontext.gregs[REG_RIP] -= 2;
-	memset(info, 0, sizeof(*info));
-	info->si_signo = SIGILL;
-	info->si_code = ILL_ILLOPN;
-	info->si_addr = (void *)uc->uc_mcontext.gregs[REG_RIP];
-	uc->uc_mcontext.gregs[REG_TRAPNO] = CPU_UD;
-	uc->uc_mcontext.gregs[REG_ERR] = 0;
-	rt_exception(SIGILL, info, uc, t, ev);
+	rt_exception(make_ud(info, uc, &ev), info, uc, t, ev);
 }
 
 static void trap(int sig, siginfo_t *info, ucontext_t *uc, struct rt_thread *t, bool in_enclave)
@@ -414,6 +413,10 @@ static void trap(int sig, siginfo_t *info, ucontext_t *uc, struct rt_thread *t, 
 		rt_deliver(sig, info, uc);
 		return;
 	}
+	if (ev.vector == CPU_BP)
+		uc->uc_mcontext.gregs[REG_RIP]--; /* a fault, in an enclave */
+	if (ev.vector == CPU_BP && !t->lp->opt_in)
+		sig = make_ud(info, uc, &ev);
 	rt_exception(sig, info, uc, t, ev);
 }
 

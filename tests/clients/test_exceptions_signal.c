@@ -66,7 +66,7 @@ static void check_row(const struct row *r, enum client_entry how, enum client_fi
 {
 	struct encl_exc exc = { 0 };
 	struct encl_op op = { .nr = OP_RISKY,
-			      .arg = { r->what, (uintptr_t)none, (uintptr_t)&exc } };
+			      .arg = { r->what, (uintptr_t)none + 0x128, (uintptr_t)&exc } };
 	uint64_t here = (uintptr_t)__builtin_frame_address(0);
 	bool on_alt;
 
