@@ -143,7 +143,7 @@ struct cpu_outcome encls_ecreate(struct cpu *cpu, const struct cpu_pageinfo *pi,
 		return cpu_gp();
 
 	e = &cpu->epcm[page];
-	if (epcm_try_exclusive(e) != EPCM_GOT)
+	if (!epcm_try_exclusive_pinned(e))
 		return cpu_gp();
 	if (epcm_attr(e) & EPCM_VALID) {
 		out = cpu_pf_page(cpu, page);
@@ -260,7 +260,7 @@ struct cpu_outcome encls_eadd(struct cpu *cpu, const struct cpu_pageinfo *pi, ui
 		return cpu_gp();
 
 	e = &cpu->epcm[page];
-	if (epcm_try_exclusive(e) != EPCM_GOT)
+	if (!epcm_try_exclusive_pinned(e))
 		return cpu_gp();
 	if (epcm_attr(e) & EPCM_VALID) {
 		out = cpu_pf_page(cpu, page);
@@ -354,7 +354,7 @@ struct cpu_outcome encls_epa(struct cpu *cpu, uint32_t page)
 	if (!cpu_is_epc(cpu, page))
 		return cpu_pf_page(cpu, page);
 	e = &cpu->epcm[page];
-	if (epcm_try_exclusive(e) != EPCM_GOT)
+	if (!epcm_try_exclusive_pinned(e))
 		return cpu_gp();
 	if (epcm_attr(e) & EPCM_VALID)
 		out = cpu_pf_page(cpu, page);

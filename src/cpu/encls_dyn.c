@@ -54,7 +54,7 @@ struct cpu_outcome encls_eaug(struct cpu *cpu, const struct cpu_pageinfo *pi, ui
 		return cpu_pf_page(cpu, pi->secs);
 
 	e = &cpu->epcm[page];
-	if (epcm_try_exclusive(e) != EPCM_GOT)
+	if (!epcm_try_exclusive_pinned(e))
 		return cpu_gp();
 	if (epcm_attr(e) & EPCM_VALID) {
 		out = cpu_pf_page(cpu, page);

@@ -332,7 +332,7 @@ static struct cpu_outcome load(struct cpu *cpu, struct load *l)
 	    !cpu_is_zero(l->pcmd.reserved, sizeof(l->pcmd.reserved)))
 		return cpu_gp();
 
-	if (epcm_try_exclusive(&cpu->epcm[l->page]) != EPCM_GOT)
+	if (!epcm_try_exclusive_pinned(&cpu->epcm[l->page]))
 		return cpu_gp();
 	if (!epcm_try_shared(&cpu->epcm[l->va])) {
 		out = cpu_gp();

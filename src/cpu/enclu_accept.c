@@ -2,8 +2,8 @@
 /*
  * The enclave's side of SGX2: EACCEPT, EMODPE, EACCEPTCOPY.
  *
- * The target page is held MODIFY (and for EACCEPT shared) while it is looked at and changed; a
- * conflict is #GP, as in the SDM's tables.  SECINFO is read once.
+ * The target page is pinned and held MODIFY while it is looked at and changed; a conflict is #GP, as
+ * in the SDM's tables.  SECINFO is read once.
  */
 #include <string.h>
 
@@ -49,16 +49,16 @@ static struct cpu_outcome read_secinfo(struct accept *a, uint64_t la)
 	return out;
 }
 
+/* The EPCM refuses the target. */
 static struct cpu_outcome refuse(const struct accept *a, unsigned int access)
 {
-	struct cpu_outcome out;
-	uint32_t again;
+	return operand_settle(a->ops.mmu, a->la, access, a->page, operand_refused(a->la, access));
+}
 
-	/* Evicted since the walk? See operand.c. */
-	out = operand_walk(a->ops.mmu, a->la, access, &again);
-	if (!cpu_passed(out))
-		return out;
-	return again == a->page ? operand_refused(a->la, access) : operand_absent(a->la, access);
+/* Another leaf holds the target. */
+static struct cpu_outcome conflict(const struct accept *a, unsigned int access)
+{
+	return operand_settle(a->ops.mmu, a->la, access, a->page, cpu_gp());
 }
 
 static bool is_ours(const struct accept *a, uint64_t attr)
@@ -87,8 +87,8 @@ static bool eaccept_matches(const struct accept *a, uint64_t attr)
 }
 
 /*
- * All who could use the page as it was before have left.  A pin, and a logical processor that still
- * is in the TCS, count as such: see EWB.
+ * All who could use the page as it was before have left.  A pin besides our own is somebody who has
+ * not: an operand in use, or a logical processor that is in the TCS.
  */
 static bool eaccept_tracked(const struct accept *a, uint64_t attr)
 {
@@ -98,7 +98,7 @@ static bool eaccept_tracked(const struct accept *a, uint64_t attr)
 
 	if (!epoch_tracked(&secs->own.track, stamp))
 		return false;
-	return !(attr & EPCM_MODIFIED) || !epcm_is_pinned(e);
+	return !(attr & EPCM_MODIFIED) || epcm_pin_nr(e) == 1;
 }
 
 static struct cpu_outcome eaccept_check_tcs(const struct accept *a)
@@ -149,15 +149,15 @@ static struct cpu_outcome eaccept_target(struct accept *a)
 	attr = epcm_attr(e);
 	if (!is_ours(a, attr) || attr & EPCM_BLOCKED || !epcm_is_child(attr))
 		return refuse(a, SGX_SECINFO_R);
-	if (!epcm_try_shared(e))
-		return cpu_gp();
+	if (!epcm_try_pin(e))
+		return conflict(a, SGX_SECINFO_R);
 	if (!epcm_try_extra(e, EPCM_LOCK_MODIFY)) {
 		out = cpu_gp();
 	} else {
 		out = eaccept_held(a);
 		epcm_put_extra(e, EPCM_LOCK_MODIFY);
 	}
-	epcm_put_shared(e);
+	epcm_put_pin(e);
 	return out;
 }
 
@@ -211,7 +211,6 @@ static struct cpu_outcome emodpe_target(struct accept *a)
 		return cpu_gp();
 	if (!emodpe_target_ok(a, epcm_attr(e)))
 		return refuse(a, SGX_SECINFO_R);
-	/* Not an access of the SDM's tables: it keeps the page from leaving under the change. */
 	if (!epcm_try_pin(e))
 		return operand_absent(a->la, SGX_SECINFO_R);
 	if (!epcm_try_extra(e, EPCM_LOCK_MODIFY)) {

@@ -2,10 +2,10 @@
 /*
  * Into an enclave: EENTER and ERESUME.
  *
- * The TCS is held shared while the leaf runs, and becomes this logical processor's own by its STATE
- * field, which is taken before the other fields are looked at: nobody else writes them then.  It is
- * given back when a later check fails.  A TCS that is busy is pinned: it keeps its page (EWB and
- * EREMOVE refuse it), so that leaving needs no translation of it.
+ * The TCS becomes this logical processor's own by its STATE field, which is taken before the other
+ * fields are looked at: nobody else writes them then.  It is given back when a later check fails.
+ * It is pinned from the first look at it until the logical processor leaves: it keeps its page (EWB
+ * and EREMOVE refuse it), so that leaving needs no translation of it.
  */
 #include "cpu/cpu.h"
 #include "cpu/cpu_priv.h"
@@ -54,14 +54,13 @@ static bool tcs_usable(uint64_t attr, uint64_t la)
 	       (attr & EPCM_LA) == la && epcm_pt(attr) == SGX_PT_TCS;
 }
 
-/* From RBX to a TCS page that is held shared. */
+/* From RBX to a TCS page that is pinned. */
 static struct cpu_outcome find_tcs(struct entry *in, const struct cpu_mmu *mmu)
 {
 	const unsigned int access = SGX_SECINFO_R | SGX_SECINFO_W;
 	uint64_t la = in->regs->rbx;
 	struct epcm_entry *e;
 	struct cpu_outcome out;
-	uint32_t again;
 
 	if (la & (SGX_PAGE_SIZE - 1))
 		return cpu_gp();
@@ -71,18 +70,17 @@ static struct cpu_outcome find_tcs(struct entry *in, const struct cpu_mmu *mmu)
 	if (!cpu_canonical(in->regs->rcx))
 		return cpu_gp();
 	e = &in->cpu->epcm[in->page];
-	if (!epcm_try_shared(e))
-		return cpu_gp();
-	if (tcs_usable(epcm_attr(e), la)) {
-		in->secs_page = epcm_secs(e);
-		return cpu_done();
+	/* Before the pin and with it: see operand.c. */
+	if (!tcs_usable(epcm_attr(e), la))
+		return operand_settle(mmu, la, access, in->page, operand_refused(la, access));
+	if (!epcm_try_pin(e))
+		return operand_settle(mmu, la, access, in->page, cpu_gp());
+	if (!tcs_usable(epcm_attr(e), la)) {
+		epcm_put_pin(e);
+		return operand_absent(la, access);
 	}
-	epcm_put_shared(e);
-	/* Refused, or evicted between the walk and the hold: see operand.c. */
-	out = operand_walk(mmu, la, access, &again);
-	if (!cpu_passed(out))
-		return out;
-	return again == in->page ? operand_refused(la, access) : operand_absent(la, access);
+	in->secs_page = epcm_secs(e);
+	return cpu_done();
 }
 
 static struct cpu_outcome check_tcs(const struct entry *in)
@@ -174,16 +172,10 @@ static struct cpu_outcome eresume_check(struct entry *in, struct ssa_frame *ret_
 	return cpu_done();
 }
 
-/*
- * The logical processor is inside from here on; it has been counted.  The pin on its TCS lasts until
- * it leaves.
- */
+/* The logical processor is inside from here on; it has been counted. */
 static void enter_commit(const struct entry *in, struct cpu_lp *lp, uint64_t entry_epoch)
 {
 	const struct sgx_secs *secs = &in->secs->arch;
-	bool pinned = epcm_try_pin(&in->cpu->epcm[in->page]);
-
-	assert(pinned); /* the entry is held shared */
 
 	*lp = (struct cpu_lp){
 		.in_enclave = true,
@@ -220,11 +212,21 @@ static void enter_fresh_commit(const struct entry *in, struct cpu_regs *regs, ui
 		regs->rflags &= ~RFLAGS_TF;
 }
 
-static void end_entry(struct entry *in, struct cpu_outcome out)
+/* Once find_tcs() has passed. */
+static struct cpu_outcome end_entry(struct entry *in, struct cpu_outcome out)
+{
+	if (!cpu_passed(out))
+		epcm_put_pin(&in->cpu->epcm[in->page]);
+	return out;
+}
+
+/* Once open_tcs() has passed. */
+static struct cpu_outcome close_tcs(struct entry *in, struct cpu_outcome out)
 {
 	operands_put(&in->ops);
 	if (!cpu_passed(out))
 		tcs_give_back(in->tcs);
+	return end_entry(in, out);
 }
 
 struct cpu_outcome enclu_eenter(struct cpu *cpu, struct cpu_lp *lp, const struct cpu_mmu *mmu,
@@ -240,19 +242,17 @@ struct cpu_outcome enclu_eenter(struct cpu *cpu, struct cpu_lp *lp, const struct
 	if (!cpu_passed(out))
 		return out;
 	out = open_tcs(&in);
+	if (!cpu_passed(out))
+		return end_entry(&in, out);
+	operands_init(&in.ops, cpu, mmu, in.secs_page);
+	out = eenter_check(&in);
+	if (cpu_passed(out) && !epoch_enter(&in.secs->own.track, &entry_epoch))
+		out = cpu_gp();
 	if (cpu_passed(out)) {
-		operands_init(&in.ops, cpu, mmu, in.secs_page);
-		out = eenter_check(&in);
-		if (cpu_passed(out) && !epoch_enter(&in.secs->own.track, &entry_epoch))
-			out = cpu_gp();
-		if (cpu_passed(out)) {
-			enter_commit(&in, lp, entry_epoch);
-			enter_fresh_commit(&in, regs, next_rip);
-		}
-		end_entry(&in, out);
+		enter_commit(&in, lp, entry_epoch);
+		enter_fresh_commit(&in, regs, next_rip);
 	}
-	epcm_put_shared(&cpu->epcm[in.page]);
-	return out;
+	return close_tcs(&in, out);
 }
 
 /* GPRs, flags, extended state: as AEX left them. */
@@ -306,20 +306,18 @@ struct cpu_outcome enclu_eresume(struct cpu *cpu, struct cpu_lp *lp, const struc
 	if (!cpu_passed(out))
 		return out;
 	out = open_tcs(&in);
+	if (!cpu_passed(out))
+		return end_entry(&in, out);
+	operands_init(&in.ops, cpu, mmu, in.secs_page);
+	out = eresume_check(&in, &saved);
+	if (cpu_passed(out) && !epoch_enter(&in.secs->own.track, &entry_epoch))
+		out = cpu_gp();
 	if (cpu_passed(out)) {
-		operands_init(&in.ops, cpu, mmu, in.secs_page);
-		out = eresume_check(&in, &saved);
-		if (cpu_passed(out) && !epoch_enter(&in.secs->own.track, &entry_epoch))
-			out = cpu_gp();
-		if (cpu_passed(out)) {
-			enter_commit(&in, lp, entry_epoch);
-			if (in.notify)
-				enter_fresh_commit(&in, regs, in.target);
-			else
-				resume_commit(&in, regs, xsave, xsave_bytes);
-		}
-		end_entry(&in, out);
+		enter_commit(&in, lp, entry_epoch);
+		if (in.notify)
+			enter_fresh_commit(&in, regs, in.target);
+		else
+			resume_commit(&in, regs, xsave, xsave_bytes);
 	}
-	epcm_put_shared(&cpu->epcm[in.page]);
-	return out;
+	return close_tcs(&in, out);
 }

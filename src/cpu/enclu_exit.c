@@ -167,7 +167,8 @@ struct cpu_outcome enclu_edeccssa(struct cpu *cpu, struct cpu_lp *lp, const stru
 	(void)regs;
 	if (!lp->in_enclave || !(cpu->config.caps & SGX_CPUID_EDECCSSA))
 		return cpu_gp();
-	if (!epcm_try_shared(&cpu->epcm[lp->tcs]))
+	/* The pin of entry stands, but somebody may be changing the page's type. */
+	if (!epcm_try_pin(&cpu->epcm[lp->tcs]))
 		return cpu_gp();
 	tcs = cpu_contents(cpu, lp->tcs);
 	secs = secs_page(cpu, lp->secs);
@@ -184,6 +185,6 @@ struct cpu_outcome enclu_edeccssa(struct cpu *cpu, struct cpu_lp *lp, const stru
 		lp->xsave_la = frame.la;
 	}
 	operands_put(&ops);
-	epcm_put_shared(&cpu->epcm[lp->tcs]);
+	epcm_put_pin(&cpu->epcm[lp->tcs]);
 	return out;
 }

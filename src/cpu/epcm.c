@@ -142,7 +142,9 @@ void epcm_put_pin(struct epcm_entry *e)
 	assert(old & EPCM_LOCK_PIN_NR);
 }
 
-bool epcm_is_pinned(const struct epcm_entry *e)
+unsigned int epcm_pin_nr(const struct epcm_entry *e)
 {
-	return atomic_load_explicit(&e->lock, memory_order_acquire) & EPCM_LOCK_PIN_NR;
+	uint32_t word = atomic_load_explicit(&e->lock, memory_order_acquire);
+
+	return (word & EPCM_LOCK_PIN_NR) / EPCM_LOCK_PIN;
 }

@@ -2,11 +2,12 @@
 /*
  * One EPCM entry, 32 bytes, and its lock.
  *
- * The lock is tried, never waited for.  One word holds five kinds of hold, as the SDM's concurrency
- * tables have them: shared and exclusive ("base"), the three "additional" ones (a leaf that changes
- * the page's attributes; one that changes the measurement; ETRACK), and pins.  A pin is what a
- * translation in use is on hardware: an ENCLU that reads or writes the page as an implicit operand.
- * Pins conflict with nobody but a leaf that would take the contents away.
+ * The lock is tried, never waited for.  One word holds five kinds of hold.  Shared and exclusive are
+ * the SDM's "base" accesses; three more are its "additional" ones: a leaf that changes the page's
+ * attributes, one that changes the measurement, ETRACK.  A pin is what a translation in use is on
+ * hardware: an ENCLU that works on the page, or a logical processor that is in the TCS.  A pin
+ * conflicts with an exclusive hold only, and whoever wants that one learns that pins are all that is
+ * in the way: on hardware the page could not have been tracked.
  *
  * A test that wants a conflict on purpose takes the hold itself.
  */
@@ -102,7 +103,10 @@ bool epcm_try_shared(struct epcm_entry *e);
 void epcm_put_shared(struct epcm_entry *e);
 /* EPCM_PINNED, and nothing taken, when pins are all that is in the way. */
 enum epcm_try epcm_try_exclusive(struct epcm_entry *e);
-/* For a leaf that leaves the contents alone. */
+/*
+ * For a leaf that leaves the contents alone, and for one that fills an invalid page: whoever has
+ * pinned that has yet to find out that it is not the page it wants.
+ */
 bool epcm_try_exclusive_pinned(struct epcm_entry *e);
 void epcm_put_exclusive(struct epcm_entry *e);
 /* One of MODIFY, MEASURE, TRACK. */
@@ -110,6 +114,6 @@ bool epcm_try_extra(struct epcm_entry *e, uint32_t which);
 void epcm_put_extra(struct epcm_entry *e, uint32_t which);
 bool epcm_try_pin(struct epcm_entry *e);
 void epcm_put_pin(struct epcm_entry *e);
-bool epcm_is_pinned(const struct epcm_entry *e);
+unsigned int epcm_pin_nr(const struct epcm_entry *e);
 
 #endif

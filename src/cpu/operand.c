@@ -41,6 +41,18 @@ struct cpu_outcome operand_walk(const struct cpu_mmu *mmu, uint64_t la, unsigned
 	return cpu_done();
 }
 
+struct cpu_outcome operand_settle(const struct cpu_mmu *mmu, uint64_t la, unsigned int access,
+				  uint32_t page, struct cpu_outcome verdict)
+{
+	struct cpu_outcome out;
+	uint32_t again;
+
+	out = operand_walk(mmu, la, access, &again);
+	if (!cpu_passed(out))
+		return out;
+	return again == page ? verdict : operand_absent(la, access);
+}
+
 static bool permits(uint64_t attr, unsigned int access)
 {
 	const uint64_t closed = EPCM_BLOCKED | EPCM_PENDING | EPCM_MODIFIED;
@@ -55,6 +67,18 @@ static bool is_ours(const struct operands *ops, const struct epcm_entry *e, uint
 	return attr & EPCM_VALID && (attr & EPCM_LA) == (la & EPCM_LA) && epcm_secs(e) == ops->secs;
 }
 
+static bool pinnable(const struct operands *ops, const struct epcm_entry *e, uint64_t la,
+		     unsigned int access, bool check)
+{
+	uint64_t attr = epcm_attr(e);
+
+	return is_ours(ops, e, attr, la) && (!check || permits(attr, access));
+}
+
+/*
+ * The entry is looked at before the pin as well: a pin on a page that meanwhile is somebody else's
+ * would be in that one's way.
+ */
 static struct cpu_outcome pin(struct operands *ops, uint64_t la, unsigned int access, bool check,
 			      void **ret_bytes)
 {
@@ -65,25 +89,25 @@ static struct cpu_outcome pin(struct operands *ops, uint64_t la, unsigned int ac
 		struct epcm_entry *e;
 		struct cpu_outcome out;
 		uint32_t page;
-		uint64_t attr;
 
 		out = operand_walk(ops->mmu, la, access, &page);
 		if (!cpu_passed(out))
 			return out;
 		if (page == refused)
 			return operand_refused(la, access);
+		refused = page;
 		e = &ops->cpu->epcm[page];
+		if (!pinnable(ops, e, la, access, check))
+			continue;
 		if (!epcm_try_pin(e))
 			return operand_absent(la, access);
-		attr = epcm_attr(e);
-		if (is_ours(ops, e, attr, la) && (!check || permits(attr, access))) {
+		if (pinnable(ops, e, la, access, check)) {
 			ops->page[ops->nr++] = page;
 			*ret_bytes = (uint8_t *)cpu_contents(ops->cpu, page) +
 				     (la & (SGX_PAGE_SIZE - 1));
 			return cpu_done();
 		}
 		epcm_put_pin(e);
-		refused = page;
 	}
 	return operand_absent(la, access);
 }

@@ -45,6 +45,13 @@ struct cpu_outcome operand_pin_unchecked(struct operands *ops, uint64_t la, void
 struct cpu_outcome operand_walk(const struct cpu_mmu *mmu, uint64_t la, unsigned int access,
 				uint32_t *ret_page);
 
+/*
+ * @page was walked to and then refused (by the EPCM, or by another leaf's hold).  Yields @verdict
+ * when the translation still stands; else the page was evicted meanwhile, and it is a #PF like any.
+ */
+struct cpu_outcome operand_settle(const struct cpu_mmu *mmu, uint64_t la, unsigned int access,
+				  uint32_t page, struct cpu_outcome verdict);
+
 /* #PF of an operand that the EPCM refuses. */
 struct cpu_outcome operand_refused(uint64_t la, unsigned int access);
 /* #PF of an operand whose translation is gone. */

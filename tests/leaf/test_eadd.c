@@ -224,7 +224,7 @@ static void test_extend_page(void)
 int main(void)
 {
 	const struct leaf_test eadd = { "EADD", NULL, setup, run, 0, false };
-	const struct leaf_test eadd_32 = { "EADD, 32-bit", NULL, setup_32, run, 0 };
+	const struct leaf_test eadd_32 = { "EADD, 32-bit", NULL, setup_32, run, 0, false };
 	const struct leaf_test eextend = { "EEXTEND", NULL, setup_extend, run_extend, 0, false };
 
 	RUN_ROWS(eadd, eadd_rows);

@@ -280,6 +280,7 @@ static void test_pf(void)
 	TAP_CHECK(out.pf_addr == LA(P_SSA0) &&
 			  out.pf_error == (SGX_PFEC_U | SGX_PFEC_W | SGX_PFEC_P | SGX_PFEC_SGX),
 		  "EENTER: #PF of a frame that the EPCM protects");
+	epcm_change(entry(m, P_SSA0), 0, EPCM_W);
 	ssa_held(m);
 	out = run(m);
 	TAP_CHECK(out.pf_error == (SGX_PFEC_U | SGX_PFEC_W),
@@ -303,7 +304,7 @@ static void test_enter_effect(void)
 			  cpu_ok(encls_etrack(m->cpu, P_SECS)) && cpu_ok(machine_exit(m)),
 		  "EEXIT: by a blocked TCS");
 	TAP_CHECK(tcs_of(m)->state == 0, "EEXIT: the TCS is idle");
-	TAP_CHECK(!epcm_is_pinned(entry(m, P_TCS0)) && !epcm_is_pinned(entry(m, P_SSA0)),
+	TAP_CHECK(!epcm_pin_nr(entry(m, P_TCS0)) && !epcm_pin_nr(entry(m, P_SSA0)),
 		  "EEXIT: nothing is pinned");
 	machine_free(m);
 }
