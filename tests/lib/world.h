@@ -53,10 +53,11 @@ static inline bool world_audit(struct world *w, const char *name)
 static inline void world_fini(struct world *w, const char *name)
 {
 	struct world_left left;
+	bool some;
 
 	world_audit(w, name);
-	TAP_CHECK(!world_left(w, &left),
-		  "%s: nothing is left over (%llu frames, %llu slots, %llu bytes)", name,
+	some = world_left(w, &left);
+	TAP_CHECK(!some, "%s: nothing is left over (%llu frames, %llu slots, %llu bytes)", name,
 		  (unsigned long long)left.frames, (unsigned long long)left.slots,
 		  (unsigned long long)left.bytes);
 	world_destroy(w);
