@@ -5,8 +5,7 @@
  * outside of the runtime raises SIGSYS (syscall user dispatch).  What concerns the device is done here; any
  * other call is made by the program itself, through rt_gate, so that signals interrupt it as they should.
  *
- * The program's FS is its own.  The runtime's C needs a libc's TLS: each of the program's threads borrows that
- * of a donor, a thread of the runtime's libc that sleeps for ever and was made for that.
+ * The program's FS is its own: all of its threads are foreign (donor.c).
  *
  * Invariant: outside of handlers a direct thread is "away" (t->away): its bases are the program's or the
  * enclave's, and the selector blocks.
@@ -15,8 +14,6 @@
 
 #include <assert.h>
 #include <fcntl.h>
-#include <linux/futex.h>
-#include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,6 +26,7 @@
 
 #include <asm/prctl.h>
 
+#include "runtime/donor.h"
 #include "runtime/hooks.h"
 #include "runtime/load.h"
 #include "runtime/rt.h"
@@ -49,73 +47,14 @@ static struct direct {
 	char host[4096]; /* swsgx-exec, to start the next such program with */
 	uint8_t *trap;   /* the copy of rt_trap_enter */
 	uint64_t brk_start, brk;
-	struct rt_thread *threads; /* all that were ever made, for reuse */
 } direct;
-
-/* ---- donors ------------------------------------------------------------------------------------------ */
-
-static void *donor(void *arg)
-{
-	uint64_t *fs = arg;
-	uint32_t never = 0;
-	uint64_t base;
-
-	sys(SYS_arch_prctl, ARCH_GET_FS, &base, 0);
-	__atomic_store_n(fs, base, __ATOMIC_RELEASE);
-	for (;;)
-		sys6(SYS_futex, (long)&never, FUTEX_WAIT_PRIVATE, 0, 0, 0, 0);
-	return NULL;
-}
-
-/* FS base of a TLS nobody uses; 0 when no thread can be made. */
-static uint64_t donor_make(void)
-{
-	pthread_attr_t attr;
-	pthread_t thread;
-	uint64_t fs = 0;
-	int r;
-
-	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, 65536);
-	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	r = pthread_create(&thread, &attr, donor, &fs);
-	pthread_attr_destroy(&attr);
-	if (r)
-		return 0;
-	while (!__atomic_load_n(&fs, __ATOMIC_ACQUIRE))
-		sched_yield();
-	return fs;
-}
 
 static struct rt_thread *thread_make(void)
 {
-	struct rt_thread *t;
+	struct rt_thread *t = rt_donor_thread();
 
-	for (t = direct.threads; t; t = t->direct_next)
-		if (t->tid && sys(SYS_tgkill, rt.pid, t->tid, 0) == -ESRCH)
-			break;
-	if (t) {
-		t->tid = 0;
-		rt_process_lp_done(t->rlp);
-		t->rlp = rt_process_lp();
-	} else {
-		uint64_t fs = donor_make();
-
-		t = fs ? rt_thread_new() : NULL;
-		if (!t)
-			return NULL;
-		t->home_fs = fs;
+	if (t)
 		t->direct = true;
-		t->direct_next = direct.threads;
-		direct.threads = t;
-	}
-	assert(t->rlp);
-	t->lp = &t->rlp->lp;
-	t->sud_armed = false;
-	t->critical = 0;
-	t->deferred_sig = 0;
-	t->abort_nr = 0;
-	t->client_stack = (stack_t){ .ss_flags = SS_DISABLE };
 	return t;
 }
 
@@ -135,6 +74,8 @@ static void __attribute__((noreturn)) go(struct rt_thread *t, uint64_t mask)
 	t->away_gs = t->regs.gs_base;
 	rt_jump_from_regs(t, &t->regs);
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	t->load_xsave = 0;
+	t->away_selector = 1;
 	t->away = 1;
 	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &mask, 0, 8);
 	rt_go(t);

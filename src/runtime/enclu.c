@@ -92,10 +92,10 @@ static struct cpu_outcome enter(struct rt_thread *t, struct cpu_regs *regs, void
 	if (regs->rax != SGX_EENTER && regs->rax != SGX_ERESUME)
 		return out;
 	rt_thread_arm_sud(t);
-	if (!t->direct)
+	if (!t->foreign)
 		host_bases(t);
-	regs->fs_base = t->direct ? t->away_fs : t->home_fs;
-	regs->gs_base = t->direct ? t->away_gs : t->home_gs;
+	regs->fs_base = t->foreign ? t->away_fs : t->home_fs;
+	regs->gs_base = t->foreign ? t->away_gs : t->home_gs;
 	encl = encl_of_tcs(regs->rbx);
 	if (!encl)
 		return (struct cpu_outcome){ .fault = CPU_PF,
@@ -165,13 +165,14 @@ static void deliver_fault(siginfo_t *info, ucontext_t *uc, struct cpu_outcome ou
 static void host_enclu(siginfo_t *info, ucontext_t *uc, struct rt_thread *t)
 {
 	uint64_t at = (uint64_t)uc->uc_mcontext.gregs[REG_RIP];
+	bool by_vdso = at == (uint64_t)rt_vdso_trap || (t->direct && rt_direct_is_vdso(at));
 	struct cpu_regs regs;
 	struct cpu_outcome out;
 
 	rt_regs_from_uc(&regs, uc);
 	out = enter(t, &regs, uc->uc_mcontext.fpregs, rt_frame_xsave_bytes(uc));
 	if (out.fault != CPU_NO_FAULT) {
-		if (t->direct && rt_direct_is_vdso(at))
+		if (by_vdso)
 			report(uc, out.fault == ENCL_STEP_BUS ? CPU_PF : out.fault,
 			       out.fault == CPU_GP ? 0 : out.pf_error,
 			       out.fault == CPU_GP ? 0 : out.pf_addr);
@@ -179,7 +180,7 @@ static void host_enclu(siginfo_t *info, ucontext_t *uc, struct rt_thread *t)
 			deliver_fault(info, uc, out);
 		return;
 	}
-	t->entered_by_vdso = t->direct && rt_direct_is_vdso(at);
+	t->entered_by_vdso = by_vdso;
 	rt_regs_to_uc(uc, &regs);
 	t->away_fs = regs.fs_base;
 	t->away_gs = regs.gs_base;
@@ -296,10 +297,10 @@ void rt_exception(int sig, siginfo_t *info, ucontext_t *uc, struct rt_thread *t,
 
 /* ---- the vDSO's ENCLU --------------------------------------------------------------------------- */
 
-struct rt_thread *rt_vdso_enclu(struct cpu_regs *regs);
+void rt_vdso_enclu(struct cpu_regs *regs);
 
-/* Called by entry.S. The thread block, ready to be entered with; NULL: a fault, told in @regs. */
-struct rt_thread *rt_vdso_enclu(struct cpu_regs *regs)
+/* Called by entry.S. It comes back only when the ENCLU faults, and tells in @regs. */
+void rt_vdso_enclu(struct cpu_regs *regs)
 {
 	struct rt_thread *t = rt_thread_self();
 	uint64_t leaf = regs->rax;
@@ -315,7 +316,7 @@ struct rt_thread *rt_vdso_enclu(struct cpu_regs *regs)
 		regs->rdx = out.fault == CPU_GP ? 0 : out.pf_addr;
 		errno = saved_errno;
 		rt_critical_leave(t);
-		return NULL;
+		return;
 	}
 	errno = saved_errno;
 	t->entered_by_vdso = true;
@@ -327,7 +328,8 @@ struct rt_thread *rt_vdso_enclu(struct cpu_regs *regs)
 	t->away_gs = regs->gs_base;
 	/* From here on a signal finds the thread inside, whatever instruction it is at. */
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	t->away_selector = 1;
 	t->away = 1;
 	rt_critical_leave(t);
-	return t;
+	rt_go(t);
 }

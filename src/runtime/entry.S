@@ -102,13 +102,27 @@ FUNC rt_sigentry
 	cmpb $0, RT_T_AWAY(%rcx)
 	je .Lreturn
 	LOAD_BASES RT_T_AWAY_FS, RT_T_AWAY_GS
-	movb $1, RT_T_SELECTOR(%rcx)
+	mov RT_T_AWAY_SELECTOR(%rcx), %al
+	mov %al, RT_T_SELECTOR(%rcx)
 .Lreturn:
 	ret
 .Lno_block:
-	xor %ecx, %ecx
+	push %rdi
+	push %rsi
+	push %rdx
+	call rt_thread_known
+	pop %rdx
+	pop %rsi
+	pop %rdi
 	push %rcx
+	test %al, %al
+	jz .Lunknown
+	xor %ecx, %ecx
 	call rt_signal
+	pop %rcx
+	ret
+.Lunknown:
+	call rt_thread_borrow
 	pop %rcx
 	ret
 	.size rt_sigentry, . - rt_sigentry
@@ -206,44 +220,18 @@ FUNC rt_vdso_aep
 	lea rt_vdso_exit - 3(%rip), %rax
 	mov %rax, RT_R_RIP(%rsp)
 	cld
-	mov %rsp, %rdi
 	mov %rsp, %rbx
 	and $-16, %rsp
+	/* Is FS that of this thread's libc block? One that shares another's has its id there. */
+	mov $__NR_gettid, %eax
+	syscall
+	mov rt_tid_offset(%rip), %rcx
+	cmp %eax, %fs:(%rcx)
+	jne .Lby_trap
+	mov %rbx, %rdi
 	call rt_vdso_enclu
-	test %rax, %rax
-	jz .Lenclu_fault
+	/* It came back: vector, error code and address are in the slots of rdi, rsi, rdx. */
 
-	/* %rax: the thread block; away is set, so from here a handler takes over correctly. */
-	mov %rax, %rcx
-	cmpb $0, RT_T_LOAD_XSAVE(%rcx)
-	je .Lno_xsave
-	mov RT_T_XFRM(%rcx), %eax
-	mov RT_T_XFRM + 4(%rcx), %edx
-	xrstor64 RT_T_XSAVE(%rcx)
-.Lno_xsave:
-.Lgo:
-	LOAD_BASES RT_T_AWAY_FS, RT_T_AWAY_GS
-	movb $1, RT_T_SELECTOR(%rcx)
-	lea RT_T_JUMP(%rcx), %rsp
-	pop %rax
-	pop %rcx
-	pop %rdx
-	pop %rbx
-	pop %rbp
-	pop %rsi
-	pop %rdi
-	pop %r8
-	pop %r9
-	pop %r10
-	pop %r11
-	pop %r12
-	pop %r13
-	pop %r14
-	pop %r15
-	iretq
-
-.Lenclu_fault:
-	/* rt_vdso_enclu() left vector, error code and address in the slots of rdi, rsi, rdx. */
 	mov RT_R_RAX(%rbx), %rax
 	mov RT_R_RDI(%rbx), %rdi
 	mov RT_R_RSI(%rbx), %rsi
@@ -258,6 +246,21 @@ FUNC rt_vdso_exception
 	mov %rdx, RT_RUN_ADDR(%rbx)
 	jmp .Lexited
 
+	/* A thread that libc does not know: the ENCLU itself has to trap (thread.c). Everything as it was. */
+.Lby_trap:
+	mov RT_R_RSI(%rbx), %rsi
+	mov RT_R_RDI(%rbx), %rdi
+	mov RT_R_R8(%rbx), %r8
+	mov RT_R_R9(%rbx), %r9
+	mov RT_R_R10(%rbx), %r10
+	mov RT_R_R11(%rbx), %r11
+	mov RT_R_RDX(%rbx), %rdx
+	mov RT_R_RCX(%rbx), %rcx
+	mov RT_R_RAX(%rbx), %rax
+	mov RT_R_RSP(%rbx), %rsp
+	mov RT_R_RBX(%rbx), %rbx
+FUNC rt_vdso_trap
+	.byte 0x0f, 0x01, 0xd7
 	/* EEXIT comes back here: RCX of the enclave on entry. */
 FUNC rt_vdso_exit
 	mov 16(%rbp), %rbx
@@ -292,12 +295,41 @@ FUNC rt_vdso_exit
 	jle .Lout
 	mov %eax, %ecx
 	jmp .Lagain
+FUNC rt_vdso_end
 	.size rt_vdso_enter, . - rt_vdso_enter
 
-/* rt_go(thread): load the thread's jump and be gone. */
+/*
+ * rt_go(thread): load the thread's jump and be gone.  t->away is set already, so that from here on a signal
+ * finds the thread where it is going, whatever instruction it is at.
+ */
 FUNC rt_go
 	mov %rdi, %rcx
-	jmp .Lgo
+	cmpb $0, RT_T_LOAD_XSAVE(%rcx)
+	je .Lno_xsave
+	mov RT_T_XFRM(%rcx), %eax
+	mov RT_T_XFRM + 4(%rcx), %edx
+	xrstor64 RT_T_XSAVE(%rcx)
+.Lno_xsave:
+	LOAD_BASES RT_T_AWAY_FS, RT_T_AWAY_GS
+	mov RT_T_AWAY_SELECTOR(%rcx), %al
+	mov %al, RT_T_SELECTOR(%rcx)
+	lea RT_T_JUMP(%rcx), %rsp
+	pop %rax
+	pop %rcx
+	pop %rdx
+	pop %rbx
+	pop %rbp
+	pop %rsi
+	pop %rdi
+	pop %r8
+	pop %r9
+	pop %r10
+	pop %r11
+	pop %r12
+	pop %r13
+	pop %r14
+	pop %r15
+	iretq
 	.size rt_go, . - rt_go
 
 /* rt_clone_raw(flags, stack, ptid, ctid, tls, thread): as clone(); the child runs rt_direct_child(thread). */

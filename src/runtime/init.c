@@ -17,6 +17,7 @@
 #include "base/arena.h"
 #include "cpu/platform.h"
 #include "epc/epc.h"
+#include "runtime/donor.h"
 #include "runtime/sys.h"
 #include "runtime/vdso.h"
 
@@ -111,6 +112,7 @@ static void fork_child(void)
 	lock_forget(&rt.lock);
 	rt_process_fork_child();
 	rt_thread_fork_child();
+	rt_donor_fork_child();
 	rt_device_fork_child();
 	rt_range_fork_child();
 }
@@ -121,6 +123,7 @@ void rt_use(void)
 		return;
 	rt.used = true;
 	rt_signal_use();
+	rt_donor_keep_spare();
 }
 
 static const unsigned long *auxv_of(char **envp)
@@ -149,6 +152,8 @@ static int start(char **envp)
 	r = rt_process_init();
 	if (!r)
 		r = rt_thread_init();
+	if (!r)
+		r = rt_donor_init();
 	if (!r)
 		r = rt_range_init();
 	if (!r)

@@ -5,17 +5,18 @@
 #ifndef SWSGX_RUNTIME_OFFSETS_H
 #define SWSGX_RUNTIME_OFFSETS_H
 
-#define RT_T_SELECTOR   0
-#define RT_T_AWAY       1
-#define RT_T_FSGSBASE   2
-#define RT_T_LOAD_XSAVE 3
-#define RT_T_HOME_FS    8
-#define RT_T_HOME_GS    16
-#define RT_T_AWAY_FS    24
-#define RT_T_AWAY_GS    32
-#define RT_T_XFRM       40
-#define RT_T_JUMP       48 /* rax rcx rdx rbx rbp rsi rdi r8 .. r15 rip cs rflags rsp ss */
-#define RT_T_XSAVE      256
+#define RT_T_SELECTOR      0
+#define RT_T_AWAY          1
+#define RT_T_FSGSBASE      2
+#define RT_T_LOAD_XSAVE    3
+#define RT_T_AWAY_SELECTOR 4
+#define RT_T_HOME_FS       8
+#define RT_T_HOME_GS       16
+#define RT_T_AWAY_FS       24
+#define RT_T_AWAY_GS       32
+#define RT_T_XFRM          40
+#define RT_T_JUMP          48 /* rax rcx rdx rbx rbp rsi rdi r8 .. r15 rip cs rflags rsp ss */
+#define RT_T_XSAVE         256
 
 /* struct cpu_regs, as the vDSO entry builds it on the stack. */
 #define RT_R_RAX    0

@@ -33,11 +33,12 @@ struct epc;
  * reach.  entry.S knows the offsets of the first members (RT_T_* in offsets.h).
  */
 struct rt_thread {
-	uint8_t selector;   /* syscall user dispatch: 0 allow, 1 block */
-	uint8_t away;       /* FS and GS are not the runtime's, or are about to be no more */
-	uint8_t fsgsbase;   /* copy of rt.fsgsbase */
-	uint8_t load_xsave; /* entry.S: xrstor tb->xsave before entering */
-	uint32_t pad0;
+	uint8_t selector;      /* syscall user dispatch: 0 allow, 1 block */
+	uint8_t away;          /* FS and GS are not the runtime's, or are about to be no more */
+	uint8_t fsgsbase;      /* copy of rt.fsgsbase */
+	uint8_t load_xsave;    /* entry.S: xrstor tb->xsave before entering */
+	uint8_t away_selector; /* what the selector says while away */
+	uint8_t pad0[3];
 	uint64_t home_fs, home_gs; /* entry.S puts these back first thing in a handler */
 	uint64_t away_fs, away_gs; /* and leaves here what it found */
 	uint64_t xfrm;
@@ -51,8 +52,9 @@ struct rt_thread {
 	/* From here on only C looks. */
 	struct cpu_regs regs; /* what jump was made from */
 	bool sud_armed;
-	bool direct; /* the program makes its own system calls (direct.c) */
-	struct rt_thread *direct_next;
+	bool foreign; /* its TLS is borrowed (donor.c) */
+	bool direct;  /* and the program makes its own system calls (direct.c) */
+	struct rt_thread *donor_next;
 	uint64_t direct_mask;
 	bool entered_by_vdso;
 	uint8_t critical; /* holds locks: asynchronous signals wait */
@@ -129,6 +131,8 @@ struct rt {
 	struct rt_fd *fd;               /* by number */
 	size_t fd_max;
 	struct rt_source source;
+	struct rt_thread *borrowed; /* every block made with a donor */
+	struct rt_thread *spare;    /* one that nobody has */
 	struct rt_client_act act[RT_NSIG];
 	struct arena *arena;
 	struct cpu *cpu;
@@ -161,6 +165,10 @@ void rt_thread_fork_child(void);
 struct rt_thread *rt_thread_new(void);
 /* This thread, whose TLS is @t->home_fs, is @t's from now on. */
 void rt_thread_adopt(struct rt_thread *t);
+/* The calling thread's TLS is @t's, but not the thread. */
+void rt_thread_lend(struct rt_thread *t);
+/* Install @t's signal stack, now and over the return of the handler of @uc. Touches no TLS. */
+void rt_thread_stack_to(struct rt_thread *t, ucontext_t *uc);
 void rt_thread_show_stack(ucontext_t *uc);
 /* Make t->jump, which entry.S loads, from @regs. */
 void rt_jump_from_regs(struct rt_thread *t, const struct cpu_regs *regs);
@@ -292,7 +300,7 @@ void rt_restorer(void);
 extern char rt_restorer_end[];
 int rt_vdso_enter(unsigned long rdi, unsigned long rsi, unsigned long rdx, unsigned int leaf,
 		  unsigned long r8, unsigned long r9, void *run);
-extern char rt_vdso_aep[], rt_vdso_exit[], rt_vdso_exception[], rt_vdso_enclu_fault[];
+extern char rt_vdso_aep[], rt_vdso_exit[], rt_vdso_exception[], rt_vdso_trap[], rt_vdso_end[];
 /* Run @handler(sig, info, uc) on stack @sp, whose first word is its return address. */
 void rt_call_client(int sig, void *info, void *uc, void *handler, uint64_t sp)
 	__attribute__((noreturn));

@@ -17,6 +17,7 @@
 #include <sys/mman.h>
 
 #include "runtime/direct.h"
+#include "runtime/donor.h"
 #include "runtime/sys.h"
 
 #define SA_RESTORER_FLAG 0x04000000ul
@@ -50,11 +51,12 @@ struct kernel_frame {
 	siginfo_t info;
 };
 
-/* In our own code: except what direct.c lets the program run there, the restorer and the gate. */
+/* In our own code: except what a client runs there as its own, the vDSO function, the restorer and the gate. */
 static bool in_runtime(uint64_t rip)
 {
 	return rip >= (uint64_t)__ehdr_start && rip < (uint64_t)etext &&
-	       !(rip >= (uint64_t)rt_restorer && rip < (uint64_t)rt_restorer_end);
+	       !(rip >= (uint64_t)rt_restorer && rip < (uint64_t)rt_restorer_end) &&
+	       !(rip >= (uint64_t)rt_vdso_enter && rip < (uint64_t)rt_vdso_end);
 }
 
 void rt_regs_from_uc(struct cpu_regs *regs, const ucontext_t *uc)
@@ -448,13 +450,15 @@ void rt_signal(int sig, siginfo_t *info, ucontext_t *uc, struct rt_thread *t)
 {
 	bool in_enclave = t && t->away && t->lp->in_enclave;
 	/* It interrupted the runtime at work for an enclave: that goes on with its own bases. */
-	bool nested = t && !t->away && (t->lp->in_enclave || t->direct);
+	bool nested = t && !t->away && (t->lp->in_enclave || t->foreign);
 	int saved_errno = errno;
 
 	if (t && t->away && in_runtime((uint64_t)uc->uc_mcontext.gregs[REG_RIP]))
 		arrive(t, uc);
 	if (t)
 		t->away = 0; /* a nested fault is the runtime's */
+	if (t && t->foreign)
+		rt_donor_keep_spare();
 	if (info->si_code > 0 && (RT_SIG_CRITICAL & RT_SIGBIT(sig)))
 		sync_signal(sig, info, uc, t, in_enclave);
 	else
@@ -462,8 +466,10 @@ void rt_signal(int sig, siginfo_t *info, ucontext_t *uc, struct rt_thread *t)
 	errno = saved_errno;
 	if (!t && rt_thread_peek())
 		rt_thread_show_stack(uc);
-	if (t && !nested)
-		t->away = t->lp->in_enclave || t->direct;
+	if (t && !nested) {
+		t->away = t->lp->in_enclave || t->foreign;
+		t->away_selector = t->lp->in_enclave || t->direct;
+	}
 }
 
 void rt_xsave_to_frame(struct rt_thread *t, ucontext_t *uc)

@@ -33,6 +33,7 @@ static_assert(offsetof(struct rt_thread, selector) == RT_T_SELECTOR, "entry.S");
 static_assert(offsetof(struct rt_thread, away) == RT_T_AWAY, "entry.S");
 static_assert(offsetof(struct rt_thread, fsgsbase) == RT_T_FSGSBASE, "entry.S");
 static_assert(offsetof(struct rt_thread, load_xsave) == RT_T_LOAD_XSAVE, "entry.S");
+static_assert(offsetof(struct rt_thread, away_selector) == RT_T_AWAY_SELECTOR, "entry.S");
 static_assert(offsetof(struct rt_thread, home_fs) == RT_T_HOME_FS, "entry.S");
 static_assert(offsetof(struct rt_thread, home_gs) == RT_T_HOME_GS, "entry.S");
 static_assert(offsetof(struct rt_thread, away_fs) == RT_T_AWAY_FS, "entry.S");
@@ -136,6 +137,19 @@ struct rt_thread *rt_thread_new(void)
 	}
 	t->lp = &t->rlp->lp;
 	return t;
+}
+
+void rt_thread_lend(struct rt_thread *t)
+{
+	self = t;
+}
+
+void rt_thread_stack_to(struct rt_thread *t, ucontext_t *uc)
+{
+	stack_t stack = stack_of(t);
+
+	sys(SYS_sigaltstack, &stack, 0, 0);
+	uc->uc_stack = stack;
 }
 
 /* The handler that runs was begun before this thread had a block: let its return keep our stack. */

@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * Threads that libc does not know: made by a bare clone(), or those of a program with a libc of its own
+ * (direct.c).  Their FS is not libc's, or is another thread's, and the runtime's C needs a TLS: each borrows that
+ * of a donor, a thread of our libc that sleeps for ever and was made for that.  A borrower is "foreign": its
+ * bases are put aside at the first instruction of each handler and loaded again at the last.
+ *
+ * One donor is always kept spare, because a foreign thread that needs its first one has no TLS to make it with.
+ */
+#include "runtime/donor.h"
+
+#include <assert.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/uio.h>
+
+#include <asm/prctl.h>
+
+#include "runtime/rt.h"
+#include "runtime/sys.h"
+
+/* Offset of the thread id in libc's thread block, found in the first thread's; entry.S reads it too. */
+uint64_t rt_tid_offset __attribute__((visibility("hidden")));
+
+static uint64_t fs_base(void)
+{
+	uint64_t base;
+
+	sys(SYS_arch_prctl, ARCH_GET_FS, &base, 0);
+	return base;
+}
+
+int rt_donor_init(void)
+{
+	uint8_t *block = (uint8_t *)fs_base();
+	int tid = (int)sys(SYS_gettid, 0, 0, 0);
+
+	for (uint64_t at = 64; at < 1280; at += 4) {
+		int word;
+
+		memcpy(&word, block + at, sizeof(word));
+		if (word == tid) {
+			rt_tid_offset = at;
+			return 0;
+		}
+	}
+	return -ENOSYS;
+}
+
+/* ---- donors -------------------------------------------------------------------------------------------- */
+
+static void push(struct rt_thread **list, struct rt_thread *t)
+{
+	t->donor_next = __atomic_load_n(list, __ATOMIC_RELAXED);
+	while (!__atomic_compare_exchange_n(list, &t->donor_next, t, false, __ATOMIC_RELEASE,
+					    __ATOMIC_RELAXED))
+		;
+}
+
+static void *donor(void *arg)
+{
+	uint32_t never = 0;
+	struct rt_thread *t = rt_thread_new();
+
+	if (t) {
+		t->home_fs = fs_base();
+		t->foreign = true;
+		rt_thread_lend(t);
+	}
+	__atomic_store_n((struct rt_thread **)arg, t ? t : (void *)-1, __ATOMIC_RELEASE);
+	for (;;)
+		sys6(SYS_futex, (long)&never, FUTEX_WAIT_PRIVATE, 0, 0, 0, 0);
+	return NULL;
+}
+
+/* A block with a TLS that nobody else uses; NULL when no thread can be made. */
+static struct rt_thread *donor_make(void)
+{
+	uint64_t all = ~0ull, mask;
+	struct rt_thread *t = NULL;
+	pthread_attr_t attr;
+	pthread_t thread;
+	int r;
+
+	/* A donor takes no signal, ever. */
+	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &all, &mask, 8);
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, 65536);
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	r = pthread_create(&thread, &attr, donor, &t);
+	pthread_attr_destroy(&attr);
+	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &mask, 0, 8);
+	if (r)
+		return NULL;
+	while (!__atomic_load_n(&t, __ATOMIC_ACQUIRE))
+		sched_yield();
+	return t == (void *)-1 ? NULL : t;
+}
+
+/* One whose borrower has died. */
+static struct rt_thread *reuse(void)
+{
+	for (struct rt_thread *t = rt.borrowed; t; t = t->donor_next) {
+		int tid = t->tid;
+
+		if (!tid || sys(SYS_tgkill, rt.pid, tid, 0) != -ESRCH ||
+		    !__atomic_compare_exchange_n(&t->tid, &tid, 0, false, __ATOMIC_ACQUIRE,
+						 __ATOMIC_RELAXED))
+			continue;
+		rt_process_lp_done(t->rlp);
+		t->rlp = rt_process_lp();
+		assert(t->rlp);
+		t->lp = &t->rlp->lp;
+		t->away = 0;
+		t->sud_armed = false;
+		t->critical = 0;
+		t->deferred_sig = 0;
+		t->abort_nr = 0;
+		return t;
+	}
+	return NULL;
+}
+
+struct rt_thread *rt_donor_thread(void)
+{
+	struct rt_thread *t = reuse();
+
+	if (!t) {
+		t = donor_make();
+		if (!t)
+			return NULL;
+		push(&rt.borrowed, t);
+	}
+	t->client_stack = (stack_t){ .ss_flags = SS_DISABLE };
+	return t;
+}
+
+void rt_donor_keep_spare(void)
+{
+	if (!__atomic_load_n(&rt.spare, __ATOMIC_RELAXED)) {
+		struct rt_thread *t = rt_donor_thread(), *none = NULL;
+
+		if (t && !__atomic_compare_exchange_n(&rt.spare, &none, t, false, __ATOMIC_RELEASE,
+						      __ATOMIC_RELAXED))
+			t->tid = 0x7fffffff; /* not needed: free for the next */
+	}
+}
+
+/* The donors' kernel threads stay behind in the parent, their TLS is in the child's memory. */
+void rt_donor_fork_child(void)
+{
+	struct rt_thread *me = rt_thread_peek();
+
+	for (struct rt_thread *t = rt.borrowed; t; t = t->donor_next)
+		if (t != me && t != rt.spare) {
+			t->rlp = rt_process_lp();
+			t->lp = &t->rlp->lp;
+			t->tid = 0x7fffffff;
+		}
+	if (rt.spare) {
+		rt.spare->rlp = rt_process_lp();
+		rt.spare->lp = &rt.spare->rlp->lp;
+	}
+}
+
+/* ---- threads without a TLS of ours: no errno, no TLS, no lock until one is found -------------------------- */
+
+bool rt_thread_known(void)
+{
+	uint64_t base = fs_base();
+	int tid = (int)sys(SYS_gettid, 0, 0, 0), word = 0;
+	struct iovec to = { &word, sizeof(word) };
+	struct iovec from = { (void *)(base + rt_tid_offset), sizeof(word) };
+
+	if (!base)
+		return false;
+	/* Where such a thread's FS points nothing need be: let the kernel look. */
+	if (sys6(SYS_process_vm_readv, rt.pid, (long)&to, 1, (long)&from, 1, 0) != sizeof(word))
+		return false;
+	return word == tid;
+}
+
+/*
+ * The first signal of such a thread.  It gets a block, and the signal comes again on the block's stack: a fault
+ * by itself, any other because we send it on.
+ */
+void rt_thread_borrow(int sig, siginfo_t *info, ucontext_t *uc)
+{
+	struct rt_thread *t;
+
+	while (!(t = __atomic_exchange_n(&rt.spare, NULL, __ATOMIC_ACQUIRE)))
+		sys(SYS_sched_yield, 0, 0, 0);
+	t->tid = (int)sys(SYS_gettid, 0, 0, 0);
+	t->client_stack = uc->uc_stack;
+	rt_thread_stack_to(t, uc);
+	sys(SYS_arch_prctl, ARCH_GET_FS, &t->away_fs, 0);
+	sys(SYS_arch_prctl, ARCH_GET_GS, &t->away_gs, 0);
+	t->home_gs = t->away_gs;
+	t->away_selector = 0;
+	t->away = 1;
+	if (info->si_code <= 0 || !(RT_SIG_CRITICAL & RT_SIGBIT(sig)))
+		sys4(SYS_rt_tgsigqueueinfo, rt.pid, t->tid, sig, info);
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * Threads that libc does not know, and the TLS they borrow (donor.c).
+ */
+#ifndef SWSGX_RUNTIME_DONOR_H
+#define SWSGX_RUNTIME_DONOR_H
+
+#include <signal.h>
+#include <stdbool.h>
+#include <ucontext.h>
+
+struct rt_thread;
+
+/* -ENOSYS: this libc keeps the thread id where it can't be found. */
+int rt_donor_init(void);
+/* A foreign thread's block, not yet any thread's; NULL when there is none to be had. */
+struct rt_thread *rt_donor_thread(void);
+/* See to it that one is spare. On a thread with a TLS of its own. */
+void rt_donor_keep_spare(void);
+void rt_donor_fork_child(void);
+
+/* FS is that of this thread's libc block. Touches no TLS. */
+bool rt_thread_known(void);
+/* Called by entry.S for a thread that is not, with no block: no TLS may be touched. */
+void rt_thread_borrow(int sig, siginfo_t *info, ucontext_t *uc);
+
+#endif
