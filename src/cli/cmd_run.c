@@ -93,7 +93,7 @@ static int path_absolute(const char *path, char *out, size_t bytes, struct repor
 	return 0;
 }
 
-/* Make the folders of @path, as private as the file will be. Failure shows when the file is made. */
+/* Make the folders of @path, as private as the file will be. Failure shows in check_platform(). */
 static void make_folders(const char *path)
 {
 	char dir[RUNTIME_PATH_MAX];
@@ -126,6 +126,23 @@ static int default_platform(struct run_options *o, struct report *rep)
 		return report_fail(rep, -ENAMETOOLONG, "cannot use the home folder");
 	make_folders(o->platform);
 	return 0;
+}
+
+/* The runtime could only say so when it is too late to stop. */
+static int check_platform(const char *path, struct report *rep)
+{
+	char dir[RUNTIME_PATH_MAX];
+	char *slash;
+
+	if (access(path, R_OK) == 0)
+		return 0;
+	snprintf(dir, sizeof(dir), "%s", path);
+	slash = strrchr(dir, '/');
+	slash[slash == dir] = 0;
+	if (errno == ENOENT && access(dir, W_OK | X_OK) == 0)
+		return 0;
+	report_hint(rep, "name another file with --platform FILE");
+	return report_fail(rep, -errno, "cannot use the platform file '%s'", path);
 }
 
 static int add_section(struct run_options *o, const char *text, struct report *rep)
@@ -375,7 +392,10 @@ static int prepare(int argc, char **argv, struct run_options *o, struct report *
 	r = check_program(argv[optind], o, rep);
 	if (r)
 		return r;
-	return check_machine(o->direct, rep) < 0 || set_environment(o, rep) < 0 ? CLI_FAILED : 0;
+	if (check_platform(o->platform, rep) < 0 || check_machine(o->direct, rep) < 0 ||
+	    set_environment(o, rep) < 0)
+		return CLI_FAILED;
+	return 0;
 }
 
 /* Become swsgx-exec, which becomes the program. Returns -errno. */

@@ -81,6 +81,11 @@ else
 	echo "ok $nr - a setuid program # SKIP needs root and setpriv"
 fi
 
+run "$swsgx" run --platform "$tmp/nowhere/file" -- "$dynamic"
+check 1 "cannot use the platform file" "a platform file that cannot be made"
+HOME=/proc XDG_DATA_HOME='' run "$swsgx" run -- "$dynamic"
+check 1 "--platform FILE" "nor under a home that isn't one"
+
 run "$swsgx" doctor --nonsense
 check 2 "usage: swsgx doctor" "doctor: a bad option"
 run "$swsgx" doctor --json
