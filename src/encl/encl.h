@@ -30,7 +30,7 @@ struct encl_registry;
  * @map:  the page at window offset @win_off is resident; let this process reach it at @la with what
  *        its mapping allows and @rwx.  0; -EAGAIN: it has gone meanwhile, or the mapping has
  * @place: the same for a page that the window does not hold yet: put the 4096 @bytes there first, and
- *        map them if this process maps @la.  0 or -ENOMEM
+ *        map them if this process maps @la.  0; 1: it can be reached now, as after @map; or -ENOMEM
  * @signal_pending: a signal waits: a long ioctl should stop early
  *
  * @map and @place are called with encl's lock held; they must not fault on enclave memory.

@@ -76,8 +76,8 @@ struct encl_registry {
 	uint32_t next_id;
 };
 
-/* Page aligned, and as long as the longest thing an ioctl copies in. */
-#define ENCL_BUFFER_BLOCK_BYTES (2 * SGX_PAGE_SIZE)
+/* Two pages and what it takes to align them. */
+#define ENCL_BUFFER_BLOCK_BYTES (3 * SGX_PAGE_SIZE)
 
 struct encl {
 	/* Written by open or create only, before anybody else can look. */
@@ -88,6 +88,7 @@ struct encl {
 	struct window *window;
 	struct backing *backing;
 	void *buffer; /* encl_ioctl_buffer(), inside buffer_block */
+	void *stage;  /* there as well: a page that is being loaded; under the lock */
 	void *buffer_block;
 	uint32_t id;
 	uint64_t base, size, win_off;
@@ -187,6 +188,7 @@ struct bring {
 	struct encl *encl;
 	const struct encl_mm *mm;
 	struct epc_page *frame;
+	struct encl_page *shown; /* placed, and @mm has mapped it in passing */
 	unsigned int waits;   /* times we waited for somebody */
 	uint64_t refused_ns;  /* when there was no EPC page to be had for the first time */
 	uint64_t patience_ns; /* how long that may last before it is -ENOMEM */

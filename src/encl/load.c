@@ -200,6 +200,8 @@ static int bring_place_locked(struct encl *encl, struct bring *b, struct encl_pa
 		return r;
 	epc_page_place(encl->epc, page->epc_page, off, false);
 	page_track_locked(encl, page);
+	if (r > 0)
+		b->shown = page;
 	return 0;
 }
 
@@ -214,13 +216,20 @@ static int bring_load_locked(struct encl *encl, struct bring *b, struct encl_pag
 	r = bring_frame_locked(encl, b);
 	if (r < 0)
 		return r;
+	/* The stage is in the cache already; the page's own memory begins with a copy of it. */
+	epc_page_lend(encl->epc, b->frame, encl->stage);
 	r = load_frame_locked(encl, b, page, encl->base + idx * SGX_PAGE_SIZE, idx,
 			      epc_page_nr(encl->epc, encl->secs.epc_page));
-	if (r < 0)
+	if (r < 0) {
+		bring_fini(b);
 		return r;
+	}
 	evict_child_came_locked(encl);
+	r = bring_place_locked(encl, b, page, idx);
 	/* When there is no memory for it now, it stays in its frame's home until somebody tries again. */
-	return bring_place_locked(encl, b, page, idx);
+	if (r < 0)
+		epc_page_send_home(encl->epc, page->epc_page);
+	return r;
 }
 
 static int bring_aug_locked(struct encl *encl, struct bring *b, uint64_t idx) REQUIRES(&encl->lock)

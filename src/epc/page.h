@@ -17,7 +17,7 @@ enum { PAGE_REF_MAX = 3 };
 
 enum page_flag {
 	PAGE_TAKEN = 1,   /* the bytes are on a batch's stage */
-	PAGE_NOWHERE = 2, /* there are none yet: EPC_UNPLACED */
+	PAGE_NOWHERE = 2, /* not in the window: EPC_UNPLACED, or lent */
 };
 
 /*

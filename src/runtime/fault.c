@@ -50,9 +50,7 @@ static int mm_place(void *mm, struct encl *encl, uint64_t la, uint64_t win_off, 
 	if (range && range->encl == encl && range->backed && !rt_range_apply_locked(range, la, rwx))
 		r = rt_uffd_copy(la, bytes);
 	lock_release(&rt.lock);
-	if (r)
-		r = window_give(epc_window(rt.epc), win_off, bytes);
-	return r;
+	return r ? window_give(epc_window(rt.epc), win_off, bytes) : 1;
 }
 
 static bool mm_signal_pending(void *mm)
