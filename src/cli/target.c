@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -81,6 +82,33 @@ static bool is_go_note(int fd, const Elf64_Phdr *phdr)
 	       note.head.n_namesz == 4 && !memcmp(note.name, "Go\0\0", 4);
 }
 
+static bool has_bytes(const void *file, size_t bytes, const char *text, size_t n)
+{
+	return memmem(file, bytes, text, n) != NULL;
+}
+
+/*
+ * A dynamic program that names the device but imports no way to speak to it has its own: an ioctl() that is
+ * its own SYSCALL.  (Names of imports stand between zero bytes in the string table.)
+ */
+static bool speaks_for_itself(int fd)
+{
+	struct stat st;
+	bool own = false;
+	void *file;
+
+	if (fstat(fd, &st) < 0 || st.st_size <= 0)
+		return false;
+	file = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+	if (file == MAP_FAILED)
+		return false;
+	own = has_bytes(file, (size_t)st.st_size, "/dev/sgx", 8) &&
+	      !has_bytes(file, (size_t)st.st_size, "\0ioctl", 7) &&
+	      !has_bytes(file, (size_t)st.st_size, "\0syscall", 9);
+	munmap(file, (size_t)st.st_size);
+	return own;
+}
+
 static enum target_kind elf_kind(int fd, const Elf64_Ehdr *ehdr)
 {
 	bool interpreter = false, go = false;
@@ -94,7 +122,7 @@ static enum target_kind elf_kind(int fd, const Elf64_Ehdr *ehdr)
 		interpreter |= phdr.p_type == PT_INTERP;
 		go |= phdr.p_type == PT_NOTE && is_go_note(fd, &phdr);
 	}
-	return interpreter && !go ? TARGET_DYNAMIC : TARGET_DIRECT;
+	return interpreter && !go && !speaks_for_itself(fd) ? TARGET_DYNAMIC : TARGET_DIRECT;
 }
 
 int target_kind(const char *path, enum target_kind *ret_kind, struct report *rep)

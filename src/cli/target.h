@@ -11,7 +11,7 @@ struct report;
 
 enum target_kind {
 	TARGET_DYNAMIC, /* 64-bit ELF with an interpreter: the dynamic linker loads the runtime */
-	TARGET_DIRECT,  /* 64-bit ELF that makes its own system calls: static, or Go */
+	TARGET_DIRECT,  /* 64-bit ELF that makes its own system calls: static, Go, some others */
 	TARGET_SCRIPT,  /* #!, or something that execvp() hands to the shell */
 	TARGET_FOREIGN, /* an ELF file for another machine, 32-bit programs included */
 };

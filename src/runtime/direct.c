@@ -33,7 +33,8 @@
 #include "runtime/sys.h"
 #include "runtime/vdso.h"
 
-#define BRK_BYTES (64ull << 30)
+#define RUNTIME_NAME "libswsgx_runtime.so"
+#define BRK_BYTES    (64ull << 30)
 
 void rt_gate(void);
 long rt_clone_raw(unsigned long flags, void *stack, int *ptid, int *ctid, uint64_t tls,
@@ -47,6 +48,7 @@ static struct direct {
 	char host[4096]; /* swsgx-exec, to start the next such program with */
 	uint8_t *trap;   /* the copy of rt_trap_enter */
 	uint64_t brk_start, brk;
+	const char *preload; /* LD_PRELOAD=... for the programs that it starts */
 } direct;
 
 static struct rt_thread *thread_make(void)
@@ -110,6 +112,21 @@ uint64_t rt_direct_exception(void)
 	return (uint64_t)direct.trap + (uint64_t)(rt_trap_exception - rt_trap_enter);
 }
 
+/* A program with a dynamic linker of its own must not load the runtime once more. */
+static void strip_preload(char **envp)
+{
+	char **to = envp;
+
+	for (char **from = envp; *from; from++) {
+		if (!strncmp(*from, "LD_PRELOAD=", 11) && strstr(*from, RUNTIME_NAME)) {
+			direct.preload = *from;
+			continue;
+		}
+		*to++ = *from;
+	}
+	*to = NULL;
+}
+
 static int start(const char *path, char **argv, char **envp, struct rt_thread **ret_t)
 {
 	struct load_image image;
@@ -126,6 +143,7 @@ static int start(const char *path, char **argv, char **envp, struct rt_thread **
 	direct.trap = copy_trap();
 	if (!direct.trap)
 		return -ENOMEM;
+	strip_preload(envp);
 	r = vdso_build((const void *)rt.kernel_vdso, direct.trap, &vdso, &bytes);
 	if (!r)
 		r = load_program(path, &image);
@@ -318,32 +336,56 @@ static long do_clone(ucontext_t *uc, struct rt_thread *t, const long a[6])
 	return do_thread(uc, t, a);
 }
 
+static size_t length(char *const *list)
+{
+	size_t n = 0;
+
+	while (list && list[n])
+		n++;
+	return n;
+}
+
+/* @head (NULL ends it), then @list: from malloc(). */
+static const char **with_head(const char *const *head, char *const *list)
+{
+	size_t n = 0, m = length(list);
+	const char **all;
+
+	while (head[n])
+		n++;
+	all = calloc(n + m + 1, sizeof(*all));
+	if (!all)
+		return NULL;
+	memcpy(all, head, n * sizeof(*all));
+	if (m)
+		memcpy(all + n, list, m * sizeof(*all));
+	return all;
+}
+
 /* A program of the same kind is started as this one was; any other finds the preloaded library. */
 static long do_execve(const long a[6])
 {
-	char path[4096];
 	char *const *argv = (char *const *)a[1];
-	const char **list;
-	size_t n = 0;
-	long r;
+	const char *env_head[] = { direct.preload, NULL };
+	const char **args = NULL, **env;
+	char path[4096];
+	long r = -ENOMEM;
 
 	if (!rt_peek_path((const char *)a[0], path, sizeof(path)))
 		return -EFAULT;
-	if (!argv || !load_is_static(path))
-		return sys(SYS_execve, a[0], a[1], a[2]);
-	while (argv[n])
-		n++;
-	list = calloc(n + 5, sizeof(*list));
-	if (!list)
-		return -ENOMEM;
-	list[0] = direct.host;
-	list[1] = "--argv0";
-	list[2] = n ? argv[0] : path;
-	list[3] = path;
-	for (size_t i = 1; i < n; i++)
-		list[3 + i] = argv[i];
-	r = sys(SYS_execve, direct.host, list, a[2]);
-	free(list);
+	env = with_head(env_head, (char *const *)a[2]);
+	if (env && load_is_static(path)) {
+		const char *head[] = { direct.host, "--argv0", argv && argv[0] ? argv[0] : path,
+				       path, NULL };
+
+		args = with_head(head, argv && argv[0] ? argv + 1 : NULL);
+		if (args)
+			r = sys(SYS_execve, direct.host, args, env);
+	} else if (env) {
+		r = sys(SYS_execve, a[0], a[1], env);
+	}
+	free(args);
+	free(env);
 	return r;
 }
 
