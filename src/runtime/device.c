@@ -2,13 +2,16 @@
 /*
  * The device nodes: which paths are they, which file descriptors are opens of them, and their ioctls.
  *
- * An open of a node is a memfd of its own, so that the number, its duplicates and its closing are the kernel's
- * business; rt.fd says by number what it stands for, and the inode proves that the number still means it.
+ * An open of a node is an empty epoll instance, so that the number, its duplicates and its closing are the kernel's
+ * business, and read, write and a mmap that passes us by are refused as the device refuses them.  rt.fd says by
+ * number what it stands for; the inode proves that the number was not given to a file meanwhile.
  */
 #include "runtime/rt.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
@@ -20,21 +23,57 @@
 #define FD_MAX (1u << 20)
 
 static const struct {
-	const char *path;
+	const char *dir, *name;
 	enum rt_fd_kind kind;
 } nodes[] = {
-	{ "/dev/sgx_enclave", RT_FD_ENCLAVE },
-	{ "/dev/sgx/enclave", RT_FD_ENCLAVE },
-	{ "/dev/sgx_provision", RT_FD_PROVISION },
-	{ "/dev/sgx/provision", RT_FD_PROVISION },
+	{ "/dev", "sgx_enclave", RT_FD_ENCLAVE },
+	{ "/dev/sgx", "enclave", RT_FD_ENCLAVE },
+	{ "/dev", "sgx_provision", RT_FD_PROVISION },
+	{ "/dev/sgx", "provision", RT_FD_PROVISION },
 };
 
-int rt_device_path(const char *path)
+/* The folder that a relative path begins in; false when it cannot be told. */
+static bool folder(int dir, char *to, size_t bytes)
 {
-	if (!path || strncmp(path, "/dev/sgx", 8) != 0)
+	char link[32];
+	long n;
+
+	snprintf(link, sizeof(link), dir == AT_FDCWD ? "/proc/self/cwd" : "/proc/self/fd/%d", dir);
+	n = sys4(SYS_readlinkat, AT_FDCWD, link, to, bytes - 1);
+	if (n <= 0)
+		return false;
+	to[n] = 0;
+	return true;
+}
+
+int rt_device_path_at(int dir, const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	const char *name = slash ? slash + 1 : path;
+	size_t i, n = slash ? (size_t)(slash - path) : 0;
+	char in[64];
+
+	/* Nearly every path ends here. */
+	for (i = 0; i < sizeof(nodes) / sizeof(nodes[0]); i++)
+		if (!strcmp(name, nodes[i].name))
+			break;
+	if (i == sizeof(nodes) / sizeof(nodes[0]))
 		return RT_FD_NONE;
-	for (size_t i = 0; i < sizeof(nodes) / sizeof(nodes[0]); i++)
-		if (!strcmp(path, nodes[i].path))
+	if (path[0] == '/') {
+		if (n >= sizeof(in))
+			return RT_FD_NONE;
+		memcpy(in, path, n);
+		in[n] = 0;
+	} else {
+		if (!folder(dir, in, sizeof(in) - 8))
+			return RT_FD_NONE;
+		if (n == 3 && !memcmp(path, "sgx", 3))
+			strcat(in, "/sgx");
+		else if (n)
+			return RT_FD_NONE;
+	}
+	for (; i < sizeof(nodes) / sizeof(nodes[0]); i++)
+		if (!strcmp(name, nodes[i].name) && !strcmp(in, nodes[i].dir))
 			return (int)nodes[i].kind;
 	return RT_FD_NONE;
 }
@@ -71,8 +110,7 @@ long rt_device_open(enum rt_fd_kind kind, int flags)
 		if (r)
 			return r;
 	}
-	fd = sys(SYS_memfd_create, kind == RT_FD_ENCLAVE ? "sgx_enclave" : "sgx_provision",
-		 flags & O_CLOEXEC ? MFD_CLOEXEC : 0, 0);
+	fd = sys(SYS_epoll_create1, flags & O_CLOEXEC ? EPOLL_CLOEXEC : 0, 0, 0);
 	if (fd < 0 || fd >= (long)rt.fd_max) {
 		encl_put(encl);
 		return fd < 0 ? fd : -EMFILE;

@@ -402,6 +402,7 @@ static bool concerns_file(long nr, const long a[6])
 {
 	char head[64];
 	const char *path = NULL;
+	int dir = AT_FDCWD;
 
 	switch (nr) {
 	case SYS_open:
@@ -415,6 +416,7 @@ static bool concerns_file(long nr, const long a[6])
 	case SYS_statx:
 	case SYS_faccessat:
 		path = (const char *)a[1];
+		dir = (int)a[0];
 		break;
 	case SYS_fstat:
 	case SYS_ioctl:
@@ -434,7 +436,7 @@ static bool concerns_file(long nr, const long a[6])
 		return false;
 	if (!head[0])
 		return rt_fd_ours((int)a[0]);
-	return rt_device_path(head) != RT_FD_NONE || strstr(head, "/auxv");
+	return rt_device_path_at(dir, head) != RT_FD_NONE || strstr(head, "/auxv");
 }
 
 static long one_call(ucontext_t *uc, struct rt_thread *t, long nr, const long a[6])

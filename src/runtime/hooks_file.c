@@ -7,6 +7,7 @@
 
 #include "runtime/hooks.h"
 
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdarg.h>
@@ -76,7 +77,7 @@ static long do_openat(long dir, const char *path, long flags, long mode)
 	/* A wild pointer is the kernel's to refuse. */
 	if (!rt.ready || !path || !rt_peek_path(path, head, sizeof(head)))
 		return sys4(SYS_openat, dir, path, flags, mode);
-	kind = rt_device_path(head);
+	kind = rt_device_path_at((int)dir, head);
 	if (kind != RT_FD_NONE)
 		return open_node((enum rt_fd_kind)kind, flags);
 	if (!rt.proc_auxv_right && is_own_auxv(head))
@@ -109,13 +110,13 @@ static void statx_node(struct statx *sx, enum rt_fd_kind kind)
 	sx->stx_dev_minor = 5;
 }
 
-static enum rt_fd_kind kind_of_path(const char *path)
+static enum rt_fd_kind kind_of_path(long dir, const char *path)
 {
 	char head[64];
 
 	if (!rt.ready || !path || !rt_peek_path(path, head, sizeof(head)))
 		return RT_FD_NONE;
-	return (enum rt_fd_kind)rt_device_path(head);
+	return (enum rt_fd_kind)rt_device_path_at((int)dir, head);
 }
 
 static enum rt_fd_kind kind_of_fd(int fd)
@@ -141,7 +142,7 @@ static long do_fstat(int fd, struct stat *st)
 
 static long do_fstatat(long dir, const char *path, struct stat *st, long flags)
 {
-	enum rt_fd_kind kind = kind_of_path(path);
+	enum rt_fd_kind kind = kind_of_path(dir, path);
 
 	if (kind == RT_FD_NONE && path && (flags & AT_EMPTY_PATH) && !*path)
 		return do_fstat((int)dir, st);
@@ -153,7 +154,7 @@ static long do_fstatat(long dir, const char *path, struct stat *st, long flags)
 
 static long do_statx(long dir, const char *path, long flags, long mask, struct statx *sx)
 {
-	enum rt_fd_kind kind = kind_of_path(path);
+	enum rt_fd_kind kind = kind_of_path(dir, path);
 
 	if (kind == RT_FD_NONE && path && (flags & AT_EMPTY_PATH) && !*path)
 		kind = kind_of_fd((int)dir);
@@ -165,7 +166,7 @@ static long do_statx(long dir, const char *path, long flags, long mask, struct s
 
 static long do_faccessat(long dir, const char *path, long mode, long flags)
 {
-	if (kind_of_path(path) != RT_FD_NONE)
+	if (kind_of_path(dir, path) != RT_FD_NONE)
 		return 0;
 	if (flags)
 		return sys4(439 /* faccessat2 */, dir, path, mode, flags);
@@ -467,3 +468,34 @@ HOOK int ioctl(int fd, unsigned long request, ...)
 	va_end(ap);
 	return (int)sys_errno(do_ioctl(fd, request, arg));
 }
+
+/* libc's fopen() opens by itself. */
+static FILE *fopen_node(enum rt_fd_kind kind, const char *mode)
+{
+	long fd = open_node(kind, strchr(mode, 'e') ? O_CLOEXEC : 0);
+	FILE *file;
+
+	if (fd < 0) {
+		errno = (int)-fd;
+		return NULL;
+	}
+	file = fdopen((int)fd, mode);
+	if (!file)
+		close((int)fd);
+	return file;
+}
+
+#define FOPEN_HOOK(name)                                             \
+	HOOK FILE *name(const char *path, const char *mode)          \
+	{                                                            \
+		static FILE *(*next)(const char *, const char *);    \
+		enum rt_fd_kind kind = kind_of_path(AT_FDCWD, path); \
+		if (kind != RT_FD_NONE)                              \
+			return fopen_node(kind, mode);               \
+		if (!next)                                           \
+			*(void **)&next = dlsym(RTLD_NEXT, #name);   \
+		return next(path, mode);                             \
+	}
+
+FOPEN_HOOK(fopen)
+FOPEN_HOOK(fopen64)

@@ -249,7 +249,8 @@ int rt_uffd_continue(uint64_t la);
 int rt_uffd_copy(uint64_t la, const void *bytes);
 
 /* device.c */
-int rt_device_path(const char *path); /* enum rt_fd_kind, 0: not a node of ours */
+/* The node that @path, from folder @dir on, names: enum rt_fd_kind. */
+int rt_device_path_at(int dir, const char *path);
 long rt_device_open(enum rt_fd_kind kind, int flags);
 bool rt_fd_get(int fd, struct rt_fd *ret_fd); /* with a reference */
 bool rt_fd_ours(int fd);
