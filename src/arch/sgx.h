@@ -187,7 +187,7 @@ static_assert(offsetof(struct sgx_secs, isvprodid) == 256, "SECS");
 #define SGX_TCS_AEXNOTIFY 2ull
 
 struct sgx_tcs {
-	uint64_t state; /* the processor's own: 0 idle, 1 a logical processor is in it */
+	uint64_t state; /* the processor's own: 0 idle, else a logical processor is in it */
 	uint64_t flags;
 	uint64_t ossa; /* bytes from the enclave's base, page aligned */
 	uint32_t cssa;

@@ -266,8 +266,19 @@ struct cpu_outcome enclu_edeccssa(struct cpu *cpu, struct cpu_lp *lp, const stru
 struct cpu_outcome cpu_enclu(struct cpu *cpu, struct cpu_lp *lp, const struct cpu_mmu *mmu,
 			     struct cpu_regs *regs, void *xsave, size_t xsave_bytes);
 
-/* A logical processor that died inside: its TCS is free again, the enclave no longer counts it. */
+/*
+ * A logical processor that died: when it was inside, or on its way in or out, its TCS is free again
+ * and the enclave no longer counts it.
+ */
 void cpu_lp_reset(struct cpu *cpu, struct cpu_lp *lp);
+
+/*
+ * Somebody died inside a leaf that may have worked on @page: the holds that it left are broken, and a
+ * SECS counts its children and its logical processors anew (that takes a look at the whole EPCM).
+ * Call it for every page of the enclave, the SECS last, with all other leaves on the enclave kept
+ * away.  A page that was on its way in or out is valid or not, but never half.
+ */
+void cpu_repair_page(struct cpu *cpu, uint32_t page);
 
 /* Threads inside the enclave of @secs. */
 uint32_t cpu_active_nr(const struct cpu *cpu, uint32_t secs);

@@ -16,8 +16,10 @@
 /* What both leaves find out by their checks. */
 struct entry {
 	struct cpu *cpu;
+	struct cpu_lp *lp;
 	const struct cpu_regs *regs;
-	uint32_t page; /* of the TCS */
+	uint32_t page;    /* of the TCS */
+	uint32_t old_tcs; /* what lp->tcs was */
 	uint32_t secs_page;
 	struct sgx_tcs *tcs;
 	struct secs_page *secs;
@@ -34,17 +36,19 @@ struct entry {
 	(1ull << 0 | 1ull << 2 | 1ull << 4 | 1ull << 6 | 1ull << 7 | 1ull << 10 | 1ull << 11 | \
 	 1ull << 14 | 1ull << 16 | 1ull << 18 | 1ull << 21)
 
-static bool tcs_take(struct sgx_tcs *tcs)
+/* STATE tells whose it is, so that cpu_lp_reset() can free it when its taker died half way in. */
+static bool tcs_take(struct sgx_tcs *tcs, const struct cpu_lp *lp)
 {
 	uint64_t idle = 0;
 
-	return __atomic_compare_exchange_n(&tcs->state, &idle, 1, false, __ATOMIC_ACQUIRE,
-					   __ATOMIC_RELAXED);
+	return __atomic_compare_exchange_n(&tcs->state, &idle, (uint64_t)(uintptr_t)lp, false,
+					   __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
 }
 
-static void tcs_give_back(struct sgx_tcs *tcs)
+static void tcs_give_back(struct entry *in)
 {
-	__atomic_store_n(&tcs->state, 0, __ATOMIC_RELEASE);
+	__atomic_store_n(&in->tcs->state, 0, __ATOMIC_RELEASE);
+	in->lp->tcs = in->old_tcs;
 }
 
 /* The EPCM conditions on a TCS. */
@@ -114,13 +118,17 @@ static struct cpu_outcome open_tcs(struct entry *in)
 
 	in->tcs = cpu_contents(in->cpu, in->page);
 	in->secs = secs_page(in->cpu, in->secs_page);
-	if (!tcs_take(in->tcs))
+	in->old_tcs = in->lp->tcs;
+	in->lp->tcs = in->page;
+	if (!tcs_take(in->tcs, in->lp)) {
+		in->lp->tcs = in->old_tcs;
 		return cpu_gp();
+	}
 	in->fs_base = in->secs->arch.baseaddr + in->tcs->ofsbasgx;
 	in->gs_base = in->secs->arch.baseaddr + in->tcs->ogsbasgx;
 	out = check_tcs(in);
 	if (!cpu_passed(out))
-		tcs_give_back(in->tcs);
+		tcs_give_back(in);
 	return out;
 }
 
@@ -177,25 +185,23 @@ static void enter_commit(const struct entry *in, struct cpu_lp *lp, uint64_t ent
 {
 	const struct sgx_secs *secs = &in->secs->arch;
 
-	*lp = (struct cpu_lp){
-		.in_enclave = true,
-		.opt_in = in->tcs->flags & SGX_TCS_DBGOPTIN,
-		.secs = in->secs_page,
-		.tcs = in->page,
-		.tcs_la = in->regs->rbx,
-		.elrange_base = secs->baseaddr,
-		.elrange_size = secs->size,
-		.attributes_flags = secs->attributes.flags,
-		.xfrm = secs->attributes.xfrm,
-		.miscselect = secs->miscselect,
-		.ssa_frame_size = secs->ssa_frame_size,
-		.entry_epoch = entry_epoch,
-		.aep = in->regs->rcx,
-		.host_fs_base = in->regs->fs_base,
-		.host_gs_base = in->regs->gs_base,
-		.gpr_la = in->frame.gpr_la,
-		.xsave_la = in->frame.la,
-	};
+	/* lp->tcs stands already.  Field by field, and in_enclave last: we may die at any of them. */
+	lp->aexnotify_pending = false;
+	lp->secs = in->secs_page;
+	lp->tcs_la = in->regs->rbx;
+	lp->elrange_base = secs->baseaddr;
+	lp->elrange_size = secs->size;
+	lp->attributes_flags = secs->attributes.flags;
+	lp->xfrm = secs->attributes.xfrm;
+	lp->miscselect = secs->miscselect;
+	lp->ssa_frame_size = secs->ssa_frame_size;
+	lp->entry_epoch = entry_epoch;
+	lp->aep = in->regs->rcx;
+	lp->host_fs_base = in->regs->fs_base;
+	lp->host_gs_base = in->regs->gs_base;
+	lp->gpr_la = in->frame.gpr_la;
+	lp->xsave_la = in->frame.la;
+	__atomic_store_n(&lp->in_enclave, true, __ATOMIC_RELEASE);
 	in->tcs->aep = in->regs->rcx;
 }
 
@@ -225,14 +231,14 @@ static struct cpu_outcome close_tcs(struct entry *in, struct cpu_outcome out)
 {
 	operands_put(&in->ops);
 	if (!cpu_passed(out))
-		tcs_give_back(in->tcs);
+		tcs_give_back(in);
 	return end_entry(in, out);
 }
 
 struct cpu_outcome enclu_eenter(struct cpu *cpu, struct cpu_lp *lp, const struct cpu_mmu *mmu,
 				struct cpu_regs *regs, uint64_t next_rip)
 {
-	struct entry in = { .cpu = cpu, .regs = regs };
+	struct entry in = { .cpu = cpu, .lp = lp, .regs = regs };
 	struct cpu_outcome out;
 	uint64_t entry_epoch;
 
@@ -295,7 +301,7 @@ static void resume_commit(const struct entry *in, struct cpu_regs *regs, void *x
 struct cpu_outcome enclu_eresume(struct cpu *cpu, struct cpu_lp *lp, const struct cpu_mmu *mmu,
 				 struct cpu_regs *regs, void *xsave, size_t xsave_bytes)
 {
-	struct entry in = { .cpu = cpu, .regs = regs };
+	struct entry in = { .cpu = cpu, .lp = lp, .regs = regs };
 	struct ssa_frame saved;
 	struct cpu_outcome out;
 	uint64_t entry_epoch;

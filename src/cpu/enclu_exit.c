@@ -22,7 +22,7 @@ static void leave(struct cpu *cpu, struct cpu_lp *lp)
 	struct secs_page *secs = secs_page(cpu, lp->secs);
 	struct sgx_tcs *tcs = cpu_contents(cpu, lp->tcs);
 
-	lp->in_enclave = false;
+	__atomic_store_n(&lp->in_enclave, false, __ATOMIC_RELEASE);
 	epoch_leave(&secs->own.track, lp->entry_epoch);
 	__atomic_store_n(&tcs->state, 0, __ATOMIC_RELEASE);
 	/* Once it is not pinned the TCS, and then the SECS, may leave EPC. */
@@ -147,10 +147,29 @@ struct cpu_outcome cpu_aex(struct cpu *cpu, struct cpu_lp *lp, const struct cpu_
 	return out;
 }
 
+/* It died on its way in or out: the TCS is its own, but it is not inside. */
+static void free_tcs_of(const struct cpu *cpu, const struct cpu_lp *lp)
+{
+	uint64_t owner = (uint64_t)(uintptr_t)lp, attr;
+	struct sgx_tcs *tcs;
+
+	if (!cpu_is_epc(cpu, lp->tcs))
+		return;
+	attr = epcm_attr(&cpu->epcm[lp->tcs]);
+	if (!(attr & EPCM_VALID) || epcm_pt(attr) != SGX_PT_TCS)
+		return;
+	tcs = cpu_contents(cpu, lp->tcs);
+	/* What else it left behind is for cpu_repair_page(). */
+	__atomic_compare_exchange_n(&tcs->state, &owner, 0, false, __ATOMIC_RELEASE,
+				    __ATOMIC_RELAXED);
+}
+
 void cpu_lp_reset(struct cpu *cpu, struct cpu_lp *lp)
 {
 	if (lp->in_enclave)
 		leave(cpu, lp);
+	else
+		free_tcs_of(cpu, lp);
 }
 
 /* ---- EDECCSSA ------------------------------------------------------------------------------ */

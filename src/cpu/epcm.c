@@ -148,3 +148,8 @@ unsigned int epcm_pin_nr(const struct epcm_entry *e)
 
 	return (word & EPCM_LOCK_PIN_NR) / EPCM_LOCK_PIN;
 }
+
+void epcm_break(struct epcm_entry *e, unsigned int pin_nr)
+{
+	atomic_store_explicit(&e->lock, pin_nr * EPCM_LOCK_PIN, memory_order_release);
+}

@@ -114,6 +114,8 @@ bool epcm_try_extra(struct epcm_entry *e, uint32_t which);
 void epcm_put_extra(struct epcm_entry *e, uint32_t which);
 bool epcm_try_pin(struct epcm_entry *e);
 void epcm_put_pin(struct epcm_entry *e);
+/* Whoever held it is dead: @pin_nr pins stay. */
+void epcm_break(struct epcm_entry *e, unsigned int pin_nr);
 unsigned int epcm_pin_nr(const struct epcm_entry *e);
 
 #endif

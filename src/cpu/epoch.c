@@ -102,6 +102,15 @@ void epoch_flush(_Atomic uint64_t *track)
 	} while (!swap(track, &old, new));
 }
 
+void epoch_recount(_Atomic uint64_t *track, uint32_t nr)
+{
+	uint64_t old = load(track);
+
+	assert(nr <= NOW_MASK);
+	while (!swap(track, &old, old >> EPOCH_SHIFT << EPOCH_SHIFT | FLUSHED | nr))
+		;
+}
+
 uint64_t epoch_stamp(const _Atomic uint64_t *track)
 {
 	return load(track) >> EPOCH_SHIFT << 1 | 1;

@@ -26,6 +26,9 @@ bool epoch_cycle_complete(const _Atomic uint64_t *track);
 /* Everybody inside counts for the present epoch from now on. */
 void epoch_flush(_Atomic uint64_t *track);
 
+/* @nr logical processors are inside, and all of them count for the present epoch. */
+void epoch_recount(_Atomic uint64_t *track, uint32_t nr);
+
 /* For EPCM: never 0, which means "nothing to wait for". */
 uint64_t epoch_stamp(const _Atomic uint64_t *track);
 /* An epoch has begun after @stamp, and everybody from before it has left. */

@@ -44,7 +44,7 @@ static inline struct secs_page *secs_of(struct machine *m)
 	return (struct secs_page *)m->epc[P_SECS];
 }
 
-static void run_row(const struct leaf_test *t, const struct row *row)
+__attribute__((unused)) static void run_row(const struct leaf_test *t, const struct row *row)
 {
 	static struct snapshot before;
 	struct cpu_config config;
