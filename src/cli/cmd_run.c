@@ -295,20 +295,14 @@ static int check_program(const char *name, struct run_options *o, struct report 
 
 static int check_machine(bool direct, struct report *rep)
 {
+	unsigned int needs = 1u << PROBE_REQUIRED | (direct ? 1u << PROBE_DIRECT : 0);
 	char detail[PROBE_DETAIL];
+	const struct probe *missing = probe_first_missing(needs, detail);
 
-	for (size_t i = 0; i < probes_nr; i++) {
-		enum probe_need need = probes[i].need;
-
-		if (need != PROBE_REQUIRED && !(need == PROBE_DIRECT && direct))
-			continue;
-		if (probe_run(&probes[i], detail))
-			continue;
-		report_hint(rep, "swsgx doctor says what to do about it");
-		return report_fail(rep, -ENOTSUP, "this machine lacks %s (%.100s)", probes[i].name,
-				   detail);
-	}
-	return 0;
+	if (!missing)
+		return 0;
+	report_hint(rep, "swsgx doctor says what to do about it");
+	return report_fail(rep, -ENOTSUP, "this machine lacks %s (%.100s)", missing->name, detail);
 }
 
 /* The runtime first: it must see the calls before other preloaded libraries do. */

@@ -188,35 +188,67 @@ const struct probe probes[] = {
 };
 const size_t probes_nr = sizeof(probes) / sizeof(probes[0]);
 
-bool probe_run(const struct probe *probe, char *detail)
+/* What a try in a process of its own leaves for us, in shared memory. */
+struct outcome {
+	size_t at; /* the probe that was tried last */
+	char detail[PROBE_DETAIL];
+};
+
+/* Try probes[from .. to - 1] of the needs in @needs (bits), until one fails: false then. */
+static bool run_in_child(size_t from, size_t to, unsigned int needs, struct outcome *o)
 {
-	char *shared;
 	int status;
 	pid_t pid;
-	bool ok;
 
-	detail[0] = 0;
-	shared = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (shared == MAP_FAILED) {
-		snprintf(detail, PROBE_DETAIL, "mmap: %s", strerror(errno));
-		return false;
-	}
 	pid = fork();
 	if (pid == 0) {
 		alarm(PROBE_SECS);
-		_exit(probe->try(shared) ? 0 : 1);
+		for (o->at = from; o->at < to; o->at++)
+			if ((needs & 1u << probes[o->at].need) && !probes[o->at].try(o->detail))
+				_exit(1);
+		_exit(0);
 	}
 	if (pid < 0 || waitpid(pid, &status, 0) != pid) {
-		snprintf(detail, PROBE_DETAIL, "fork: %s", strerror(errno));
-		ok = false;
-	} else if (WIFSIGNALED(status)) {
-		snprintf(detail, PROBE_DETAIL, "the try ended with signal %d", WTERMSIG(status));
-		ok = false;
-	} else {
-		memcpy(detail, shared, PROBE_DETAIL);
-		detail[PROBE_DETAIL - 1] = 0;
-		ok = WEXITSTATUS(status) == 0;
+		snprintf(o->detail, PROBE_DETAIL, "fork: %s", strerror(errno));
+		return false;
 	}
-	munmap(shared, PAGE);
+	if (WIFSIGNALED(status)) {
+		snprintf(o->detail, PROBE_DETAIL, "the try ended with signal %d", WTERMSIG(status));
+		return false;
+	}
+	o->detail[PROBE_DETAIL - 1] = 0;
+	return WEXITSTATUS(status) == 0;
+}
+
+static bool run(size_t from, size_t to, unsigned int needs, size_t *ret_at, char *ret_detail)
+{
+	struct outcome *o;
+	bool ok;
+
+	*ret_at = from;
+	o = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (o == MAP_FAILED) {
+		snprintf(ret_detail, PROBE_DETAIL, "mmap: %s", strerror(errno));
+		return false;
+	}
+	ok = run_in_child(from, to, needs, o);
+	if (o->at >= from && o->at < to)
+		*ret_at = o->at;
+	memcpy(ret_detail, o->detail, PROBE_DETAIL);
+	munmap(o, PAGE);
 	return ok;
+}
+
+bool probe_run(const struct probe *probe, char *detail)
+{
+	size_t nr = (size_t)(probe - probes), at;
+
+	return run(nr, nr + 1, 1u << probe->need, &at, detail);
+}
+
+const struct probe *probe_first_missing(unsigned int needs, char *detail)
+{
+	size_t at;
+
+	return run(0, probes_nr, needs, &at, detail) ? NULL : &probes[at];
 }

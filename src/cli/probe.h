@@ -19,7 +19,7 @@ enum probe_need {
 
 /*
  * @try:     true when the machine has it; what was seen goes to @detail (PROBE_DETAIL bytes).  Runs
- *           in a process of its own, so it may install handlers and lose its life.
+ *           in a process that was made for tries, so it may install handlers and lose its life.
  * @without: what one loses where it is missing
  * @advice:  what to do about it
  */
@@ -36,6 +36,9 @@ extern const size_t probes_nr;
 
 /* Run one. False too when it died or took longer than ten seconds. */
 bool probe_run(const struct probe *probe, char *detail);
+
+/* The first of the needs in @needs (1u << enum probe_need) that is missing, or NULL. Quicker than one by one. */
+const struct probe *probe_first_missing(unsigned int needs, char *detail);
 
 /* The tries that fault on purpose: probe_fault.c */
 bool try_userfaultfd(char *detail);

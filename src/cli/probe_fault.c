@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
- * The tries that fault on purpose.  Each runs in a process of its own (probe_run()), which ends right
- * after it: handlers stay installed, and nothing is put back.
+ * The tries that fault on purpose.  They run in a process that was made for tries and ends after
+ * them: handlers stay installed until the next takes the signal, and nothing is put back.
  */
 #include <asm/prctl.h>
 #include <errno.h>
@@ -30,7 +30,7 @@
 #define SYS_USER_DISPATCH 2 /* si_code of SIGSYS */
 #endif
 
-/* A signal handler has no argument of its own. One process, one try, one of these. */
+/* A signal handler has no argument of its own. One process, one try at a time. */
 static struct {
 	int uffd;
 	unsigned int skip; /* bytes of the faulting instruction */
@@ -38,6 +38,11 @@ static struct {
 	volatile unsigned long trap;
 	volatile char selector; /* of syscall user dispatch */
 } seen;
+
+static void begin(void)
+{
+	memset(&seen, 0, sizeof(seen));
+}
 
 static void take(int nr, void (*handler)(int, siginfo_t *, void *))
 {
@@ -91,6 +96,7 @@ bool try_userfaultfd(char *detail)
 		snprintf(detail, PROBE_DETAIL, "memfd_create: %s", strerror(errno));
 		return false;
 	}
+	begin();
 	if (!uffd_open(detail))
 		return false;
 	at = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -123,6 +129,7 @@ bool try_enclu(char *detail)
 {
 	unsigned int leaf = 0xffff; /* no leaf has this number: #GP at the most */
 
+	begin();
 	seen.skip = 3;
 	take(SIGILL, on_trap);
 	take(SIGSEGV, on_trap);
@@ -139,6 +146,7 @@ bool try_cpuid_faulting(char *detail)
 {
 	unsigned int eax = 0;
 
+	begin();
 	if (syscall(SYS_arch_prctl, ARCH_SET_CPUID, 0) < 0) {
 		snprintf(detail, PROBE_DETAIL, "arch_prctl(ARCH_SET_CPUID): %s", strerror(errno));
 		return false;
@@ -161,6 +169,7 @@ static void on_sigsys(int nr, siginfo_t *info, void *context)
 
 bool try_syscall_dispatch(char *detail)
 {
+	begin();
 	take(SIGSYS, on_sigsys);
 	if (prctl(PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_ON, 0, 0, &seen.selector) < 0) {
 		snprintf(detail, PROBE_DETAIL, "PR_SET_SYSCALL_USER_DISPATCH: %s", strerror(errno));
