@@ -136,3 +136,12 @@ HOOK int sigaltstack(const stack_t *stack, stack_t *ret_old)
 		return (int)sys_errno(sys(SYS_sigaltstack, stack, ret_old, 0));
 	return (int)sys_errno(rt_sigaltstack(stack, ret_old));
 }
+
+HOOK int sigpending(sigset_t *ret_set)
+{
+	long r = sys(SYS_rt_sigpending, ret_set, 8, 0);
+
+	if (!r && rt.ready)
+		*(uint64_t *)ret_set |= rt_pending_critical();
+	return (int)sys_errno(r);
+}

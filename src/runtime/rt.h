@@ -189,6 +189,8 @@ long rt_sigaltstack(const stack_t *stack, stack_t *ret_old);
 long rt_sigaltstack_at(const stack_t *stack, stack_t *ret_old, uint64_t rsp);
 /* rt_sigprocmask() on *@mask instead of the kernel's. */
 long rt_sigprocmask_virtual(int how, const uint64_t *set, uint64_t *mask, uint64_t *ret_old);
+/* Critical signals that wait for the client to unblock them: a set, for sigpending(). */
+uint64_t rt_pending_critical(void);
 /* What sigreturn does with the frame at @frame: into @uc, which our own sigreturn loads. */
 void rt_frame_restore(ucontext_t *uc, uint64_t frame);
 void rt_signal_install(int sig, uint64_t client_flags);

@@ -109,8 +109,40 @@ void rt_regs_to_uc(ucontext_t *uc, const struct cpu_regs *r)
 	g[REG_RIP] = (greg_t)r->rip;
 }
 
-/* Critical signals that the client believes blocked on this thread. */
+/* Critical signals that the client believes blocked on this thread, and those that somebody sent meanwhile. */
 static __thread uint64_t client_blocked __attribute__((tls_model("initial-exec")));
+static __thread uint64_t client_pending __attribute__((tls_model("initial-exec")));
+static __thread siginfo_t pending_info[6] __attribute__((tls_model("initial-exec")));
+
+static size_t critical_index(int sig)
+{
+	return (size_t)__builtin_popcountll(RT_SIG_CRITICAL & (RT_SIGBIT(sig) - 1));
+}
+
+static void pend(int sig, const siginfo_t *info)
+{
+	client_pending |= RT_SIGBIT(sig);
+	pending_info[critical_index(sig)] = *info;
+}
+
+/* What waited for the client to unblock it comes now. */
+static void unpend(void)
+{
+	uint64_t now = client_pending & ~client_blocked;
+
+	client_pending &= ~now;
+	for (; now; now &= now - 1) {
+		int sig = __builtin_ctzll(now) + 1;
+
+		sys4(SYS_rt_tgsigqueueinfo, sys(SYS_getpid, 0, 0, 0), sys(SYS_gettid, 0, 0, 0), sig,
+		     &pending_info[critical_index(sig)]);
+	}
+}
+
+uint64_t rt_pending_critical(void)
+{
+	return client_pending;
+}
 
 /* ---- giving a signal to the client ----------------------------------------------------------- */
 
@@ -255,6 +287,10 @@ void rt_deliver(int sig, siginfo_t *info, ucontext_t *uc)
 
 static void async(int sig, siginfo_t *info, ucontext_t *uc, struct rt_thread *t, bool in_enclave)
 {
+	if (client_blocked & RT_SIGBIT(sig)) {
+		pend(sig, info);
+		return;
+	}
 	if (in_enclave) {
 		rt_interrupt(uc, t);
 	} else if (t && t->critical) {
@@ -419,6 +455,9 @@ static void trap(int sig, siginfo_t *info, ucontext_t *uc, struct rt_thread *t, 
 		uc->uc_mcontext.gregs[REG_RIP]--; /* a fault, in an enclave */
 	if (ev.vector == CPU_BP && !t->lp->opt_in)
 		sig = make_ud(info, uc, &ev);
+	/* The kernel reads the code off the synthetic state: FSW 8081H, MXCSR 1F01H. */
+	if (sig == SIGFPE && (ev.vector == CPU_MF || ev.vector == CPU_XM))
+		info->si_code = FPE_FLTINV;
 	rt_exception(sig, info, uc, t, ev);
 }
 
@@ -588,6 +627,7 @@ long rt_sigprocmask_virtual(int how, const uint64_t *set, uint64_t *mask, uint64
 		return -EINVAL;
 	*mask = mask_changed(how, *mask, *set) & ~RT_SIG_CRITICAL;
 	client_blocked = mask_changed(how, client_blocked, *set) & RT_SIG_CRITICAL;
+	unpend();
 	return 0;
 }
 
