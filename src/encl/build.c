@@ -179,10 +179,7 @@ static int add_measure_locked(struct encl *encl, uint32_t nr) REQUIRES(&encl->lo
 {
 	uint32_t secs = epc_page_nr(encl->epc, encl->secs.epc_page);
 
-	for (uint32_t off = 0; off < SGX_PAGE_SIZE; off += SGX_EXTEND_BYTES)
-		if (!cpu_ok(encls_eextend(encl->cpu, secs, nr, off)))
-			return -EIO;
-	return 0;
+	return cpu_ok(encls_eextend_page(encl->cpu, secs, nr)) ? 0 : -EIO;
 }
 
 /* The frame in hand becomes page @idx, or stays what it was. */
@@ -190,14 +187,14 @@ static int add_frame_locked(struct encl *encl, struct bring *b, uint64_t idx,
 			    const struct cpu_pageinfo *pi, bool measure) REQUIRES(&encl->lock)
 {
 	uint32_t nr = epc_page_nr(encl->epc, b->frame);
+	uint64_t win_off = encl->win_off + idx * SGX_PAGE_SIZE;
 	struct encl_page *page;
 	unsigned int rwx;
 
 	page = pages_insert_locked(encl, idx);
 	if (!page)
 		return -ENOMEM;
-	/* EADD writes straight to where mappings will show the page. */
-	epc_page_place(encl->epc, b->frame, encl->win_off + idx * SGX_PAGE_SIZE, false);
+	epc_page_lend(encl->epc, b->frame, encl->stage);
 	if (!cpu_ok(encls_eadd(encl->cpu, pi, nr)))
 		goto erase;
 	if (measure && add_measure_locked(encl, nr) < 0) {
@@ -211,6 +208,12 @@ static int add_frame_locked(struct encl *encl, struct bring *b, uint64_t idx,
 	epc_page_set_cookie(b->frame, idx);
 	page->epc_page = bring_take_frame(b);
 	evict_child_came_locked(encl);
+	/* A copy costs less than having the page cleared and mapped, to be written to in its place. */
+	if (window_give(encl->window, win_off, encl->stage) < 0) {
+		epc_page_send_home(encl->epc, page->epc_page);
+		return 0;
+	}
+	epc_page_place(encl->epc, page->epc_page, win_off, false);
 	page_track_locked(encl, page);
 	return 0;
 

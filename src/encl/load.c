@@ -255,6 +255,8 @@ static int bring_aug_locked(struct encl *encl, struct bring *b, uint64_t idx) RE
 	if (!page)
 		return -ENOMEM;
 
+	/* Lent for an instant: there is no home to drop. */
+	epc_page_lend(encl->epc, b->frame, encl->stage);
 	epc_page_place(encl->epc, b->frame, encl->win_off + idx * SGX_PAGE_SIZE, false);
 	pi.secs = epc_page_nr(encl->epc, encl->secs.epc_page);
 	if (!cpu_ok(encls_eaug(encl->cpu, &pi, epc_page_nr(encl->epc, b->frame)))) {
