@@ -51,24 +51,6 @@ struct epc *encl_epc(const struct encl *encl)
 	return encl->epc;
 }
 
-/* The first VA page, if an attempt before has not left one. */
-static int create_va_locked(struct encl *encl, struct bring *b) REQUIRES(&encl->lock)
-{
-	int r;
-
-	do {
-		if (!va_is_short_locked(encl))
-			return 0;
-		r = bring_frame_locked(encl, b);
-	} while (r == -EAGAIN);
-	if (r < 0)
-		return r;
-	r = va_add_locked(encl, b->frame);
-	if (r == 0)
-		bring_take_frame(b);
-	return r;
-}
-
 static int create_secs_locked(struct encl *encl, struct bring *b, const struct sgx_secs *secs)
 	REQUIRES(&encl->lock)
 {
@@ -76,7 +58,9 @@ static int create_secs_locked(struct encl *encl, struct bring *b, const struct s
 	int r;
 
 	do {
-		r = bring_frame_locked(encl, b);
+		r = bring_va_locked(encl, b);
+		if (r == 0)
+			r = bring_frame_locked(encl, b);
 	} while (r == -EAGAIN);
 	if (r < 0)
 		return r;
@@ -122,9 +106,7 @@ int encl_create(struct encl *encl, const struct sgx_secs *secs)
 
 	bring_init(&b, encl, &encl_mm_none);
 	encl_lock(encl);
-	r = create_va_locked(encl, &b);
-	if (r == 0)
-		r = create_secs_locked(encl, &b, secs);
+	r = create_secs_locked(encl, &b, secs);
 	encl_unlock(encl);
 	bring_fini(&b);
 	return r;
@@ -187,20 +169,22 @@ static int add_frame_locked(struct encl *encl, struct bring *b, uint64_t idx,
 			    const struct cpu_pageinfo *pi, bool measure) REQUIRES(&encl->lock)
 {
 	uint32_t nr = epc_page_nr(encl->epc, b->frame);
-	uint64_t win_off = encl->win_off + idx * SGX_PAGE_SIZE;
 	struct encl_page *page;
 	unsigned int rwx;
+	int r;
 
 	page = pages_insert_locked(encl, idx);
 	if (!page)
 		return -ENOMEM;
-	epc_page_lend(encl->epc, b->frame, encl->stage);
+	bring_use_stage_locked(encl, b);
+	r = -EIO;
 	if (!cpu_ok(encls_eadd(encl->cpu, pi, nr)))
 		goto erase;
-	if (measure && add_measure_locked(encl, nr) < 0) {
-		encls_eremove(encl->cpu, nr);
-		goto erase;
-	}
+	if (measure && add_measure_locked(encl, nr) < 0)
+		goto remove;
+	r = bring_give_locked(encl, b->frame, idx);
+	if (r < 0)
+		goto remove;
 
 	rwx = pi->secinfo->flags & SGX_SECINFO_RWX;
 	page->type = (uint8_t)(pi->secinfo->flags >> SGX_SECINFO_TYPE_SHIFT);
@@ -208,18 +192,14 @@ static int add_frame_locked(struct encl *encl, struct bring *b, uint64_t idx,
 	epc_page_set_cookie(b->frame, idx);
 	page->epc_page = bring_take_frame(b);
 	evict_child_came_locked(encl);
-	/* A copy costs less than having the page cleared and mapped, to be written to in its place. */
-	if (window_give(encl->window, win_off, encl->stage) < 0) {
-		epc_page_send_home(encl->epc, page->epc_page);
-		return 0;
-	}
-	epc_page_place(encl->epc, page->epc_page, win_off, false);
 	page_track_locked(encl, page);
 	return 0;
 
+remove:
+	encls_eremove(encl->cpu, nr);
 erase:
 	pages_erase_locked(encl, page);
-	return -EIO;
+	return r;
 }
 
 int encl_add_page(struct encl *encl, const struct encl_mm *mm, uint64_t offset, const void *src,
@@ -240,14 +220,9 @@ int encl_add_page(struct encl *encl, const struct encl_mm *mm, uint64_t offset, 
 		r = -EBUSY;
 		if (pages_find_locked(encl, idx))
 			break;
-		r = bring_frame_locked(encl, &b);
-		if (r == 0 && va_is_short_locked(encl)) {
-			r = va_add_locked(encl, b.frame);
-			if (r < 0)
-				break;
-			bring_take_frame(&b);
-			r = -EAGAIN;
-		}
+		r = bring_va_locked(encl, &b);
+		if (r == 0)
+			r = bring_frame_locked(encl, &b);
 	} while (r == -EAGAIN);
 	if (r == 0) {
 		pi.linaddr = encl->base + offset;

@@ -166,7 +166,7 @@ int encl_open(struct encl_registry *registry, struct encl **ret_encl)
 	}
 	encl->buffer = (void *)(((uintptr_t)encl->buffer_block + SGX_PAGE_SIZE - 1) &
 				~(uintptr_t)(SGX_PAGE_SIZE - 1));
-	encl->stage = (uint8_t *)encl->buffer + SGX_PAGE_SIZE;
+	encl->stage = (char *)encl->buffer + SGX_PAGE_SIZE;
 	encl->registry = registry;
 	encl->epc = registry->epc;
 	encl->arena = registry->arena;

@@ -76,7 +76,7 @@ struct encl_registry {
 	uint32_t next_id;
 };
 
-/* Two pages and what it takes to align them. */
+/* Two pages, aligned. */
 #define ENCL_BUFFER_BLOCK_BYTES (3 * SGX_PAGE_SIZE)
 
 struct encl {
@@ -88,7 +88,7 @@ struct encl {
 	struct window *window;
 	struct backing *backing;
 	void *buffer; /* encl_ioctl_buffer(), inside buffer_block */
-	void *stage;  /* there as well: a page that is being loaded; under the lock */
+	void *stage;  /* likewise; contents under the lock: a page on its way to the window */
 	void *buffer_block;
 	uint32_t id;
 	uint64_t base, size, win_off;
@@ -188,7 +188,8 @@ struct bring {
 	struct encl *encl;
 	const struct encl_mm *mm;
 	struct epc_page *frame;
-	struct encl_page *shown; /* placed, and @mm has mapped it in passing */
+
+	bool shown;           /* placing the page has mapped it, too */
 	unsigned int waits;   /* times we waited for somebody */
 	uint64_t refused_ns;  /* when there was no EPC page to be had for the first time */
 	uint64_t patience_ns; /* how long that may last before it is -ENOMEM */
@@ -199,9 +200,17 @@ void bring_init(struct bring *b, struct encl *encl, const struct encl_mm *mm);
 void bring_fini(struct bring *b);
 /* A frame in hand. -EAGAIN: the lock was dropped meanwhile, look again; -ENOMEM. */
 int bring_frame_locked(struct encl *encl, struct bring *b) REQUIRES(&encl->lock);
+/* The bytes of the frame in hand are on encl.stage, until it is placed or freed. */
+void bring_use_stage_locked(struct encl *encl, struct bring *b) REQUIRES(&encl->lock);
 
 /* The frame in hand has become a page. */
 struct epc_page *bring_take_frame(struct bring *b);
+
+/* Version slots for one more page: as bring_frame_locked(). */
+int bring_va_locked(struct encl *encl, struct bring *b) REQUIRES(&encl->lock);
+/* The bytes in encl.stage are those of page @idx from now on, its frame in @frame: -ENOMEM, or 0. */
+int bring_give_locked(struct encl *encl, struct epc_page *frame, uint64_t idx)
+	REQUIRES(&encl->lock);
 
 #define BRING_AUG 1u /* EAUG a page that does not exist */
 /*
@@ -238,6 +247,8 @@ extern const struct sgx_epc_page_ops encl_page_ops;
 int encl_etrack_locked(struct encl *encl) REQUIRES(&encl->lock);
 /* EWB of a page that has its slots and is blocked; then it is evicted and the caller has the frame. */
 int evict_write_locked(struct encl *encl, struct encl_page *page) REQUIRES(&encl->lock);
+/* It does not need its version slot and its place in the backing store any more. */
+void evict_slots_put_locked(struct encl *encl, struct encl_page *page) REQUIRES(&encl->lock);
 /* The SECS has one more child in the EPC. */
 void evict_child_came_locked(struct encl *encl) REQUIRES(&encl->lock);
 /* A child of the SECS has gone: it may be the SECS's turn. */

@@ -92,7 +92,7 @@ static bool evict_slots_get_locked(struct encl *encl, struct encl_page *page) RE
 	return true;
 }
 
-static void evict_slots_put_locked(struct encl *encl, struct encl_page *page) REQUIRES(&encl->lock)
+void evict_slots_put_locked(struct encl *encl, struct encl_page *page)
 {
 	va_slot_put_locked(encl, page->va, page->va_slot);
 	backing_free(encl->backing, page->backing);

@@ -65,10 +65,10 @@ static struct encl_fault fault_show_locked(struct encl *encl, struct bring *b,
 
 	if (!reach || (access & ~reach))
 		return fault_pf(fault_error(access, SGX_PFEC_P | SGX_PFEC_SGX));
+	if (b->shown)
+		return (struct encl_fault){ .kind = ENCL_FAULT_DONE };
 	page->flags |= ENCL_PAGE_REFERENCED;
 	epc_touch(encl->epc, page->epc_page);
-	if (page == b->shown)
-		return (struct encl_fault){ .kind = ENCL_FAULT_DONE };
 	r = b->mm->ops->map(b->mm->ctx, encl, la, encl->win_off + (la - encl->base), reach);
 	/* -EAGAIN: the mapping has gone; running the instruction again finds out what is there now. */
 	if (r < 0 && r != -EAGAIN)

@@ -50,6 +50,7 @@ static int bring_alloc(struct bring *b, unsigned int flags)
 	r = epc_alloc(encl->epc, &encl_page_ops, encl, flags, &b->frame);
 	if (r == 0) {
 		epc_page_set_cookie(b->frame, ENCL_COOKIE_NONE);
+
 		return 0;
 	}
 	b->frame = NULL;
@@ -81,6 +82,21 @@ int bring_frame_locked(struct encl *encl, struct bring *b)
 		return -ENOMEM;
 	encl_pause_locked(encl, &b->waits);
 	return -EAGAIN;
+}
+
+void bring_use_stage_locked(struct encl *encl, struct bring *b)
+{
+	epc_page_lend(encl->epc, b->frame, encl->stage);
+}
+
+int bring_give_locked(struct encl *encl, struct epc_page *frame, uint64_t idx)
+{
+	uint64_t off = encl->win_off + idx * SGX_PAGE_SIZE;
+	int r = window_give(encl->window, off, encl->stage);
+
+	if (r == 0)
+		epc_page_place(encl->epc, frame, off, false);
+	return r;
 }
 
 bool page_is_here(const struct encl_page *page)
@@ -118,7 +134,10 @@ int page_untrack_locked(struct encl *encl, struct encl_page *page)
 	return r;
 }
 
-/* ELDU into the frame in hand, which the page then has. */
+/*
+ * ELDU into the frame in hand, which the page then has.  It keeps its version slot and its place in the
+ * backing store: while the page is blocked or nowhere they are the way back.
+ */
 static int load_frame_locked(struct encl *encl, struct bring *b, struct encl_page *page,
 			     uint64_t la, uint64_t cookie, uint32_t secs) REQUIRES(&encl->lock)
 {
@@ -129,24 +148,24 @@ static int load_frame_locked(struct encl *encl, struct bring *b, struct encl_pag
 		.secs = secs,
 	};
 	struct cpu_outcome out;
-	uint32_t slot;
 
 	out = encls_eldu(encl->cpu, &pi, epc_page_nr(encl->epc, b->frame),
 			 epc_page_nr(encl->epc, page->va->epc_page), page->va_slot);
 	if (!cpu_ok(out))
 		return -EBADMSG;
-
-	slot = page->backing;
-	va_slot_put_locked(encl, page->va, page->va_slot);
-	page->va = NULL;
-	page->backing = BACKING_NO_SLOT;
-	backing_free(encl->backing, slot);
 	page->flags &= (uint8_t) ~(ENCL_PAGE_TRACKED | ENCL_PAGE_REFERENCED);
 	epc_page_set_cookie(b->frame, cookie);
 	page->epc_page = bring_take_frame(b);
+	return 0;
+}
+
+/* It is in the EPC for good. */
+static void load_done_locked(struct encl *encl, struct encl_page *page) REQUIRES(&encl->lock)
+{
+	evict_slots_put_locked(encl, page);
+	page_track_locked(encl, page);
 	encl->loads++;
 	epc_count_load(encl->epc);
-	return 0;
 }
 
 /*
@@ -180,29 +199,43 @@ static int bring_secs_locked(struct encl *encl, struct bring *b) REQUIRES(&encl-
 	r = load_frame_locked(encl, b, &encl->secs, 0, ENCL_COOKIE_SECS, CPU_NO_PAGE);
 	if (r < 0)
 		return r;
-	/* No child is in yet: another who needs the frame more may have it. */
-	page_track_locked(encl, &encl->secs);
+	/* Tracked: as long as no child is in, another who needs the frame more may have it. */
+	load_done_locked(encl, &encl->secs);
 	return 0;
 }
 
-/* The bytes of a page that is in the EPC go where a mapping can show them. */
-static int bring_place_locked(struct encl *encl, struct bring *b, struct encl_page *page,
-			      uint64_t idx) REQUIRES(&encl->lock)
+/* What is on the stage goes where mappings can show it, and into this process's page tables. */
+static int load_place_locked(struct encl *encl, struct bring *b, struct encl_page *page,
+			     uint64_t idx) REQUIRES(&encl->lock)
 {
 	uint64_t off = encl->win_off + idx * SGX_PAGE_SIZE;
 	uint64_t la = encl->base + idx * SGX_PAGE_SIZE;
+	unsigned int reach = page_reach(encl, page);
 	int r;
 
-	r = b->mm->ops->place(b->mm->ctx, encl, la, off,
-			      cpu_bytes(encl->cpu, epc_page_nr(encl->epc, page->epc_page)),
-			      page_reach(encl, page));
+	if (!reach)
+		return bring_give_locked(encl, page->epc_page, idx);
+	r = b->mm->ops->place(b->mm->ctx, encl, la, off, encl->stage, reach);
 	if (r < 0)
 		return r;
 	epc_page_place(encl->epc, page->epc_page, off, false);
-	page_track_locked(encl, page);
-	if (r > 0)
-		b->shown = page;
+	b->shown = r > 0;
 	return 0;
+}
+
+/* There is no memory for it in the window: back to where it came from. */
+static int load_undo_locked(struct encl *encl, struct encl_page *page) REQUIRES(&encl->lock)
+{
+	struct epc_page *frame = page->epc_page;
+	uint32_t nr = epc_page_nr(encl->epc, frame);
+
+	/* With its slots at hand and the lock held neither can fail. */
+	if (!cpu_ok(encls_eblock(encl->cpu, nr)) || evict_write_locked(encl, page) < 0) {
+		encl_set_dead(encl);
+		return -EIO;
+	}
+	epc_free(encl->epc, frame);
+	return -ENOMEM;
 }
 
 static int bring_load_locked(struct encl *encl, struct bring *b, struct encl_page *page,
@@ -216,8 +249,7 @@ static int bring_load_locked(struct encl *encl, struct bring *b, struct encl_pag
 	r = bring_frame_locked(encl, b);
 	if (r < 0)
 		return r;
-	/* The stage is in the cache already; the page's own memory begins with a copy of it. */
-	epc_page_lend(encl->epc, b->frame, encl->stage);
+	bring_use_stage_locked(encl, b);
 	r = load_frame_locked(encl, b, page, encl->base + idx * SGX_PAGE_SIZE, idx,
 			      epc_page_nr(encl->epc, encl->secs.epc_page));
 	if (r < 0) {
@@ -225,10 +257,25 @@ static int bring_load_locked(struct encl *encl, struct bring *b, struct encl_pag
 		return r;
 	}
 	evict_child_came_locked(encl);
-	r = bring_place_locked(encl, b, page, idx);
-	/* When there is no memory for it now, it stays in its frame's home until somebody tries again. */
+	r = load_place_locked(encl, b, page, idx);
 	if (r < 0)
-		epc_page_send_home(encl->epc, page->epc_page);
+		return load_undo_locked(encl, page);
+	load_done_locked(encl, page);
+	return 0;
+}
+
+/* An EPC page for version slots, before there is a page that would have none: 0, or as bring_frame. */
+int bring_va_locked(struct encl *encl, struct bring *b)
+{
+	int r;
+
+	if (!va_is_short_locked(encl))
+		return 0;
+	r = bring_frame_locked(encl, b);
+	if (r == 0)
+		r = va_add_locked(encl, b->frame);
+	if (r == 0)
+		bring_take_frame(b);
 	return r;
 }
 
@@ -236,42 +283,43 @@ static int bring_aug_locked(struct encl *encl, struct bring *b, uint64_t idx) RE
 {
 	struct cpu_pageinfo pi = { .linaddr = encl->base + idx * SGX_PAGE_SIZE };
 	struct encl_page *page;
+	uint32_t nr;
 	int r;
 
 	r = bring_secs_locked(encl, b);
+	if (r == 0)
+		r = bring_va_locked(encl, b);
+	if (r == 0)
+		r = bring_frame_locked(encl, b);
 	if (r < 0)
 		return r;
-	r = bring_frame_locked(encl, b);
-	if (r < 0)
-		return r;
-	if (va_is_short_locked(encl)) {
-		r = va_add_locked(encl, b->frame);
-		if (r < 0)
-			return r;
-		bring_take_frame(b);
-		return -EAGAIN;
-	}
 	page = pages_insert_locked(encl, idx);
 	if (!page)
 		return -ENOMEM;
 
-	/* Lent for an instant: there is no home to drop. */
-	epc_page_lend(encl->epc, b->frame, encl->stage);
-	epc_page_place(encl->epc, b->frame, encl->win_off + idx * SGX_PAGE_SIZE, false);
 	pi.secs = epc_page_nr(encl->epc, encl->secs.epc_page);
-	if (!cpu_ok(encls_eaug(encl->cpu, &pi, epc_page_nr(encl->epc, b->frame)))) {
-		pages_erase_locked(encl, page);
-		/* Its bytes are at our offset now: it may not be kept in hand. */
-		bring_fini(b);
-		return -EFAULT;
-	}
-	page->epc_page = bring_take_frame(b);
+	nr = epc_page_nr(encl->epc, b->frame);
+	bring_use_stage_locked(encl, b);
+	r = -EFAULT;
+	if (!cpu_ok(encls_eaug(encl->cpu, &pi, nr)))
+		goto erase;
+	r = bring_give_locked(encl, b->frame, idx);
+	if (r < 0)
+		goto remove;
 	page->type = SGX_PT_REG;
 	page->max_rwx = SGX_SECINFO_RWX;
-	epc_page_set_cookie(page->epc_page, idx);
+	epc_page_set_cookie(b->frame, idx);
+	page->epc_page = bring_take_frame(b);
 	evict_child_came_locked(encl);
 	page_track_locked(encl, page);
 	return 0;
+
+remove:
+	encls_eremove(encl->cpu, nr);
+erase:
+	pages_erase_locked(encl, page);
+	bring_fini(b);
+	return r;
 }
 
 /*
@@ -326,11 +374,7 @@ static int bring_step_locked(struct encl *encl, struct bring *b, uint64_t idx, u
 		return bring_wait_locked(encl, b, page);
 	if (!page->epc_page)
 		return bring_load_locked(encl, b, page, idx);
-	if (page->va)
-		return bring_unblock_locked(encl, b, page);
-	if (!epc_page_placed(page->epc_page))
-		return bring_place_locked(encl, b, page, idx);
-	return 0;
+	return page->va ? bring_unblock_locked(encl, b, page) : 0;
 }
 
 int bring_page_locked(struct encl *encl, struct bring *b, uint64_t idx, unsigned int rwx,
@@ -338,6 +382,7 @@ int bring_page_locked(struct encl *encl, struct bring *b, uint64_t idx, unsigned
 {
 	int r;
 
+	b->shown = false;
 	do {
 		r = bring_step_locked(encl, b, idx, rwx, how, ret_page);
 	} while (r == -EAGAIN);

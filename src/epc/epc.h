@@ -105,10 +105,9 @@ void epc_page_set_cookie(struct epc_page *page, uint64_t cookie);
 void epc_page_place(struct epc *epc, struct epc_page *page, uint64_t win_off, bool move);
 /*
  * The contents of a page OWNED that nobody has written to yet are at @bytes, which is the caller's shared memory,
- * until the page is placed, freed, or sent home with a copy of them.  Saves the home's memory and its clearing.
+ * until the page is placed or freed.  Saves the home's memory and its clearing.
  */
 void epc_page_lend(struct epc *epc, struct epc_page *page, void *bytes);
-void epc_page_send_home(struct epc *epc, struct epc_page *page);
 /* True while the bytes are at a placed offset (not in the home, not in a batch's hands). */
 bool epc_page_placed(const struct epc_page *page);
 

@@ -5,8 +5,6 @@
  * The bytes are in the page's home in the window, or at the offset where its owner placed them, or on the stage of
  * the batch that has the page in hand.  The processor is told of each move.
  */
-#include <string.h>
-
 #include "arch/sgx.h"
 #include "cpu/cpu.h"
 #include "epc/epc_priv.h"
@@ -119,17 +117,6 @@ void epc_page_lend(struct epc *epc, struct epc_page *page, void *bytes)
 	assert(page_state(page) == EPC_PAGE_OWNED && page->win_page == PAGE_AT_HOME);
 	cpu_set_bytes(epc->cpu, page_index(epc, page), bytes);
 	atomic_fetch_or_explicit(&page->flags, PAGE_NOWHERE, memory_order_release);
-}
-
-void epc_page_send_home(struct epc *epc, struct epc_page *page)
-{
-	uint32_t nr = page_index(epc, page);
-	void *home = window_at(epc->window, window_home(epc->window, nr));
-
-	assert(page_state(page) == EPC_PAGE_OWNED && page->win_page == PAGE_AT_HOME);
-	memcpy(home, cpu_bytes(epc->cpu, nr), SGX_PAGE_SIZE);
-	cpu_set_bytes(epc->cpu, nr, home);
-	atomic_fetch_and_explicit(&page->flags, (uint8_t)~PAGE_NOWHERE, memory_order_release);
 }
 
 bool epc_page_placed(const struct epc_page *page)

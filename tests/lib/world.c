@@ -177,6 +177,7 @@ struct toucher {
 	struct epc *epc;
 	uint64_t idx, version, next;
 	enum touch outcome;
+	unsigned int seen;
 };
 
 static int toucher_map(void *mm, struct encl *encl, uint64_t la, uint64_t win_off, unsigned int rwx)
@@ -184,6 +185,7 @@ static int toucher_map(void *mm, struct encl *encl, uint64_t la, uint64_t win_of
 	struct toucher *t = mm;
 	void *page = window_at(epc_window(t->epc), win_off);
 
+	t->seen++;
 	t->outcome = page_has_pattern(page, t->idx, t->version) ? TOUCH_OK : TOUCH_WRONG;
 	if (t->next != t->version)
 		page_pattern(page, t->idx, t->next);
@@ -194,8 +196,12 @@ static int toucher_place(void *mm, struct encl *encl, uint64_t la, uint64_t win_
 			 const void *bytes, unsigned int rwx)
 {
 	struct toucher *t = mm;
+	int r = window_give(epc_window(t->epc), win_off, bytes);
 
-	return window_give(epc_window(t->epc), win_off, bytes);
+	/* Placing shows the page, too. */
+	if (r == 0)
+		toucher_map(mm, encl, la, win_off, rwx);
+	return r < 0 ? r : 1;
 }
 
 static bool toucher_signal_pending(void *mm) { return false; }
@@ -216,5 +222,7 @@ enum touch touch_page(struct encl *encl, uint64_t idx, uint64_t version, uint64_
 	f = encl_fault(encl, &mm, encl_base(encl) + idx * SGX_PAGE_SIZE, ENCL_R, ENCL_R, true);
 	if (ret_fault)
 		*ret_fault = f;
-	return f.kind == ENCL_FAULT_DONE ? t.outcome : TOUCH_FAULT;
+	if (f.kind != ENCL_FAULT_DONE)
+		return TOUCH_FAULT;
+	return t.seen == 1 ? t.outcome : TOUCH_WRONG;
 }

@@ -247,6 +247,53 @@ static void test_backing_fails_on_load(void)
 	world_fini(&w, "store full on load");
 }
 
+static int refuse_map(void *mm, struct encl *encl, uint64_t la, uint64_t win_off, unsigned int rwx)
+{
+	return 0;
+}
+
+static int refuse_place(void *mm, struct encl *encl, uint64_t la, uint64_t win_off,
+			const void *bytes, unsigned int rwx)
+{
+	return -12;
+}
+
+static bool refuse_signal(void *mm) { return false; }
+
+/* No memory where the loaded page must go: it goes back, and is whole. */
+static void test_no_memory_on_load(void)
+{
+	static const struct encl_mm_ops ops = {
+		.map = refuse_map,
+		.place = refuse_place,
+		.signal_pending = refuse_signal,
+	};
+	struct encl_mm mm = { .ops = &ops };
+	struct encl_fault f;
+	struct world w;
+	struct build b;
+	unsigned int bad = 0;
+
+	start(&w, &b, 64);
+	evict_all(&w);
+	for (int round = 0; round < 3; round++) {
+		for (uint64_t i = 0; i < NR; i++) {
+			f = encl_fault(b.encl, &mm, b.base + i * SGX_PAGE_SIZE, ENCL_R, ENCL_R,
+				       true);
+			bad += f.kind != ENCL_FAULT_OOM ||
+			       encl_backing_slot(b.encl, i * SGX_PAGE_SIZE) == BACKING_NO_SLOT;
+		}
+		world_audit(&w, "no memory");
+	}
+	TAP_CHECK(bad == 0, "no memory for a page: out of memory, and it stays in the store (%u)",
+		  bad);
+	for (uint64_t i = 0; i < NR; i++)
+		bad += touch_page(b.encl, i, 0, 1, NULL) != TOUCH_OK;
+	TAP_CHECK(bad == 0, "with memory all pages are there");
+	build_fini(&b);
+	world_fini(&w, "no memory");
+}
+
 int main(void)
 {
 	test_tamper();
@@ -256,5 +303,6 @@ int main(void)
 	test_secs_tamper();
 	test_backing_fails();
 	test_backing_fails_on_load();
+	test_no_memory_on_load();
 	return tap_done();
 }
