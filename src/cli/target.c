@@ -82,19 +82,64 @@ static bool is_go_note(int fd, const Elf64_Phdr *phdr)
 	       note.head.n_namesz == 4 && !memcmp(note.name, "Go\0\0", 4);
 }
 
-static bool has_bytes(const void *file, size_t bytes, const char *text, size_t n)
+/* Where the file has what will lie at @vaddr; NULL when it has not. */
+static const char *at_vaddr(const uint8_t *file, size_t bytes, const Elf64_Ehdr *ehdr,
+			    uint64_t vaddr, uint64_t n)
 {
-	return memmem(file, bytes, text, n) != NULL;
+	for (unsigned int i = 0; i < ehdr->e_phnum; i++) {
+		Elf64_Phdr phdr;
+
+		if (ehdr->e_phoff + (i + 1) * sizeof(phdr) > bytes)
+			return NULL;
+		memcpy(&phdr, file + ehdr->e_phoff + i * sizeof(phdr), sizeof(phdr));
+		if (phdr.p_type == PT_LOAD && vaddr >= phdr.p_vaddr && n <= phdr.p_filesz &&
+		    vaddr - phdr.p_vaddr <= phdr.p_filesz - n &&
+		    phdr.p_offset + (vaddr - phdr.p_vaddr) + n <= bytes)
+			return (const char *)file + phdr.p_offset + (vaddr - phdr.p_vaddr);
+	}
+	return NULL;
+}
+
+/* Does the dynamic string table name @symbol? */
+static bool imports(const uint8_t *file, size_t bytes, const Elf64_Ehdr *ehdr, const char *symbol)
+{
+	uint64_t strtab = 0, strsz = 0;
+	const char *names;
+
+	for (unsigned int i = 0; i < ehdr->e_phnum; i++) {
+		Elf64_Phdr phdr;
+
+		if (ehdr->e_phoff + (i + 1) * sizeof(phdr) > bytes)
+			return true;
+		memcpy(&phdr, file + ehdr->e_phoff + i * sizeof(phdr), sizeof(phdr));
+		if (phdr.p_type != PT_DYNAMIC || phdr.p_offset + phdr.p_filesz > bytes)
+			continue;
+		for (uint64_t at = 0; at + sizeof(Elf64_Dyn) <= phdr.p_filesz;
+		     at += sizeof(Elf64_Dyn)) {
+			Elf64_Dyn dyn;
+
+			memcpy(&dyn, file + phdr.p_offset + at, sizeof(dyn));
+			if (dyn.d_tag == DT_STRTAB)
+				strtab = dyn.d_un.d_ptr;
+			if (dyn.d_tag == DT_STRSZ)
+				strsz = dyn.d_un.d_val;
+		}
+	}
+	names = at_vaddr(file, bytes, ehdr, strtab, strsz);
+	for (uint64_t at = 0; names && at < strsz; at += strnlen(names + at, strsz - at) + 1)
+		if (!strncmp(names + at, symbol, strsz - at))
+			return true;
+	return !names; /* in doubt it is like any other */
 }
 
 /*
  * A dynamic program that names the device but imports no way to speak to it has its own: an ioctl() that is
- * its own SYSCALL.  (Names of imports stand between zero bytes in the string table.)
+ * its own SYSCALL.
  */
-static bool speaks_for_itself(int fd)
+static bool speaks_for_itself(int fd, const Elf64_Ehdr *ehdr)
 {
 	struct stat st;
-	bool own = false;
+	bool own;
 	void *file;
 
 	if (fstat(fd, &st) < 0 || st.st_size <= 0)
@@ -102,9 +147,9 @@ static bool speaks_for_itself(int fd)
 	file = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
 	if (file == MAP_FAILED)
 		return false;
-	own = has_bytes(file, (size_t)st.st_size, "/dev/sgx", 8) &&
-	      !has_bytes(file, (size_t)st.st_size, "\0ioctl", 7) &&
-	      !has_bytes(file, (size_t)st.st_size, "\0syscall", 9);
+	own = memmem(file, (size_t)st.st_size, "/dev/sgx", 8) &&
+	      !imports(file, (size_t)st.st_size, ehdr, "ioctl") &&
+	      !imports(file, (size_t)st.st_size, ehdr, "syscall");
 	munmap(file, (size_t)st.st_size);
 	return own;
 }
@@ -122,7 +167,7 @@ static enum target_kind elf_kind(int fd, const Elf64_Ehdr *ehdr)
 		interpreter |= phdr.p_type == PT_INTERP;
 		go |= phdr.p_type == PT_NOTE && is_go_note(fd, &phdr);
 	}
-	return interpreter && !go && !speaks_for_itself(fd) ? TARGET_DYNAMIC : TARGET_DIRECT;
+	return interpreter && !go && !speaks_for_itself(fd, ehdr) ? TARGET_DYNAMIC : TARGET_DIRECT;
 }
 
 int target_kind(const char *path, enum target_kind *ret_kind, struct report *rep)
