@@ -158,7 +158,7 @@ void arena_free(struct arena *arena, void *p, size_t bytes)
 	if (!p)
 		return;
 	class = size_class(bytes, &block_bytes);
-	assert((char *)p > (char *)arena && (char *)p < (char *)arena + arena->bump);
+	assert((char *)p > (char *)arena && (char *)p < (char *)arena + arena->bytes_max);
 	if (block_bytes >= GIVE_BACK_BYTES) {
 		inside = interior(p, block_bytes, &start);
 		if (madvise(start, inside, MADV_REMOVE) < 0)
