@@ -150,7 +150,7 @@ LOCK_ATTR(no_thread_safety_analysis) void lock_release(struct lock *l)
 	assert(r == 0);
 }
 
-void lock_forget(struct lock *l)
+LOCK_ATTR(no_thread_safety_analysis) void lock_forget(struct lock *l)
 {
 	rank_pop(l);
 	lock_init(l, l->rank);

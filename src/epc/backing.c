@@ -217,6 +217,7 @@ static int grow_locked(struct backing *backing) REQUIRES(&backing->lock)
 
 int backing_alloc(struct backing *backing, uint32_t *ret_slot)
 {
+	uint32_t slot = BACKING_NO_SLOT;
 	int r;
 
 	lock_acquire(&backing->lock);
@@ -224,12 +225,15 @@ int backing_alloc(struct backing *backing, uint32_t *ret_slot)
 	if (r == 0 && backing->free_first == BACKING_NO_SLOT)
 		r = grow_locked(backing);
 	if (r == 0) {
-		*ret_slot = backing->free_first;
-		backing->free_first = backing->next[*ret_slot];
+		slot = backing->free_first;
+		backing->free_first = backing->next[slot];
 		backing->free_nr--;
 		atomic_fetch_add_explicit(&backing->used, 1, memory_order_relaxed);
 	}
 	lock_release(&backing->lock);
+	/* Told last: whoever dies before has lost a slot, but never does anyone have one that is still free. */
+	if (r == 0)
+		*ret_slot = slot;
 	return r;
 }
 

@@ -125,7 +125,8 @@ struct epc_stats {
 	uint64_t scanned, second_chances;
 	uint64_t free_lowest;
 	uint64_t backing_slots, backing_slots_peak;
-	uint64_t stall_ns; /* time allocating threads spent reclaiming */
+	uint64_t stall_ns;  /* time allocating threads spent reclaiming */
+	uint64_t recovered; /* times that the work of a dead process was seen through */
 };
 void epc_stats_read(struct epc *epc, struct epc_stats *ret_stats);
 void epc_count_load(struct epc *epc);

@@ -321,7 +321,7 @@ static unsigned int pass_free(struct epc *epc, struct batch *batch)
 	return nr;
 }
 
-/* A batch whose runner died.  Every page in it is at one of the phases; those before block go back. */
+/* A batch whose runner died.  Every page in it is at one of the phases; those that nothing was done to go back. */
 static void batch_recover(struct epc *epc, struct batch *batch) REQUIRES(&batch->lock)
 {
 	struct batch_entry *entry;
@@ -333,9 +333,11 @@ static void batch_recover(struct epc *epc, struct batch *batch) REQUIRES(&batch-
 		entry = &batch->entry[i];
 		if (entry->phase == BATCH_PICKED)
 			entry_put_back(epc, entry, POLICY_NOT_NOW, false);
-		else if (entry->phase == BATCH_GOT || entry->phase == BATCH_READY)
+		else if (entry->phase == BATCH_GOT)
 			entry_put_back(epc, entry, POLICY_NOT_NOW, true);
 	}
+	/* Some that are READY were blocked, and that could not be noted any more. */
+	pass_block(epc, batch);
 	if (!window_take_resume(epc->window, slot_of(epc, batch)))
 		pass_take(epc, batch);
 	show_stage(epc, batch);
@@ -392,5 +394,8 @@ int reclaim_batch(struct epc *epc, struct reclaim_result *ret)
 	}
 	count(&epc->counters.scanned, ret->looked);
 	lock_release(&batch->lock);
+	/* Somebody else's pages: those of the living take a few tries of locks, those of the dead are seen through. */
+	if (atomic_load_explicit(&epc->in_batch_nr, memory_order_relaxed) > 0)
+		reclaim_recover(epc);
 	return (int)freed;
 }

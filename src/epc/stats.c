@@ -60,6 +60,7 @@ void epc_stats_read(struct epc *epc, struct epc_stats *ret_stats)
 	if (ret_stats->backing_slots > ret_stats->backing_slots_peak)
 		ret_stats->backing_slots_peak = ret_stats->backing_slots;
 	ret_stats->stall_ns = get(&c->stall_ns);
+	ret_stats->recovered = get(&c->recovered);
 }
 
 void epc_count_load(struct epc *epc)

@@ -67,6 +67,12 @@ void fake_machine_destroy(struct fake_machine *machine)
 	arena_destroy(machine->arena);
 }
 
+static void wrong(struct fake_owner *owner, const char *why)
+{
+	if (atomic_fetch_add(&owner->wrong, 1) == 0)
+		owner->wrong_why = why;
+}
+
 /* Counts a call; true when this one is to fail. */
 static bool fails(struct fake_owner *owner, enum fake_op op)
 {
@@ -122,15 +128,23 @@ static int fake_write(struct epc_page *page)
 	int r;
 
 	lock_acquire(&owner->lock);
-	assert(fp->epc_page == page && fp->blocked);
-	r = fails(owner, FAKE_WRITE) ? -EIO : backing_alloc(epc_backing(owner->epc), &fp->slot);
-	if (r == 0) {
+	if (fp->epc_page != page) {
+		/* Asked again: whoever had it written died before the manager noted that. */
+		lock_release(&owner->lock);
+		return 0;
+	}
+	r = fails(owner, FAKE_WRITE) ? -EIO : 0;
+	if (r == 0 && fp->slot == UINT32_MAX)
+		r = backing_alloc(epc_backing(owner->epc), &fp->slot);
+	/* Not valid any more: somebody died here, behind the EREMOVE, and this is the second try. */
+	if (r == 0 && cpu_epcm_read(epc_cpu(owner->epc), nr).valid) {
 		memcpy(backing_page(epc_backing(owner->epc), fp->slot),
 		       cpu_bytes(epc_cpu(owner->epc), nr), SGX_PAGE_SIZE);
 		if (!cpu_ok(encls_eremove(epc_cpu(owner->epc), nr)))
-			atomic_fetch_add(&owner->wrong, 1);
-		fp->epc_page = NULL;
+			wrong(owner, "EREMOVE for write");
 	}
+	if (r == 0)
+		fp->epc_page = NULL;
 	fp->blocked = false;
 	lock_release(&owner->lock);
 	return r;
@@ -172,7 +186,7 @@ struct fake_owner *fake_owner_create(struct epc *epc, uint32_t id, uint32_t page
 static void page_gone(struct fake_owner *owner, struct fake_page *fp)
 {
 	if (!cpu_ok(encls_eremove(epc_cpu(owner->epc), epc_page_nr(owner->epc, fp->epc_page))))
-		atomic_fetch_add(&owner->wrong, 1);
+		wrong(owner, "EREMOVE to free");
 	epc_free(owner->epc, fp->epc_page);
 	fp->epc_page = NULL;
 }
@@ -206,22 +220,23 @@ void fake_owner_put(struct fake_owner *owner)
 		owner_free(owner);
 }
 
-/* A new or evicted page into @page, which is ours and at home. */
+/*
+ * A new or evicted page into @page, which is ours and has no bytes yet, or is at home.  As a driver does it, the page
+ * is made up where nobody sees it, and given to the window whole.
+ */
 static void load_locked(struct fake_owner *owner, uint32_t i, struct epc_page *page)
 	REQUIRES(&owner->lock)
 {
+	static __thread _Alignas(4096) unsigned char scratch[SGX_PAGE_SIZE];
 	struct fake_page *fp = &owner->page[i];
 	uint32_t nr = epc_page_nr(owner->epc, page);
 	struct cpu *cpu = epc_cpu(owner->epc);
 	uint64_t offset = owner->win_off + (uint64_t)i * SGX_PAGE_SIZE;
 
-	if (owner->win_off != AT_HOME) {
-		if (window_populate(epc_window(owner->epc), offset, 1) < 0)
-			atomic_fetch_add(&owner->wrong, 1);
-		epc_page_place(owner->epc, page, offset, false);
-	}
+	if (owner->win_off != AT_HOME)
+		cpu_set_bytes(cpu, nr, scratch);
 	if (!cpu_ok(encls_epa(cpu, nr)))
-		atomic_fetch_add(&owner->wrong, 1);
+		wrong(owner, "EPA");
 	if (fp->slot != UINT32_MAX) {
 		memcpy(cpu_bytes(cpu, nr), backing_page(epc_backing(owner->epc), fp->slot),
 		       SGX_PAGE_SIZE);
@@ -231,6 +246,11 @@ static void load_locked(struct fake_owner *owner, uint32_t i, struct epc_page *p
 	} else {
 		contents_write(cpu_bytes(cpu, nr), owner, i, 0);
 		fp->uses = 0;
+	}
+	if (owner->win_off != AT_HOME) {
+		if (window_give(epc_window(owner->epc), offset, scratch) < 0)
+			wrong(owner, "give");
+		epc_page_place(owner->epc, page, offset, false);
 	}
 	atomic_fetch_add(&owner->loads, 1);
 	epc_page_set_cookie(page, i);
@@ -250,7 +270,7 @@ static void use_locked(struct fake_owner *owner, uint32_t i) REQUIRES(&owner->lo
 	struct contents *c = cpu_bytes(epc_cpu(owner->epc), epc_page_nr(owner->epc, fp->epc_page));
 
 	if (!contents_ok(c, owner, i, fp->uses))
-		atomic_fetch_add(&owner->wrong, 1);
+		wrong(owner, "contents");
 	fp->uses++;
 	contents_write(c, owner, i, fp->uses);
 	epc_touch(owner->epc, fp->epc_page);
@@ -271,6 +291,8 @@ int fake_use(struct fake_owner *owner, uint32_t i, unsigned int alloc_flags)
 		return r;
 	}
 	lock_release(&owner->lock);
+	if (owner->win_off != AT_HOME)
+		alloc_flags |= EPC_UNPLACED;
 	r = epc_alloc(owner->epc, &fake_ops, owner, alloc_flags, &page);
 	if (r < 0)
 		return r;
@@ -289,10 +311,14 @@ int fake_use(struct fake_owner *owner, uint32_t i, unsigned int alloc_flags)
 
 bool fake_use_surely(struct fake_owner *owner, uint32_t i)
 {
+	unsigned int waits = 0;
 	int r;
 
-	while ((r = fake_use(owner, i, EPC_MAY_RECLAIM)) == -EAGAIN)
+	while ((r = fake_use(owner, i, EPC_MAY_RECLAIM)) == -EAGAIN) {
 		sched_yield();
+		if (++waits % 100 == 0)
+			epc_recover(owner->epc);
+	}
 	return r == 0;
 }
 

@@ -42,6 +42,7 @@ struct fake_owner {
 	_Atomic uint32_t calls[FAKE_OP_NR];
 	_Atomic uint32_t failed[FAKE_OP_NR];
 	_Atomic uint32_t loads, wrong;
+	const char *wrong_why; /* the first time */
 	void (*on_op)(struct fake_owner *owner,
 		      enum fake_op op); /* a hook for tests, may be NULL */
 	struct fake_page page[];
