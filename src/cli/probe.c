@@ -23,7 +23,7 @@
 
 #include "runtime/vdso.h"
 
-#define PAGE       4096u
+#define PAGE       4096ul
 #define PROBE_SECS 10
 
 static bool try_memfd(char *detail)

@@ -22,7 +22,7 @@
 
 #include "cli/probe.h"
 
-#define PAGE 4096u
+#define PAGE 4096ul
 
 #define HWCAP2_FSGSBASE_BIT (1ul << 1)
 

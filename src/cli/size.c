@@ -59,7 +59,7 @@ static int parse_prefix(const char *text, const char *option, const char **ret_e
 
 int size_parse(const char *text, const char *option, uint64_t *ret_bytes, struct report *rep)
 {
-	const char *end;
+	const char *end = text;
 	int r;
 
 	r = parse_prefix(text, option, &end, ret_bytes, rep);
@@ -89,7 +89,7 @@ static int parse_node(const char *text, const char *at, int *ret_node, struct re
 
 int size_parse_epc(const char *text, uint64_t *ret_bytes, int *ret_node, struct report *rep)
 {
-	const char *end;
+	const char *end = text;
 	int r;
 
 	*ret_node = -1;

@@ -186,7 +186,7 @@ int target_kind(const char *path, enum target_kind *ret_kind, struct report *rep
 		return report_fail(rep, -errno, "cannot read '%s'", path);
 	}
 	n = pread(fd, &ehdr, sizeof(ehdr), 0);
-	if (n < 4 || memcmp(ehdr.e_ident, ELFMAG, SELFMAG))
+	if (n < 4 || memcmp(ehdr.e_ident, ELFMAG, SELFMAG) != 0)
 		*ret_kind = TARGET_SCRIPT;
 	else if (n < (ssize_t)sizeof(ehdr) || ehdr.e_ident[EI_CLASS] != ELFCLASS64 ||
 		 ehdr.e_machine != EM_X86_64)

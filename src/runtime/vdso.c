@@ -144,7 +144,7 @@ static int dso_read(struct dso *dso, const void *at)
 	memset(dso, 0, sizeof(*dso));
 	if (!at)
 		return 0;
-	if (memcmp(ehdr->e_ident, ELFMAG, SELFMAG) || ehdr->e_ident[EI_CLASS] != ELFCLASS64 ||
+	if (memcmp(ehdr->e_ident, ELFMAG, SELFMAG) != 0 || ehdr->e_ident[EI_CLASS] != ELFCLASS64 ||
 	    ehdr->e_phentsize != sizeof(*phdr))
 		return -EINVAL;
 	phdr = (const void *)((const uint8_t *)at + ehdr->e_phoff);
@@ -182,7 +182,7 @@ static void image_sec(struct image *img, unsigned int nr, struct sec sec)
 /* Where everything goes. @strings: bytes of the function names, terminators included. */
 static void image_lay_out(struct image *img, uint64_t strings)
 {
-	uint32_t nr = img->sym_nr;
+	uint64_t nr = img->sym_nr;
 	uint64_t dynstr = 1 + sizeof(VDSO_SONAME) + sizeof(VDSO_VERSION) + strings;
 
 	img->phdr_offset = sizeof(Elf64_Ehdr);
@@ -336,7 +336,7 @@ static void image_write_sym(const struct image *img, uint32_t nr, uint32_t *stri
 	Elf64_Sym *sym = (Elf64_Sym *)image_at(img, SEC_DYNSYM) + nr;
 	uint32_t *hash = image_at(img, SEC_HASH);
 	uint32_t *bucket = &hash[2 + sysv_hash(name) % img->sym_nr];
-	uint8_t *stub = (uint8_t *)image_at(img, SEC_TEXT) + (nr - 1) * VDSO_STUB_SIZE;
+	uint8_t *stub = (uint8_t *)image_at(img, SEC_TEXT) + (uint64_t)(nr - 1) * VDSO_STUB_SIZE;
 
 	static_assert(sizeof(code) + 14 == VDSO_STUB_ADDR, "the jump reads the address");
 	memset(stub, 0xcc, VDSO_STUB_SIZE);
