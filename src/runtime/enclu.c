@@ -26,6 +26,7 @@ struct step {
 	void *xsave;
 	size_t xsave_bytes;
 	const struct cpu_event *event; /* AEX */
+	struct rt_range near;          /* as it was when the instruction began; or empty */
 };
 
 static struct cpu_outcome step_enclu(void *ctx, struct cpu *cpu, const struct cpu_mmu *mmu)
@@ -45,9 +46,12 @@ static struct cpu_outcome step_aex(void *ctx, struct cpu *cpu, const struct cpu_
 /* What the mappings of this process allow at @la: the PTE's half of an access check. */
 static unsigned int vma_rwx_at(void *ctx, uint64_t la)
 {
-	unsigned int rwx = 0;
+	const struct step *s = ctx;
 	struct rt_range *range;
+	unsigned int rwx = 0;
 
+	if (la >= s->near.start && la < s->near.end && s->near.backed)
+		return s->near.vma_rwx;
 	lock_acquire(&rt.lock);
 	range = rt_range_find_locked(la);
 	if (range && range->backed)
@@ -67,18 +71,15 @@ static void host_bases(struct rt_thread *t)
 	sys(SYS_arch_prctl, ARCH_GET_GS, &t->home_gs, 0);
 }
 
-/* The enclave whose mapping holds the TCS at @la, with a reference; NULL: none is mapped there. */
-static struct encl *encl_of_tcs(uint64_t la)
+/* The mapping that holds the TCS at @la, with a hold on its enclave; false: none is mapped there. */
+static bool range_of_tcs(uint64_t la, struct rt_range *ret_range)
 {
-	struct rt_range range;
-
-	if (!rt_range_get(la, &range))
-		return NULL;
-	if (!encl_created(range.encl))
-		rt_process_drop(range.encl);
-	else
-		return range.encl;
-	return NULL;
+	if (!rt_range_get(la, ret_range))
+		return false;
+	if (encl_created(ret_range->encl))
+		return true;
+	rt_process_unhold(ret_range->hold);
+	return false;
 }
 
 /* An ENCLU outside of any enclave: EENTER or ERESUME, if anything. On success rlp->encl is set. */
@@ -87,7 +88,6 @@ static struct cpu_outcome enter(struct rt_thread *t, struct cpu_regs *regs, void
 {
 	struct step s = { .t = t, .regs = regs, .xsave = xsave, .xsave_bytes = bytes };
 	struct cpu_outcome out = { .fault = CPU_GP };
-	struct encl *encl;
 
 	if (regs->rax != SGX_EENTER && regs->rax != SGX_ERESUME)
 		return out;
@@ -96,28 +96,26 @@ static struct cpu_outcome enter(struct rt_thread *t, struct cpu_regs *regs, void
 		host_bases(t);
 	regs->fs_base = t->foreign ? t->away_fs : t->home_fs;
 	regs->gs_base = t->foreign ? t->away_gs : t->home_gs;
-	encl = encl_of_tcs(regs->rbx);
-	if (!encl)
+	if (!range_of_tcs(regs->rbx, &s.near))
 		return (struct cpu_outcome){ .fault = CPU_PF,
 					     .pf_error = SGX_PFEC_U,
 					     .pf_addr = regs->rbx };
-	out = encl_step(encl, &rt_mm, step_enclu, &s, vma_rwx_at);
+	out = encl_step(s.near.encl, &rt_mm, step_enclu, &s, vma_rwx_at);
 	if (out.fault != CPU_NO_FAULT || !t->lp->in_enclave) {
-		rt_process_drop(encl);
+		rt_process_unhold(s.near.hold);
 		return out;
 	}
-	t->rlp->encl = encl;
+	t->rlp->hold = s.near.hold;
+	t->rlp->encl = s.near.encl;
 	return out;
 }
 
 static void left(struct rt_thread *t, const struct cpu_regs *regs)
 {
-	struct encl *encl = t->rlp->encl;
-
 	t->rlp->encl = NULL;
 	t->away_fs = regs->fs_base;
 	t->away_gs = regs->gs_base;
-	rt_process_drop(encl);
+	rt_process_unhold(t->rlp->hold);
 }
 
 /* Go on at the vDSO's exception exit. */

@@ -133,7 +133,7 @@ enum rt_fault_result rt_fault(ucontext_t *uc, uint64_t addr, uint64_t err, bool 
 		break;
 	}
 put:
-	rt_process_drop(range.encl);
+	rt_process_unhold(range.hold);
 	return result;
 }
 

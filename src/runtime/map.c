@@ -92,7 +92,7 @@ bool rt_range_get(uint64_t addr, struct rt_range *ret_range)
 	range = rt_range_find_locked(addr);
 	if (range) {
 		*ret_range = *range;
-		rt_process_hold(range->encl);
+		rt_process_hold_more(range->hold);
 	}
 	lock_release(&rt.lock);
 	return range;
@@ -134,7 +134,7 @@ static void split_locked(uint64_t addr)
 	second = rt.range[i];
 	second.start = addr;
 	rt.range[i].end = addr;
-	rt_process_hold(second.encl);
+	rt_process_hold_more(second.hold);
 	insert_at_locked(i + 1, second);
 }
 
@@ -235,7 +235,7 @@ static int install_piece_locked(struct encl *encl, uint64_t start, uint64_t end,
 	if (r < 0)
 		return r;
 	i = lower(start);
-	rt_process_hold(encl);
+	range.hold = rt_process_hold(encl);
 	insert_at_locked(i, range);
 	merge_around_locked(i);
 	bounds_locked();
@@ -322,7 +322,7 @@ void rt_range_fork_child(void)
 	for (size_t i = 0; i < rt.range_nr; i++) {
 		struct rt_range *range = &rt.range[i];
 
-		rt_process_hold(range->encl);
+		range->hold = rt_process_hold(range->encl);
 		if (range->backed)
 			rt_uffd_register(rt.uffd, range->start, range->end - range->start);
 	}

@@ -13,6 +13,7 @@
 
 #include <assert.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -21,15 +22,19 @@
 
 #define PROC_MAX 1024u
 
-struct holding {
+/*
+ * What a process holds of one enclave: one reference, for as long as @nr is not 0.  @nr becomes 0, and the
+ * entry goes, under the ledger's lock; whoever has a hold may take more and give them back without it.
+ */
+struct rt_hold {
 	struct encl *encl;
-	uint64_t nr;
-	struct holding *next;
+	_Atomic uint64_t nr;
+	struct rt_hold *next;
 };
 
 struct rt_proc {
 	int pid; /* 0: free */
-	struct holding *held;
+	struct rt_hold *held;
 	struct rt_lp *lps;
 };
 
@@ -90,47 +95,69 @@ int rt_process_init(void)
 	return 0;
 }
 
-static struct holding **find_locked(struct encl *encl)
+static struct rt_hold **find_locked(struct encl *encl)
 {
-	struct holding **at = &rt.shared->proc[rt.proc_slot].held;
+	struct rt_hold **at = &rt.shared->proc[rt.proc_slot].held;
 
 	while (*at && (*at)->encl != encl)
 		at = &(*at)->next;
 	return at;
 }
 
-void rt_process_hold(struct encl *encl)
+struct rt_hold *rt_process_hold(struct encl *encl)
 {
-	struct holding **at, *h;
+	struct rt_hold **at, *h;
 
-	encl_get(encl);
 	lock_acquire(&rt.shared->lock);
 	at = find_locked(encl);
 	h = *at;
 	if (!h) {
 		h = arena_alloc(rt.arena, sizeof(*h));
 		assert(h);
-		*h = (struct holding){ .encl = encl };
+		h->encl = encl_get(encl);
 		*at = h;
 	}
-	h->nr++;
+	atomic_fetch_add(&h->nr, 1);
 	lock_release(&rt.shared->lock);
+	return h;
+}
+
+void rt_process_hold_more(struct rt_hold *hold)
+{
+	uint64_t before = atomic_fetch_add_explicit(&hold->nr, 1, memory_order_relaxed);
+
+	assert(before > 0);
 }
 
 void rt_process_drop(struct encl *encl)
 {
-	struct holding **at, *h;
+	struct rt_hold **at, *h;
+	uint64_t before;
 
 	lock_acquire(&rt.shared->lock);
 	at = find_locked(encl);
 	h = *at;
-	assert(h && h->nr);
-	if (!--h->nr) {
+	assert(h);
+	before = atomic_fetch_sub(&h->nr, 1);
+	assert(before > 0);
+	if (before == 1) {
 		*at = h->next;
 		arena_free(rt.arena, h, sizeof(*h));
 	}
 	lock_release(&rt.shared->lock);
-	encl_put(encl);
+	if (before == 1)
+		encl_put(encl);
+}
+
+void rt_process_unhold(struct rt_hold *hold)
+{
+	uint64_t nr = atomic_load_explicit(&hold->nr, memory_order_relaxed);
+
+	while (nr > 1)
+		if (atomic_compare_exchange_weak_explicit(
+			    &hold->nr, &nr, nr - 1, memory_order_release, memory_order_relaxed))
+			return;
+	rt_process_drop(hold->encl);
 }
 
 struct rt_lp *rt_process_lp(void)
@@ -198,11 +225,10 @@ static void bury(struct rt_proc proc)
 		arena_free(rt.arena, lp, sizeof(*lp));
 	}
 	while (proc.held) {
-		struct holding *h = proc.held;
+		struct rt_hold *h = proc.held;
 
 		proc.held = h->next;
-		for (uint64_t i = 0; i < h->nr; i++)
-			encl_put(h->encl);
+		encl_put(h->encl);
 		arena_free(rt.arena, h, sizeof(*h));
 	}
 }

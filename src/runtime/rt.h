@@ -20,6 +20,7 @@
 #include "encl/encl.h"
 
 struct arena;
+struct rt_hold;
 struct epc;
 
 #define RT_SLOT_BYTES  0x40000u /* one thread: its block at the bottom, its signal stack above */
@@ -75,10 +76,11 @@ struct rt_thread {
 /* A mapped range of the device, in this process: like a VMA. */
 struct rt_range {
 	uint64_t start, end;
-	struct encl *encl;   /* with a reference */
-	uint8_t vma_rwx;     /* what mmap or mprotect asked for */
-	uint8_t applied_rwx; /* what the host's VMA has: less where the EPCM says so */
-	bool backed;         /* the window is mapped here; else an empty reservation */
+	struct encl *encl;
+	struct rt_hold *hold; /* on encl */
+	uint8_t vma_rwx;      /* what mmap or mprotect asked for */
+	uint8_t applied_rwx;  /* what the host's VMA has: less where the EPCM says so */
+	bool backed;          /* the window is mapped here; else an empty reservation */
 };
 
 enum rt_fd_kind { RT_FD_NONE = 0, RT_FD_ENCLAVE, RT_FD_PROVISION };
@@ -105,7 +107,8 @@ struct rt_shared; /* process.c */
 /* A logical processor, where the other processes find it when its own has died. */
 struct rt_lp {
 	struct cpu_lp lp;
-	struct encl *encl; /* while lp.in_enclave, with a reference */
+	struct encl *encl;    /* while lp.in_enclave */
+	struct rt_hold *hold; /* on encl */
 	struct rt_lp *next;
 	bool used;
 };
@@ -272,8 +275,11 @@ void rt_source_forget(void);
 int rt_process_init(void);
 /* First open of a node: from here on the client's signals pass through us. */
 void rt_use(void);
-void rt_process_hold(struct encl *encl);
+struct rt_hold *rt_process_hold(struct encl *encl);
 void rt_process_drop(struct encl *encl);
+/* One more for someone who has one, and giving one back: no lock, unless it is the last. */
+void rt_process_hold_more(struct rt_hold *hold);
+void rt_process_unhold(struct rt_hold *hold);
 void rt_process_fork_child(void);
 void rt_process_reap(void);
 struct rt_lp *rt_process_lp(void);
