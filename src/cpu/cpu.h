@@ -162,6 +162,18 @@ struct cpu_outcome encls_eaug(struct cpu *cpu, const struct cpu_pageinfo *pi, ui
 struct cpu_outcome encls_emodpr(struct cpu *cpu, const struct sgx_secinfo *secinfo, uint32_t page);
 struct cpu_outcome encls_emodt(struct cpu *cpu, const struct sgx_secinfo *secinfo, uint32_t page);
 
+/* ---- for a VMM: ENCLS_C and ENCLV, where cpu_config's caps have them --------------------------- */
+
+struct cpu_outcome encls_erdinfo(struct cpu *cpu, struct sgx_rdinfo *rdinfo, uint32_t page);
+struct cpu_outcome encls_etrackc(struct cpu *cpu, uint32_t page);
+struct cpu_outcome encls_elduc(struct cpu *cpu, const struct cpu_pageinfo *pi, uint32_t page,
+			       uint32_t va, uint32_t slot);
+struct cpu_outcome encls_eldbc(struct cpu *cpu, const struct cpu_pageinfo *pi, uint32_t page,
+			       uint32_t va, uint32_t slot);
+struct cpu_outcome enclv_eincvirtchild(struct cpu *cpu, uint32_t page, uint32_t secs);
+struct cpu_outcome enclv_edecvirtchild(struct cpu *cpu, uint32_t page, uint32_t secs);
+struct cpu_outcome enclv_esetcontext(struct cpu *cpu, uint32_t secs, const uint64_t *context);
+
 /* ---- tracking ------------------------------------------------------------------------------ */
 
 /*

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
- * Pages on their way out and in: EBLOCK, ETRACK, EWB, ELDU, ELDB.
+ * Pages on their way out and in: EBLOCK, ETRACK, EWB, ELDU, ELDB, ELDUC, ELDBC.
  *
  * A page leaves as AES-GCM ciphertext bound to its address, type, permissions, enclave and to a
  * version that is given out once and kept in a VA slot.  It comes back only with all of them.
@@ -18,7 +18,8 @@ struct mac_header {
 	struct sgx_secinfo secinfo;
 	uint64_t linaddr;
 	uint64_t eid;
-	uint8_t zero[48];
+	uint8_t reserved[40]; /* of PCMD: EWB writes zeros, so nothing else passes */
+	uint64_t zero;
 };
 static_assert(sizeof(struct mac_header) == PAGE_AAD_BYTES, "MAC header");
 
@@ -215,12 +216,16 @@ struct load {
 	const struct cpu_pageinfo *pi;
 	struct sgx_pcmd pcmd; /* software's, read once */
 	uint32_t page, va, slot;
-	uint64_t blocked; /* EPCM_BLOCKED for ELDB */
+	uint64_t blocked;            /* EPCM_BLOCKED for ELDB, ELDBC */
+	struct cpu_outcome conflict; /* #GP, or SGX_EPC_PAGE_CONFLICT for ELDBC, ELDUC */
 };
 
+/* By the whole PAGE_TYPE field: one that EWB never writes has no parent, and no right MAC. */
 static bool load_is_child(const struct load *l)
 {
-	return epcm_is_child(epcm_from_secinfo(l->pcmd.secinfo.flags));
+	uint64_t pt = (l->pcmd.secinfo.flags & SGX_SECINFO_TYPE_MASK) >> SGX_SECINFO_TYPE_SHIFT;
+
+	return pt == SGX_PT_REG || pt == SGX_PT_TCS || pt == SGX_PT_TRIM;
 }
 
 /* The target is held exclusive, the VA page shared. */
@@ -255,6 +260,7 @@ static struct cpu_outcome load_decrypt(struct cpu *cpu, const struct load *l,
 	};
 	uint64_t version = __atomic_load_n(va_slot(cpu, l->va, l->slot), __ATOMIC_ACQUIRE);
 
+	memcpy(header.reserved, l->pcmd.reserved, sizeof(header.reserved));
 	if (!page_decrypt(&cpu->paging_key, version, (const uint8_t *)&header, l->pi->srcpge,
 			  cpu_contents(cpu, l->page), l->pcmd.mac))
 		return cpu_fail(SGX_MAC_COMPARE_FAIL);
@@ -289,7 +295,7 @@ static struct cpu_outcome load_held(struct cpu *cpu, const struct load *l)
 		if (!cpu_is_epc(cpu, secs))
 			return cpu_pf_page(cpu, secs);
 		if (secs == l->page || !epcm_try_shared(&cpu->epcm[secs]))
-			return cpu_gp();
+			return l->conflict;
 		out = load_check_secs(cpu, secs);
 		if (cpu_passed(out))
 			secs_bytes = secs_page(cpu, secs);
@@ -305,13 +311,6 @@ static struct cpu_outcome load_held(struct cpu *cpu, const struct load *l)
 	return out;
 }
 
-static bool load_pt_known(const struct load *l)
-{
-	uint64_t type = (l->pcmd.secinfo.flags & SGX_SECINFO_TYPE_MASK) >> SGX_SECINFO_TYPE_SHIFT;
-
-	return type <= SGX_PT_TRIM;
-}
-
 static struct cpu_outcome load(struct cpu *cpu, struct load *l)
 {
 	struct cpu_outcome out;
@@ -323,19 +322,13 @@ static struct cpu_outcome load(struct cpu *cpu, struct load *l)
 	if (!cpu_is_epc(cpu, l->va))
 		return cpu_pf_page(cpu, l->va);
 	if (!cpu_is_aligned(l->pi->srcpge, SGX_PAGE_SIZE) ||
-	    !cpu_is_aligned(l->pi->pcmd, PCMD_ALIGN) || l->page == l->va)
+	    !cpu_is_aligned(l->pi->pcmd, PCMD_ALIGN))
 		return cpu_gp();
 	l->pcmd = *l->pi->pcmd;
-	if (l->pi->linaddr & (SGX_PAGE_SIZE - 1) || !load_pt_known(l) ||
-	    l->pcmd.secinfo.flags & SGX_SECINFO_RESERVED ||
-	    !cpu_is_zero(l->pcmd.secinfo.reserved, sizeof(l->pcmd.secinfo.reserved)) ||
-	    !cpu_is_zero(l->pcmd.reserved, sizeof(l->pcmd.reserved)))
-		return cpu_gp();
-
 	if (!epcm_try_exclusive_pinned(&cpu->epcm[l->page]))
-		return cpu_gp();
+		return l->conflict;
 	if (!epcm_try_shared(&cpu->epcm[l->va])) {
-		out = cpu_gp();
+		out = l->conflict;
 	} else {
 		out = load_held(cpu, l);
 		epcm_put_shared(&cpu->epcm[l->va]);
@@ -347,14 +340,45 @@ static struct cpu_outcome load(struct cpu *cpu, struct load *l)
 struct cpu_outcome encls_eldu(struct cpu *cpu, const struct cpu_pageinfo *pi, uint32_t page,
 			      uint32_t va, uint32_t slot)
 {
-	return load(cpu, &(struct load){ .pi = pi, .page = page, .va = va, .slot = slot });
+	struct load l = { .pi = pi, .page = page, .va = va, .slot = slot, .conflict = cpu_gp() };
+
+	return load(cpu, &l);
 }
 
 struct cpu_outcome encls_eldb(struct cpu *cpu, const struct cpu_pageinfo *pi, uint32_t page,
 			      uint32_t va, uint32_t slot)
 {
-	return load(
-		cpu,
-		&(struct load){
-			.pi = pi, .page = page, .va = va, .slot = slot, .blocked = EPCM_BLOCKED });
+	struct load l = { .pi = pi,
+			  .page = page,
+			  .va = va,
+			  .slot = slot,
+			  .blocked = EPCM_BLOCKED,
+			  .conflict = cpu_gp() };
+
+	return load(cpu, &l);
+}
+
+struct cpu_outcome encls_elduc(struct cpu *cpu, const struct cpu_pageinfo *pi, uint32_t page,
+			       uint32_t va, uint32_t slot)
+{
+	struct load l = { .pi = pi,
+			  .page = page,
+			  .va = va,
+			  .slot = slot,
+			  .conflict = cpu_fail(SGX_EPC_PAGE_CONFLICT) };
+
+	return cpu->config.caps & SGX_CPUID_ENCLS_C ? load(cpu, &l) : cpu_gp();
+}
+
+struct cpu_outcome encls_eldbc(struct cpu *cpu, const struct cpu_pageinfo *pi, uint32_t page,
+			       uint32_t va, uint32_t slot)
+{
+	struct load l = { .pi = pi,
+			  .page = page,
+			  .va = va,
+			  .slot = slot,
+			  .blocked = EPCM_BLOCKED,
+			  .conflict = cpu_fail(SGX_EPC_PAGE_CONFLICT) };
+
+	return cpu->config.caps & SGX_CPUID_ENCLS_C ? load(cpu, &l) : cpu_gp();
 }

@@ -148,7 +148,11 @@ static struct cpu_outcome run_eldb(struct machine *m)
 	return encls_eldb(m->cpu, &pi, page, va, slot);
 }
 static void src_misaligned(struct machine *m) { pi.srcpge = m->cipher + 64; }
-static void pcmd_type(struct machine *m) { m->pcmd.secinfo.flags |= SGX_SECINFO_TYPE(0x80); }
+static void pcmd_type(struct machine *m)
+{
+	m->pcmd.secinfo.flags |= SGX_SECINFO_TYPE(0x80);
+	pi.secs = CPU_NO_PAGE;
+}
 static void pcmd_flag(struct machine *m) { m->pcmd.secinfo.flags |= 1u << 6; }
 static void pcmd_info(struct machine *m) { m->pcmd.secinfo.reserved[0] = 1; }
 static void pcmd_reserved(struct machine *m) { m->pcmd.reserved[39] = 1; }
@@ -204,10 +208,10 @@ static const struct row eldu_rows[] = {
 	{ "RDX is no EPC page", va_not_epc, PF },
 	{ "SRCPGE not aligned", src_misaligned, GP },
 	{ "PCMD not aligned", pcmd_misaligned, GP },
-	{ "PCMD: no such page type", pcmd_type, GP },
-	{ "PCMD: reserved flag", pcmd_flag, GP },
-	{ "PCMD: reserved bytes of SECINFO", pcmd_info, GP },
-	{ "PCMD: reserved bytes", pcmd_reserved, GP },
+	{ "PCMD: no such page type", pcmd_type, CODE(SGX_MAC_COMPARE_FAIL) },
+	{ "PCMD: reserved flag", pcmd_flag, CODE(SGX_MAC_COMPARE_FAIL) },
+	{ "PCMD: reserved bytes of SECINFO", pcmd_info, CODE(SGX_MAC_COMPARE_FAIL) },
+	{ "PCMD: reserved bytes", pcmd_reserved, CODE(SGX_MAC_COMPARE_FAIL) },
 	{ "target held by another", held, GP },
 	{ "VA page held exclusive by another", va_held, GP },
 	{ "target is valid", target_valid, PF },
@@ -229,6 +233,26 @@ static const struct row eldu_rows[] = {
 	{ "another enclave", other_enclave, CODE(SGX_MAC_COMPARE_FAIL) },
 	{ "a second time", twice, CODE(SGX_MAC_COMPARE_FAIL) },
 };
+
+static struct cpu_outcome run_elduc(struct machine *m)
+{
+	return encls_elduc(m->cpu, &pi, page, va, slot);
+}
+static struct cpu_outcome run_eldbc(struct machine *m)
+{
+	return encls_eldbc(m->cpu, &pi, page, va, slot);
+}
+static void encls_c(struct cpu_config *c) { c->caps |= SGX_CPUID_ENCLS_C; }
+
+static const struct row eldc_rows[] = {
+	{ "what EWB made", NULL, OK },
+	{ "target held by another", held, CODE(SGX_EPC_PAGE_CONFLICT) },
+	{ "VA page held exclusive by another", va_held, CODE(SGX_EPC_PAGE_CONFLICT) },
+	{ "target is valid", target_valid, PF },
+	{ "SECS held exclusive by another", secs_held, CODE(SGX_EPC_PAGE_CONFLICT) },
+	{ "ciphertext changed", flip_cipher, CODE(SGX_MAC_COMPARE_FAIL) },
+};
+static const struct row absent_rows[] = { { "the processor has none", NULL, GP } };
 
 static const struct row eldb_rows[] = {
 	{ "what EWB made", NULL, OK },
@@ -318,9 +342,18 @@ int main(void)
 	const struct leaf_test eldu = { "ELDU", NULL, setup_eldu, run_eldu, 0, false };
 	const struct leaf_test eldb = { "ELDB", NULL, setup_eldu, run_eldb, 0, false };
 
+	const struct leaf_test elduc = { "ELDUC", encls_c, setup_eldu, run_elduc, 0, false };
+	const struct leaf_test eldbc = { "ELDBC", encls_c, setup_eldu, run_eldbc, 0, false };
+	const struct leaf_test no_elduc = { "ELDUC", NULL, setup_eldu, run_elduc, 0, false };
+	const struct leaf_test no_eldbc = { "ELDBC", NULL, setup_eldu, run_eldbc, 0, false };
+
 	RUN_ROWS(ewb, ewb_rows);
 	RUN_ROWS(eldu, eldu_rows);
 	RUN_ROWS(eldb, eldb_rows);
+	RUN_ROWS(elduc, eldc_rows);
+	RUN_ROWS(eldbc, eldc_rows);
+	RUN_ROWS(no_elduc, absent_rows);
+	RUN_ROWS(no_eldbc, absent_rows);
 	test_effect();
 	test_secs();
 	return tap_done();
