@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * What the files of the signal family share: frame.c, sigstate.c, signal.c.
+ */
+#ifndef SWSGX_RUNTIME_SIGNAL_PRIV_H
+#define SWSGX_RUNTIME_SIGNAL_PRIV_H
+
+#include "runtime/rt.h"
+#include "runtime/sys.h"
+
+#define SA_RESTORER_FLAG 0x04000000ul
+
+static inline uint64_t *uc_mask(ucontext_t *uc)
+{
+	return (uint64_t *)&uc->uc_sigmask;
+}
+
+static inline void kernel_act(int sig, const struct rt_client_act *act)
+{
+	sys4(SYS_rt_sigaction, sig, act, 0, 8);
+}
+
+static inline bool on_stack(const stack_t *stack, uint64_t sp)
+{
+	return sp - (uint64_t)stack->ss_sp < stack->ss_size;
+}
+
+/* Critical signals that the client believes blocked on this thread. */
+uint64_t rt_client_blocked(void);
+/* One of those was sent: it waits. */
+void rt_client_pend(int sig, const siginfo_t *info);
+
+#endif

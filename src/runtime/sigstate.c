@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * What the client has told the kernel about signals, as far as the runtime stands between: handlers, masks,
+ * signal stacks.
+ *
+ * The kernel has rt_sigentry for every signal that the client handles (once it uses SGX), never blocks the
+ * critical signals, and has the runtime's stack.  What the client asked for is kept here, per process (rt.act) or
+ * per thread, and shown to it when it asks.
+ */
+#include "runtime/signal_priv.h"
+
+#include <string.h>
+
+#define SS_AUTODISARM_FLAG (1u << 31)
+
+/* Critical signals that the client believes blocked on this thread, and those that somebody sent meanwhile. */
+static __thread uint64_t client_blocked __attribute__((tls_model("initial-exec")));
+static __thread uint64_t client_pending __attribute__((tls_model("initial-exec")));
+static __thread siginfo_t pending_info[6] __attribute__((tls_model("initial-exec")));
+
+uint64_t rt_client_blocked(void)
+{
+	return client_blocked;
+}
+
+static size_t critical_index(int sig)
+{
+	return (size_t)__builtin_popcountll(RT_SIG_CRITICAL & (RT_SIGBIT(sig) - 1));
+}
+
+void rt_client_pend(int sig, const siginfo_t *info)
+{
+	client_pending |= RT_SIGBIT(sig);
+	pending_info[critical_index(sig)] = *info;
+}
+
+/* What waited for the client to unblock it comes now. */
+static void unpend(void)
+{
+	uint64_t now = client_pending & ~client_blocked;
+
+	client_pending &= ~now;
+	for (; now; now &= now - 1) {
+		int sig = __builtin_ctzll(now) + 1;
+
+		sys4(SYS_rt_tgsigqueueinfo, sys(SYS_getpid, 0, 0, 0), sys(SYS_gettid, 0, 0, 0), sig,
+		     &pending_info[critical_index(sig)]);
+	}
+}
+
+uint64_t rt_pending_critical(void)
+{
+	return client_pending;
+}
+
+/* Install our entry for @sig with those of the client's flags that the kernel acts on. */
+void rt_signal_install(int sig, uint64_t client_flags)
+{
+	struct rt_client_act act = {
+		.action = (void (*)(int, siginfo_t *, void *))rt_sigentry,
+		.flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER | SA_RESTORER_FLAG |
+			 (client_flags & (SA_RESTART | SA_NOCLDSTOP | SA_NOCLDWAIT)),
+		.restorer = rt_restorer,
+		.mask = ~RT_SIG_CRITICAL,
+	};
+
+	kernel_act(sig, &act);
+}
+
+void rt_signal_init(void)
+{
+	for (int sig = 1; sig < RT_NSIG; sig++) {
+		if (!(RT_SIG_CRITICAL & RT_SIGBIT(sig)))
+			continue;
+		sys4(SYS_rt_sigaction, sig, 0, &rt.act[sig], 8);
+		rt_signal_install(sig, 0);
+	}
+	uint64_t critical = RT_SIG_CRITICAL;
+
+	sys4(SYS_rt_sigprocmask, SIG_UNBLOCK, &critical, 0, 8);
+}
+
+void rt_signal_use(void)
+{
+	for (int sig = 1; sig < RT_NSIG; sig++)
+		if (!(RT_SIG_CRITICAL & RT_SIGBIT(sig)) && rt.act[sig].word > (uint64_t)SIG_IGN)
+			rt_signal_install(sig, rt.act[sig].flags);
+}
+
+/* sigaction() of the client, in the kernel's terms. */
+long rt_sigaction(int sig, const struct rt_client_act *act, struct rt_client_act *ret_old)
+{
+	struct rt_client_act old;
+	long r = 0;
+
+	if (sig < 1 || sig >= RT_NSIG || ((sig == SIGKILL || sig == SIGSTOP) && act))
+		return -EINVAL;
+	if (!(RT_SIG_CRITICAL & RT_SIGBIT(sig))) {
+		/* What was inherited over exec, or set without us, is the kernel's to tell. */
+		r = sys4(SYS_rt_sigaction, sig, 0, &old, 8);
+		if (r < 0)
+			return r;
+		if (old.word == (uint64_t)rt_sigentry)
+			old = rt.act[sig];
+	} else {
+		old = rt.act[sig];
+	}
+	if (act) {
+		struct rt_client_act copy = *act;
+
+		rt.act[sig] = copy;
+		if (RT_SIG_CRITICAL & RT_SIGBIT(sig))
+			; /* ours stays */
+		else if (rt.used && copy.word > (uint64_t)SIG_IGN)
+			rt_signal_install(sig, copy.flags);
+		else
+			r = sys4(SYS_rt_sigaction, sig, &copy, 0, 8);
+	}
+	if (ret_old)
+		*ret_old = old;
+	return r;
+}
+
+static uint64_t mask_changed(int how, uint64_t mask, uint64_t set)
+{
+	return how == SIG_BLOCK ? mask | set : how == SIG_UNBLOCK ? mask & ~set : set;
+}
+
+long rt_sigprocmask_virtual(int how, const uint64_t *set, uint64_t *mask, uint64_t *ret_old)
+{
+	*ret_old = *mask | client_blocked;
+	if (!set)
+		return 0;
+	if (how != SIG_BLOCK && how != SIG_UNBLOCK && how != SIG_SETMASK)
+		return -EINVAL;
+	*mask = mask_changed(how, *mask, *set) & ~RT_SIG_CRITICAL;
+	client_blocked = mask_changed(how, client_blocked, *set) & RT_SIG_CRITICAL;
+	unpend();
+	return 0;
+}
+
+long rt_sigprocmask(int how, const uint64_t *set, uint64_t *ret_old)
+{
+	uint64_t mask = 0, old;
+	long r = sys4(SYS_rt_sigprocmask, SIG_BLOCK, NULL, &mask, 8);
+
+	if (!r)
+		r = rt_sigprocmask_virtual(how, set, &mask, &old);
+	if (!r && set)
+		r = sys4(SYS_rt_sigprocmask, SIG_SETMASK, &mask, NULL, 8);
+	if (!r && ret_old)
+		*ret_old = old;
+	return r;
+}
+
+long rt_sigaltstack_at(const stack_t *stack_at, stack_t *old_at, uint64_t rsp)
+{
+	struct rt_thread *t = rt_thread_peek();
+	stack_t old = t->client_stack, stack;
+	bool on;
+
+	if (!old.ss_sp)
+		old.ss_flags = SS_DISABLE;
+	on = !(old.ss_flags & SS_DISABLE) && on_stack(&old, rsp);
+	if (stack_at) {
+		if (rt_copy_user(&stack, stack_at, sizeof(stack)))
+			return -EFAULT;
+		if (on)
+			return -EPERM;
+		if (stack.ss_flags & ~(SS_DISABLE | SS_ONSTACK | (int)SS_AUTODISARM_FLAG))
+			return -EINVAL;
+		if (stack.ss_flags & SS_DISABLE)
+			stack = (stack_t){ .ss_flags = SS_DISABLE };
+		else if (stack.ss_size < 2048)
+			return -ENOMEM;
+		stack.ss_flags &= ~SS_ONSTACK;
+		t->client_stack = stack;
+	}
+	if (on)
+		old.ss_flags |= SS_ONSTACK;
+	return old_at ? rt_copy_user(old_at, &old, sizeof(old)) : 0;
+}
+
+long rt_sigaltstack(const stack_t *stack, stack_t *ret_old)
+{
+	if (!rt_thread_peek())
+		return sys(SYS_sigaltstack, stack, ret_old, 0);
+	return rt_sigaltstack_at(stack, ret_old, (uint64_t)__builtin_frame_address(0));
+}
