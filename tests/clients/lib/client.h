@@ -115,7 +115,7 @@ unsigned int vdso_symbols(const void *image, const char *names[], unsigned int m
 /* ---- entering ------------------------------------------------------------------------------- */
 
 int vdso_enter(uint64_t rdi, uint64_t rsi, uint64_t rdx, uint32_t leaf, uint64_t r8, uint64_t r9,
-		struct sgx_enclave_run *run, void *fn);
+	       struct sgx_enclave_run *run, void *fn);
 
 /* RDI RSI RDX R8 R9 RAX RCX RBX as EEXIT left them. */
 struct enclu_out {
