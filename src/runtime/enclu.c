@@ -289,6 +289,8 @@ void rt_exception(int sig, siginfo_t *info, ucontext_t *uc, struct rt_thread *t,
 			(void *)((uintptr_t)info->si_addr & ~(uintptr_t)(SGX_PAGE_SIZE - 1));
 	} else if (ev.vector != CPU_GP && ev.vector != CPU_BP) {
 		info->si_addr = (void *)uc->uc_mcontext.gregs[REG_RIP]; /* the AEP */
+		if (ev.vector == CPU_MF || ev.vector == CPU_XM)
+			info->si_code = FPE_FLTINV; /* as the synthetic FSW and MXCSR say */
 	}
 	rt_deliver(sig, info, uc);
 }

@@ -102,9 +102,7 @@ enum encl_risky {
 	RISKY_EENTER,   /* EENTER from inside */
 	RISKY_BADLEAF,  /* ENCLU with an unknown leaf */
 	RISKY_RDTSC,
-	RISKY_SYSENTER,
 	RISKY_RDPMC,
-	RISKY_MOVFS,
 	RISKY_AC, /* misaligned MOVAPS: #GP */
 	RISKY_NR,
 };

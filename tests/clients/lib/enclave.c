@@ -184,14 +184,8 @@ IN_ENCLAVE static void risky_insn(uint64_t what)
 	case RISKY_RDTSC:
 		RISKY("rdtsc", "S"(0));
 		break;
-	case RISKY_SYSENTER:
-		RISKY("sysenter", "S"(0));
-		break;
 	case RISKY_RDPMC:
 		RISKY("xor %%ecx, %%ecx; rdpmc", "S"(0));
-		break;
-	case RISKY_MOVFS:
-		RISKY("xor %%eax, %%eax; mov %%eax, %%fs", "S"(0));
 		break;
 	}
 }
