@@ -223,6 +223,26 @@ static void enter_handler(ucontext_t *uc, int sig, uint64_t sp, const struct rt_
 }
 
 /*
+ * A handler on a thread without a block: it may enter enclaves, and its return must not undo our signal stack.
+ * From now on the client's stack is ours to give, so its other signals have to come by us as well.  True when
+ * the kernel put the frame on that stack and the handler did not ask for it.
+ */
+static bool first_contact(const struct rt_client_act *act, ucontext_t *uc)
+{
+	bool known = rt_thread_peek();
+	stack_t *alt = &rt_thread_self()->client_stack;
+
+	if (!known) { /* on its own stack, the kernel would not have told what it is */
+		*alt = uc->uc_stack;
+		alt->ss_flags &= ~SS_ONSTACK;
+	}
+	rt_use();
+	rt_thread_show_stack(uc);
+	return !(act->flags & SA_ONSTACK) && on_stack(alt, (uint64_t)uc) &&
+	       !on_stack(alt, (uint64_t)uc->uc_mcontext.gregs[REG_RSP]);
+}
+
+/*
  * On our signal stack: the frame is built where the client wants it, and our own sigreturn goes to the handler.
  * A thread that had no block when the signal came has the frame where the kernel put it for the client anyway.
  */
@@ -248,7 +268,8 @@ void rt_deliver(int sig, siginfo_t *info, ucontext_t *uc)
 			kernel_act(sig, &dfl);
 	}
 	blocked &= ~RT_SIG_CRITICAL;
-	if (on_slot(uc)) {
+	if (on_slot(uc) || first_contact(&act, uc)) {
+		t = rt_thread_self();
 		sp = frame_build(t, &act, info, uc);
 		if (sp)
 			enter_handler(uc, sig, sp, &act, blocked);
@@ -256,9 +277,6 @@ void rt_deliver(int sig, siginfo_t *info, ucontext_t *uc)
 			die_of(SIGSEGV, info, uc);
 		return;
 	}
-	/* From here on the handler may enter enclaves, and its return must not undo our signal stack. */
-	rt_thread_self();
-	rt_thread_show_stack(uc);
 	sp = (uint64_t)uc - offsetof(struct kernel_frame, uc);
 	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &blocked, 0, 8);
 	rt_call_client(sig, info, uc, (void *)act.word, sp);
