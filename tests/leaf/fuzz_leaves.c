@@ -66,6 +66,32 @@ static void fill_page(struct machine *m, struct input *in)
 	spoil(in, m->page, sizeof(struct sgx_tcs));
 }
 
+static void do_new_page(struct machine *m, struct input *in, uint32_t leaf, uint32_t page)
+{
+	struct cpu_pageinfo pi = { .secs = CPU_NO_PAGE };
+
+	fill_secinfo(m, in);
+	if (leaf == SGX_ECREATE) {
+		machine_secs(m);
+		spoil(in, &m->secs, sizeof(m->secs));
+		m->secinfo.flags &= ~(uint64_t)SGX_SECINFO_TYPE_MASK;
+		pi.srcpge = &m->secs;
+		pi.secinfo = &m->secinfo;
+		encls_ecreate(m->cpu, &pi, page);
+		return;
+	}
+	fill_page(m, in);
+	pi.secs = take_page(in);
+	pi.linaddr = take_la(in, SGX_PAGE_SIZE);
+	if (leaf == SGX_EAUG) {
+		encls_eaug(m->cpu, &pi, page);
+		return;
+	}
+	pi.srcpge = m->page;
+	pi.secinfo = &m->secinfo;
+	encls_eadd(m->cpu, &pi, page);
+}
+
 static void do_encls(struct machine *m, struct input *in, uint32_t leaf)
 {
 	struct cpu_pageinfo pi = { .secs = CPU_NO_PAGE };
@@ -74,27 +100,9 @@ static void do_encls(struct machine *m, struct input *in, uint32_t leaf)
 
 	switch (leaf) {
 	case SGX_ECREATE:
-		machine_secs(m);
-		spoil(in, &m->secs, sizeof(m->secs));
-		fill_secinfo(m, in);
-		m->secinfo.flags &= ~(uint64_t)SGX_SECINFO_TYPE_MASK;
-		pi.srcpge = &m->secs;
-		pi.secinfo = &m->secinfo;
-		encls_ecreate(m->cpu, &pi, page);
-		break;
 	case SGX_EADD:
 	case SGX_EAUG:
-		fill_page(m, in);
-		fill_secinfo(m, in);
-		pi.secs = take_page(in);
-		pi.linaddr = take_la(in, SGX_PAGE_SIZE);
-		if (leaf == SGX_EAUG) {
-			encls_eaug(m->cpu, &pi, page);
-			break;
-		}
-		pi.srcpge = m->page;
-		pi.secinfo = &m->secinfo;
-		encls_eadd(m->cpu, &pi, page);
+		do_new_page(m, in, leaf, page);
 		break;
 	case SGX_EEXTEND:
 		encls_eextend(m->cpu, take_page(in), page, slot << 8);
