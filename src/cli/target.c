@@ -82,6 +82,18 @@ static bool is_go_note(int fd, const Elf64_Phdr *phdr)
 	       note.head.n_namesz == 4 && !memcmp(note.name, "Go\0\0", 4);
 }
 
+/* Program header @i, if it and what it names lie in the file. */
+static bool phdr_at(const uint8_t *file, size_t bytes, const Elf64_Ehdr *ehdr, unsigned int i,
+		    Elf64_Phdr *ret_phdr)
+{
+	uint64_t at = (uint64_t)i * sizeof(*ret_phdr);
+
+	if (ehdr->e_phoff > bytes || bytes - ehdr->e_phoff < at + sizeof(*ret_phdr))
+		return false;
+	memcpy(ret_phdr, file + ehdr->e_phoff + at, sizeof(*ret_phdr));
+	return ret_phdr->p_offset <= bytes && ret_phdr->p_filesz <= bytes - ret_phdr->p_offset;
+}
+
 /* Where the file has what will lie at @vaddr; NULL when it has not. */
 static const char *at_vaddr(const uint8_t *file, size_t bytes, const Elf64_Ehdr *ehdr,
 			    uint64_t vaddr, uint64_t n)
@@ -89,12 +101,10 @@ static const char *at_vaddr(const uint8_t *file, size_t bytes, const Elf64_Ehdr 
 	for (unsigned int i = 0; i < ehdr->e_phnum; i++) {
 		Elf64_Phdr phdr;
 
-		if (ehdr->e_phoff + (i + 1) * sizeof(phdr) > bytes)
+		if (!phdr_at(file, bytes, ehdr, i, &phdr))
 			return NULL;
-		memcpy(&phdr, file + ehdr->e_phoff + i * sizeof(phdr), sizeof(phdr));
 		if (phdr.p_type == PT_LOAD && vaddr >= phdr.p_vaddr && n <= phdr.p_filesz &&
-		    vaddr - phdr.p_vaddr <= phdr.p_filesz - n &&
-		    phdr.p_offset + (vaddr - phdr.p_vaddr) + n <= bytes)
+		    vaddr - phdr.p_vaddr <= phdr.p_filesz - n)
 			return (const char *)file + phdr.p_offset + (vaddr - phdr.p_vaddr);
 	}
 	return NULL;
@@ -109,10 +119,9 @@ static bool imports(const uint8_t *file, size_t bytes, const Elf64_Ehdr *ehdr, c
 	for (unsigned int i = 0; i < ehdr->e_phnum; i++) {
 		Elf64_Phdr phdr;
 
-		if (ehdr->e_phoff + (i + 1) * sizeof(phdr) > bytes)
+		if (!phdr_at(file, bytes, ehdr, i, &phdr))
 			return true;
-		memcpy(&phdr, file + ehdr->e_phoff + i * sizeof(phdr), sizeof(phdr));
-		if (phdr.p_type != PT_DYNAMIC || phdr.p_offset + phdr.p_filesz > bytes)
+		if (phdr.p_type != PT_DYNAMIC)
 			continue;
 		for (uint64_t at = 0; at + sizeof(Elf64_Dyn) <= phdr.p_filesz;
 		     at += sizeof(Elf64_Dyn)) {
