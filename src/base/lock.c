@@ -11,7 +11,7 @@
  * loader's lazy allocation of TLS blocks.
  *
  * Before it sleeps, a thread tries a while: what these locks protect takes less time than a wake-up,
- * which costs tens of microseconds on virtual machines.
+ * which costs tens of microseconds on virtual machines: as long as that, and no longer.
  */
 #include "base/lock.h"
 
@@ -23,7 +23,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { SPIN_TRIES = 100 };
+enum { SPIN_TRIES = 1000 };
 
 #ifdef SWSGX_LOCK_RANKS
 static __thread uint32_t held_ranks __attribute__((tls_model("initial-exec")));

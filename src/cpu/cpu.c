@@ -22,6 +22,7 @@
 #define FIRST_VERSION 8u
 
 #define XSAVE_LEGACY_BYTES 576u /* FXSAVE image and header */
+#define XSAVE_EXTENDED     (~3ull & ~(1ull << 63))
 
 struct cpu *cpu_create(const struct cpu_config *config)
 {
@@ -119,10 +120,12 @@ size_t cpu_xsave_size(const struct cpu *cpu, uint64_t xfrm)
 {
 	size_t size = XSAVE_LEGACY_BYTES;
 
-	for (unsigned int i = 2; i < 63; i++) {
+	/* Every entry asks: only the bits that are set are looked at. */
+	for (xfrm &= XSAVE_EXTENDED; xfrm; xfrm &= xfrm - 1) {
+		unsigned int i = (unsigned int)__builtin_ctzll(xfrm);
 		size_t end = (size_t)cpu->config.xsave_offset[i] + cpu->config.xsave_size[i];
 
-		if (xfrm >> i & 1 && end > size)
+		if (end > size)
 			size = end;
 	}
 	return size;

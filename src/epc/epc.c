@@ -56,6 +56,7 @@ int epc_create(const struct epc_config *config, struct epc **ret_epc)
 		r = -EINVAL;
 		goto free_epc;
 	}
+	epc->unmap = config->unmap;
 	set_sizes(epc);
 	/* Zeroed, which is a page that is DIRTY: nothing is written at start. */
 	static_assert(EPC_PAGE_DIRTY == 0, "new pages are dirty");

@@ -43,6 +43,12 @@ struct epc_config {
 	const char *policy;         /* name of a policy (epc/policy.h), NULL for the default */
 	const char *backing_path;   /* NULL: memory */
 	uint64_t backing_bytes_max; /* 0: no limit */
+	/*
+	 * A hint, or NULL: the calling process may drop its translations of the @nr pages at @win_offs in one
+	 * go, which is one shoot-down instead of one a page.  All are blocked; what it leaves is dropped
+	 * page by page.  Called with a batch in hand.
+	 */
+	void (*unmap)(const uint64_t *win_offs, unsigned int nr);
 };
 
 /* 0, -ENOMEM, -EINVAL for an unknown policy, or what the backing store said. */

@@ -83,6 +83,7 @@ struct epc {
 	uint32_t low, high, batch_nr;
 	unsigned int section_nr;
 	const struct epc_policy *policy;
+	void (*unmap)(const uint64_t *win_offs, unsigned int nr);
 
 	_Atomic(const struct sgx_epc_page_ops *) ops[EPC_OWNER_KINDS];
 

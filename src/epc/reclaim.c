@@ -218,6 +218,8 @@ static void pass_take(struct epc *epc, struct batch *batch)
 		offsets[nr++] = (uint64_t)entry->win_page * SGX_PAGE_SIZE;
 		atomic_fetch_or(&epc->pages[entry->nr].flags, PAGE_TAKEN);
 	}
+	if (epc->unmap && nr > 1)
+		epc->unmap(offsets, nr);
 	window_take(epc->window, slot_of(epc, batch), offsets, nr);
 }
 

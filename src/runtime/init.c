@@ -56,7 +56,8 @@ static int make_machine(char **envp)
 	struct epc_config epc = { .policy = env_of(envp, "SWSGX_POLICY"),
 				  .backing_path = env_of(envp, "SWSGX_BACKING"),
 				  .backing_bytes_max =
-					  backing_max ? strtoull(backing_max, NULL, 10) : 0 };
+					  backing_max ? strtoull(backing_max, NULL, 10) : 0,
+				  .unmap = rt_unmap };
 	int r;
 
 	r = configure_epc(&config, env_of(envp, "SWSGX_EPC"));
@@ -141,6 +142,7 @@ static int start(char **envp)
 	int r;
 
 	rt.pid = rt.creator_pid = (int)sys(SYS_getpid, 0, 0, 0);
+	rt.can_unmap = true;
 	rt.fsgsbase = getauxval(AT_HWCAP2) & 2;
 	r = make_machine(envp);
 	if (r)

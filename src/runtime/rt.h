@@ -125,6 +125,7 @@ struct rt {
 	bool fsgsbase;
 	bool cpuid_faults;
 	int uffd;
+	bool can_unmap;  /* rt_unmap() has not failed */
 	struct lock lock; /* LOCK_PROCESS: ranges, fds */
 	struct rt_range *range;
 	size_t range_nr, range_max;
@@ -252,6 +253,8 @@ int rt_uffd_open(void);
 int rt_uffd_register(int fd, uint64_t start, uint64_t len);
 int rt_uffd_continue(uint64_t la);
 int rt_uffd_copy(uint64_t la, const void *bytes);
+/* This process forgets its translations of the pages at @win_offs, as far as it can do so at once. */
+void rt_unmap(const uint64_t *win_offs, unsigned int nr);
 
 /* device.c */
 /* The node that @path, from folder @dir on, names: enum rt_fd_kind. */
