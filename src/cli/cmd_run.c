@@ -33,8 +33,9 @@
  */
 #define EPC_DEFAULT "128M"
 
-#define SECTIONS_MAX 8u
-#define STATS_FD_MIN 200 /* out of the way of programs that count on low numbers */
+#define EPC_MIN_BYTES 32768u
+#define SECTIONS_MAX  8u
+#define STATS_FD_MIN  200 /* out of the way of programs that count on low numbers */
 
 static const char help[] =
 	"usage: swsgx run [OPTIONS] [--] PROGRAM [ARGS]\n"
@@ -66,6 +67,7 @@ struct run_options {
 	const char *policy;
 	const char *stats; /* "text", "json" or NULL */
 	bool direct;
+	uint64_t epc_bytes; /* of all sections */
 };
 
 static int env_set(const char *name, const char *value, struct report *rep)
@@ -158,7 +160,20 @@ static int add_section(struct run_options *o, const char *text, struct report *r
 		return r;
 	snprintf(o->epc + used, sizeof(o->epc) - used, "%s%" PRIu64, o->sections ? "," : "", bytes);
 	o->sections++;
+	o->epc_bytes += bytes;
 	return 0;
+}
+
+/* One instruction may need its SECS, a VA page, the TCS, an SSA frame, code, stack and data at once. */
+static int check_epc(const struct run_options *o, struct report *rep)
+{
+	if (o->epc_bytes >= EPC_MIN_BYTES)
+		return 0;
+	report_hint(rep, "give it %uK at least; a program with several threads needs more",
+		    EPC_MIN_BYTES / 1024);
+	return report_fail(rep, -EINVAL,
+			   "an EPC of %" PRIu64 " pages cannot hold what one instruction needs",
+			   o->epc_bytes / 4096);
 }
 
 static int set_backing_max(struct run_options *o, const char *text, struct report *rep)
@@ -262,6 +277,9 @@ static int parse(int argc, char **argv, struct run_options *o, struct report *re
 		if (r < 0)
 			return r;
 	}
+	r = check_epc(o, rep);
+	if (r < 0)
+		return r;
 	return o->platform[0] ? 0 : default_platform(o, rep);
 }
 

@@ -45,6 +45,8 @@ run "$swsgx" run --epc
 check 2 "'--epc' needs a value" "a value is missing"
 run "$swsgx" run --epc lots "$dynamic"
 check 2 "'lots' for --epc is not a size" "a bad size"
+run "$swsgx" run --epc 28K "$dynamic"
+check 2 "an EPC of 7 pages cannot hold what one instruction needs" "an EPC that is too small"
 run "$swsgx" run --nonsense "$dynamic"
 check 2 "bad option '--nonsense'" "a bad option"
 run "$swsgx" run --stats=xml "$dynamic"
