@@ -125,7 +125,7 @@ struct rt {
 	bool fsgsbase;
 	bool cpuid_faults;
 	int uffd;
-	bool can_unmap;  /* rt_unmap() has not failed */
+	bool can_unmap;   /* rt_unmap() has not failed */
 	struct lock lock; /* LOCK_PROCESS: ranges, fds */
 	struct rt_range *range;
 	size_t range_nr, range_max;

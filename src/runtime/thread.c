@@ -26,6 +26,7 @@
 
 #ifndef PR_SET_SYSCALL_USER_DISPATCH
 #define PR_SET_SYSCALL_USER_DISPATCH 59
+#define PR_SYS_DISPATCH_OFF          0
 #define PR_SYS_DISPATCH_ON           1
 #endif
 
@@ -92,6 +93,9 @@ static void thread_exit(void *arg)
 	stack_t off = { .ss_flags = SS_DISABLE };
 
 	self = NULL;
+	/* The selector is about to be another thread's. */
+	if (t->sud_armed)
+		sys6(SYS_prctl, PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_OFF, 0, 0, 0, 0);
 	if (t->client_stack.ss_sp && !(t->client_stack.ss_flags & SS_DISABLE))
 		off = t->client_stack;
 	sys(SYS_sigaltstack, &off, 0, 0);
