@@ -269,6 +269,11 @@ struct sgx_pcmd *backing_pcmd(struct backing *backing, uint32_t slot)
 	return &backing->pcmds[slot];
 }
 
+bool backing_owns_fd(const struct backing *backing, int fd)
+{
+	return fd == backing->fd;
+}
+
 uint32_t backing_used(const struct backing *backing)
 {
 	return atomic_load_explicit(&backing->used, memory_order_relaxed);

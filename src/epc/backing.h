@@ -6,6 +6,7 @@
 #ifndef SWSGX_EPC_BACKING_H
 #define SWSGX_EPC_BACKING_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -29,6 +30,8 @@ int backing_alloc(struct backing *backing, uint32_t *ret_slot);
 void backing_free(struct backing *backing, uint32_t slot);
 void *backing_page(struct backing *backing, uint32_t slot);
 struct sgx_pcmd *backing_pcmd(struct backing *backing, uint32_t slot);
+/* The file behind it: a program may not close it. */
+bool backing_owns_fd(const struct backing *backing, int fd);
 uint32_t backing_used(const struct backing *backing);
 
 /* For tests: from now on every backing_alloc() fails with @err (negative errno), 0 ends it. */

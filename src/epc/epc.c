@@ -124,6 +124,11 @@ struct arena *epc_arena(struct epc *epc)
 	return epc->arena;
 }
 
+bool epc_owns_fd(const struct epc *epc, int fd)
+{
+	return window_owns_fd(epc->window, fd) || backing_owns_fd(epc->backing, fd);
+}
+
 static uint64_t now_ns(void)
 {
 	struct timespec ts;

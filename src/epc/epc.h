@@ -60,6 +60,8 @@ struct window *epc_window(struct epc *epc);
 struct backing *epc_backing(struct epc *epc);
 struct cpu *epc_cpu(struct epc *epc);
 struct arena *epc_arena(struct epc *epc);
+/* @fd is one that the manager needs in every process of the tree: keep the program from closing it. */
+bool epc_owns_fd(const struct epc *epc, int fd);
 
 #define EPC_MAY_RECLAIM 1u /* evict others' pages when none is free */
 #define EPC_UNPLACED \

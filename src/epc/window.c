@@ -264,6 +264,19 @@ int window_fd(const struct window *window)
 	return window->fd;
 }
 
+bool window_owns_fd(const struct window *window, int fd)
+{
+	unsigned int i;
+
+	if (fd == window->fd)
+		return true;
+	for (i = 0; i < sizeof(window->slots) / sizeof(window->slots[0]); i++) {
+		if (fd == window->slots[i].pipe[0] || fd == window->slots[i].pipe[1])
+			return true;
+	}
+	return false;
+}
+
 void *window_at(const struct window *window, uint64_t offset)
 {
 	assert(offset < window->file_bytes);

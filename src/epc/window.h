@@ -30,6 +30,8 @@ int window_create(struct arena *arena, uint32_t homes, struct window **ret_windo
 void window_destroy(struct window *window);
 
 int window_fd(const struct window *window);
+/* The memfd, or an end of one of the pipes: a program may not close it. */
+bool window_owns_fd(const struct window *window, int fd);
 void *window_at(const struct window *window, uint64_t offset);
 /* Offset of the home of EPC page @nr. */
 uint64_t window_home(const struct window *window, uint32_t nr);

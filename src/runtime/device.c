@@ -175,7 +175,7 @@ void rt_fd_dup(int from, int to)
 
 bool rt_fd_hidden(int fd)
 {
-	return rt.ready && (fd == rt.uffd || fd == window_fd(epc_window(rt.epc)) ||
+	return rt.ready && (fd == rt.uffd || epc_owns_fd(rt.epc, fd) ||
 			    fd == rt_process_live_fd() || (fd >= 0 && fd == rt.stats_fd));
 }
 

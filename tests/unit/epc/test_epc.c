@@ -3,6 +3,7 @@
 #include "epc/epc.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,13 +47,41 @@ static bool sweep(struct fake_owner *owner, unsigned int rounds)
 	return ok;
 }
 
+enum { FD_NR = 4096 };
+
+static void note_fds(bool *open)
+{
+	int fd;
+
+	for (fd = 0; fd < FD_NR; fd++)
+		open[fd] = fcntl(fd, F_GETFD) >= 0;
+}
+
+/* Whatever descriptor is open that was not @before, the manager has opened and answers for. */
+static void check_fds(struct epc *epc, const bool *before)
+{
+	unsigned int wrong = 0, owned = 0;
+	bool now[FD_NR];
+	int fd;
+
+	note_fds(now);
+	for (fd = 0; fd < FD_NR; fd++) {
+		wrong += epc_owns_fd(epc, fd) != (now[fd] && !before[fd]);
+		owned += epc_owns_fd(epc, fd);
+	}
+	TAP_CHECK(wrong == 0 && owned > 2 && !epc_owns_fd(epc, -1),
+		  "the manager knows its %u descriptors", owned);
+}
+
 static void test_create(void)
 {
 	struct fake_machine m;
 	struct epc_config config;
+	bool fds[FD_NR];
 	size_t used;
 	struct epc *epc;
 
+	note_fds(fds);
 	TAP_MUST(fake_machine_create(&m, 64, NULL, NULL, 0) == 0, "a machine");
 	used = arena_used_bytes(m.arena);
 	config = (struct epc_config){ .cpu = m.cpu, .arena = m.arena, .policy = "no such" };
@@ -63,6 +92,7 @@ static void test_create(void)
 	TAP_CHECK(epc_create(&config, &epc) == -ENOENT, "a wrong path");
 	TAP_CHECK(arena_used_bytes(m.arena) == used, "a failed creation leaves nothing behind");
 	check_audit(m.epc, "of a new EPC");
+	check_fds(m.epc, fds);
 	fake_machine_destroy(&m);
 }
 
