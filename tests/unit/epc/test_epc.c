@@ -47,7 +47,7 @@ static bool sweep(struct fake_owner *owner, unsigned int rounds)
 	return ok;
 }
 
-enum { FD_NR = 4096 };
+enum { FD_NR = 2048 };
 
 static void note_fds(bool *open)
 {
