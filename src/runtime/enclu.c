@@ -311,6 +311,7 @@ void rt_vdso_enclu(struct cpu_regs *regs)
 	struct cpu_outcome out;
 	int saved_errno = errno;
 
+	t->stack_page = (uint64_t)regs >> SGX_PAGE_SHIFT;
 	rt_critical_enter(t);
 	out = enter(t, regs, t->xsave, rt.xsave_bytes);
 	if (out.fault != CPU_NO_FAULT) {

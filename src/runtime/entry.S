@@ -222,12 +222,29 @@ FUNC rt_vdso_aep
 	cld
 	mov %rsp, %rbx
 	and $-16, %rsp
-	/* Is FS that of this thread's libc block? One that shares another's has its id there. */
+	/*
+	 * Is FS that of this thread's libc block?  A block names itself twice; a thread that shares another's
+	 * finds the other's id there, unless it stands on the very page of stack that was looked at before:
+	 * two threads that live never do.
+	 */
+	mov %fs:0, %rax
+	cmp %rax, %fs:16
+	jne .Lby_trap
+	mov rt_self@GOTTPOFF(%rip), %rcx
+	mov %fs:(%rcx), %rcx
+	test %rcx, %rcx
+	jz .Llook
+	mov %rbx, %rax
+	shr $12, %rax
+	cmp %rax, RT_T_STACK_PAGE(%rcx)
+	je .Lknown
+.Llook:
 	mov $__NR_gettid, %eax
 	syscall
 	mov rt_tid_offset(%rip), %rcx
 	cmp %eax, %fs:(%rcx)
 	jne .Lby_trap
+.Lknown:
 	mov %rbx, %rdi
 	call rt_vdso_enclu
 	/* It came back: vector, error code and address are in the slots of rdi, rsi, rdx. */

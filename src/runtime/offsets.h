@@ -16,6 +16,7 @@
 #define RT_T_AWAY_GS       32
 #define RT_T_XFRM          40
 #define RT_T_JUMP          48 /* rax rcx rdx rbx rbp rsi rdi r8 .. r15 rip cs rflags rsp ss */
+#define RT_T_STACK_PAGE    208
 #define RT_T_XSAVE         256
 
 /* struct cpu_regs, as the vDSO entry builds it on the stack. */

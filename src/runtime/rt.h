@@ -47,7 +47,9 @@ struct rt_thread {
 		uint64_t rax, rcx, rdx, rbx, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15;
 		uint64_t rip, cs, rflags, rsp, ss;
 	} jump;
-	uint64_t pad1[6];
+	uint64_t
+		stack_page; /* of the last vDSO call, by number: entry.S saw there that FS is right */
+	uint64_t pad1[5];
 	uint8_t xsave[RT_XSAVE_BYTES] __attribute__((aligned(64)));
 
 	/* From here on only C looks. */

@@ -41,6 +41,7 @@ static_assert(offsetof(struct rt_thread, away_fs) == RT_T_AWAY_FS, "entry.S");
 static_assert(offsetof(struct rt_thread, away_gs) == RT_T_AWAY_GS, "entry.S");
 static_assert(offsetof(struct rt_thread, xfrm) == RT_T_XFRM, "entry.S");
 static_assert(offsetof(struct rt_thread, jump) == RT_T_JUMP, "entry.S");
+static_assert(offsetof(struct rt_thread, stack_page) == RT_T_STACK_PAGE, "entry.S");
 static_assert(offsetof(struct rt_thread, xsave) == RT_T_XSAVE, "entry.S");
 static_assert(offsetof(struct cpu_regs, rsp) == RT_R_RSP, "entry.S");
 static_assert(offsetof(struct cpu_regs, r15) == RT_R_R15, "entry.S");
@@ -50,7 +51,8 @@ static_assert(sizeof(struct cpu_regs) == RT_R_BYTES, "entry.S");
 static_assert(RT_SLOT_BYTES == RT_SLOT_MASK + 1, "entry.S");
 
 /* Initial-exec: no allocation on first use, so that a signal handler may look. */
-static __thread struct rt_thread *self __attribute__((tls_model("initial-exec")));
+__thread struct rt_thread *rt_self
+	__attribute__((tls_model("initial-exec"), visibility("hidden"))); /* entry.S reads it */
 static pthread_key_t exit_key; /* made once by rt_thread_init() */
 
 /* Where the slots are, for entry.S. */
@@ -92,7 +94,7 @@ static void thread_exit(void *arg)
 	struct rt_thread *t = arg;
 	stack_t off = { .ss_flags = SS_DISABLE };
 
-	self = NULL;
+	rt_self = NULL;
 	/* The selector is about to be another thread's. */
 	if (t->sud_armed)
 		sys6(SYS_prctl, PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_OFF, 0, 0, 0, 0);
@@ -105,7 +107,7 @@ static void thread_exit(void *arg)
 
 struct rt_thread *rt_thread_peek(void)
 {
-	return self;
+	return rt_self;
 }
 
 static stack_t stack_of(struct rt_thread *t)
@@ -145,7 +147,7 @@ struct rt_thread *rt_thread_new(void)
 
 void rt_thread_lend(struct rt_thread *t)
 {
-	self = t;
+	rt_self = t;
 }
 
 void rt_thread_stack_to(struct rt_thread *t, ucontext_t *uc)
@@ -159,19 +161,19 @@ void rt_thread_stack_to(struct rt_thread *t, ucontext_t *uc)
 /* The handler that runs was begun before this thread had a block: let its return keep our stack. */
 void rt_thread_show_stack(ucontext_t *uc)
 {
-	uc->uc_stack = stack_of(self);
+	uc->uc_stack = stack_of(rt_self);
 }
 
 void rt_thread_adopt(struct rt_thread *t)
 {
 	t->tid = (int)sys(SYS_gettid, 0, 0, 0);
 	thread_install_stack(t);
-	self = t;
+	rt_self = t;
 }
 
 struct rt_thread *rt_thread_self(void)
 {
-	struct rt_thread *t = self;
+	struct rt_thread *t = rt_self;
 
 	if (t)
 		return t;
@@ -248,7 +250,7 @@ int rt_thread_arm_sud(struct rt_thread *t)
 /* Only the forking thread lives on in the child; its block was copied, its LP is the parent's. */
 void rt_thread_fork_child(void)
 {
-	struct rt_thread *t = self;
+	struct rt_thread *t = rt_self;
 
 	memset(rt.slot_bitmap, 0, sizeof(rt.slot_bitmap));
 	if (!t)
