@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * The end of a raw EPC file: every page EREMOVEd and its frame given back.
+ *
+ * Two passes, because a SECS may come before its children; and a SECS whose children are in a file that is
+ * still open makes its own file a zombie, which has nothing but that page.  Every end of a file may have
+ * set a zombie's page free, so each tries them all.
+ */
+#include "vepc/vepc_priv.h"
+
+#include "base/arena.h"
+#include "cpu/cpu.h"
+#include "epc/epc.h"
+#include "epc/window.h"
+
+static bool frame_remove(struct vepc *vepc, struct epc_page *frame)
+{
+	if (!cpu_ok(encls_eremove(vepc->cpu, epc_page_nr(vepc->epc, frame))))
+		return false;
+	epc_free(vepc->epc, frame);
+	return true;
+}
+
+/* One pass. True when no page is left. */
+static bool free_pass(struct vepc *vepc)
+{
+	struct vepc_page *page;
+	uint64_t idx = 0;
+	bool all = true;
+
+	while ((page = page_next(vepc, &idx))) {
+		if (frame_remove(vepc, page->frame)) {
+			page->frame = NULL;
+			vepc->resident--;
+		} else {
+			all = false;
+		}
+		idx++;
+	}
+	return all;
+}
+
+/* Frames that somebody took for the file and died with. */
+static void free_strays(struct vepc *vepc)
+{
+	uint32_t page_nr = cpu_get_config(vepc->cpu)->page_nr;
+
+	for (uint32_t nr = 0; nr < page_nr; nr++) {
+		struct epc_page *frame = epc_page_at(vepc->epc, nr);
+		struct vepc_page *page;
+		uint64_t idx;
+
+		if (epc_page_owner(frame) != vepc)
+			continue;
+		idx = epc_page_cookie(frame);
+		page = idx == VEPC_COOKIE_NONE ? NULL : page_next(vepc, &idx);
+		/* Had it a page, that would be the first one from its own number on. */
+		if (page && page->frame == frame)
+			continue;
+		(void)frame_remove(vepc, frame);
+	}
+}
+
+static void vepc_destroy(struct vepc *vepc)
+{
+	chunks_free(vepc);
+	lock_fini(&vepc->lock);
+	arena_free(vepc->arena, vepc, sizeof(*vepc));
+}
+
+static void zombies_retry_locked(struct vepc_registry *registry) REQUIRES(&registry->lock)
+{
+	struct list *pos, *tmp;
+
+	list_for_each_safe (pos, tmp, &registry->zombies) {
+		struct vepc *zombie = LIST_ENTRY(pos, struct vepc, node);
+
+		if (!free_pass(zombie))
+			continue;
+		list_del(&zombie->node);
+		vepc_destroy(zombie);
+	}
+}
+
+void vepc_free(struct vepc *vepc)
+{
+	struct vepc_registry *registry = vepc->registry;
+	bool all;
+
+	/* Notices a holder that died. */
+	vepc_lock(vepc);
+	vepc_unlock(vepc);
+	if (vepc->died || atomic_load(&vepc->hand_nr) > 0)
+		free_strays(vepc);
+	all = free_pass(vepc) || free_pass(vepc);
+
+	lock_acquire(&registry->lock);
+	if (registry->lock.holder_died) {
+		list_repair(&registry->zombies);
+		registry->lock.holder_died = false;
+	}
+	if (!all)
+		list_add_tail(&registry->zombies, &vepc->node);
+	zombies_retry_locked(registry);
+	lock_release(&registry->lock);
+	if (all)
+		vepc_destroy(vepc);
+}
+
+uint32_t vepc_zombie_nr(struct vepc_registry *registry)
+{
+	struct list *pos;
+	uint32_t nr = 0;
+
+	lock_acquire(&registry->lock);
+	list_for_each (pos, &registry->zombies)
+		nr += (uint32_t)LIST_ENTRY(pos, struct vepc, node)->resident;
+	lock_release(&registry->lock);
+	return nr;
+}

@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * A raw EPC file's life, and the two things that it does: a page at its first touch, and REMOVE_ALL.
+ *
+ * A frame is taken without the lock where that needs a reclaim, so two that touch one page may both come
+ * back with a frame: the second gives his back.
+ *
+ * Invariant: a frame whose cookie is a page's number is in that page's slot.
+ */
+#include "vepc/vepc_priv.h"
+
+#include <assert.h>
+#include <errno.h>
+
+#include "base/arena.h"
+#include "cpu/cpu.h"
+#include "epc/epc.h"
+#include "epc/owner.h"
+#include "epc/window.h"
+
+/* ---- nothing here is ever offered to the reclaimer ------------------------------------------- */
+
+static bool never(struct epc_page *page)
+{
+	return false;
+}
+
+static int never_write(struct epc_page *page)
+{
+	return -EPERM;
+}
+
+static void nothing_to_put(struct epc_page *page) {}
+
+static const struct sgx_epc_page_ops vepc_page_ops = {
+	.name = "vepc",
+	.get = never,
+	.reclaim = never,
+	.block = never,
+	.write = never_write,
+	.put = nothing_to_put,
+};
+
+/* ---- life --------------------------------------------------------------------------------------- */
+
+int vepc_registry_create(struct epc *epc, struct vepc_registry **ret_registry)
+{
+	struct arena *arena = epc_arena(epc);
+	struct vepc_registry *registry = arena_alloc(arena, sizeof(*registry));
+
+	if (!registry)
+		return -ENOMEM;
+	registry->epc = epc;
+	registry->arena = arena;
+	lock_init(&registry->lock, LOCK_REGISTRY);
+	list_init(&registry->zombies);
+	*ret_registry = registry;
+	return 0;
+}
+
+void vepc_registry_destroy(struct vepc_registry *registry)
+{
+	assert(list_empty(&registry->zombies));
+	lock_fini(&registry->lock);
+	arena_free(registry->arena, registry, sizeof(*registry));
+}
+
+int vepc_open(struct vepc_registry *registry, struct vepc **ret_vepc)
+{
+	struct vepc *vepc = arena_alloc(registry->arena, sizeof(*vepc));
+
+	if (!vepc)
+		return -ENOMEM;
+	vepc->registry = registry;
+	vepc->epc = registry->epc;
+	vepc->cpu = epc_cpu(registry->epc);
+	vepc->arena = registry->arena;
+	vepc->window = epc_window(registry->epc);
+	ref_init(&vepc->refs);
+	lock_init(&vepc->lock, LOCK_OWNER);
+	list_init(&vepc->chunks);
+	list_init(&vepc->node);
+	*ret_vepc = vepc;
+	return 0;
+}
+
+struct vepc *vepc_get(struct vepc *vepc)
+{
+	ref_get(&vepc->refs);
+	return vepc;
+}
+
+struct vepc *vepc_put(struct vepc *vepc)
+{
+	if (vepc && ref_put(&vepc->refs))
+		vepc_free(vepc);
+	return NULL;
+}
+
+void vepc_lock(struct vepc *vepc)
+{
+	lock_acquire(&vepc->lock);
+	if (!vepc->lock.holder_died)
+		return;
+	/* Single stores all, in an order that leaves a frame without a page at worst: free.c looks for those. */
+	list_repair(&vepc->chunks);
+	vepc->died = true;
+	vepc->lock.holder_died = false;
+}
+
+void vepc_unlock(struct vepc *vepc)
+{
+	lock_release(&vepc->lock);
+}
+
+/* ---- mappings and faults ------------------------------------------------------------------------ */
+
+int vepc_reserve(struct vepc *vepc, uint64_t off, uint64_t bytes)
+{
+	uint64_t nr;
+	int r = 0;
+
+	assert(off % SGX_PAGE_SIZE == 0 && bytes % SGX_PAGE_SIZE == 0 && bytes > 0);
+	if (off + bytes < off || off + bytes > INT64_MAX)
+		return -EINVAL;
+	vepc_lock(vepc);
+	for (nr = off / VEPC_CHUNK_BYTES; r == 0 && nr * VEPC_CHUNK_BYTES < off + bytes; nr++)
+		r = chunk_need_locked(vepc, nr);
+	vepc_unlock(vepc);
+	return r;
+}
+
+uint64_t vepc_win_off(struct vepc *vepc, uint64_t off)
+{
+	struct vepc_chunk *chunk;
+
+	vepc_lock(vepc);
+	chunk = chunk_find_locked(vepc, off / VEPC_CHUNK_BYTES);
+	vepc_unlock(vepc);
+	assert(chunk);
+	return chunk->win_off + off % VEPC_CHUNK_BYTES;
+}
+
+/* hand_nr counts from before the frame is there: whoever dies in between leaves a count, not a frame. */
+static int frame_alloc(struct vepc *vepc, unsigned int flags, struct epc_page **ret_frame)
+{
+	int r;
+
+	atomic_fetch_add(&vepc->hand_nr, 1);
+	r = epc_alloc(vepc->epc, &vepc_page_ops, vepc, flags | EPC_UNPLACED, ret_frame);
+	if (r == 0)
+		epc_page_set_cookie(*ret_frame, VEPC_COOKIE_NONE);
+	else
+		atomic_fetch_sub(&vepc->hand_nr, 1);
+	return r;
+}
+
+static void frame_free(struct vepc *vepc, struct epc_page *frame)
+{
+	epc_free(vepc->epc, frame);
+	atomic_fetch_sub(&vepc->hand_nr, 1);
+}
+
+/* @frame becomes the page.  0 or -ENOMEM. */
+static int page_fill_locked(struct vepc *vepc, struct vepc_page *page, uint64_t idx,
+			    struct epc_page *frame) REQUIRES(&vepc->lock)
+{
+	struct vepc_chunk *chunk = chunk_find_locked(vepc, idx / VEPC_CHUNK_PAGES);
+	uint64_t off = chunk->win_off + idx % VEPC_CHUNK_PAGES * SGX_PAGE_SIZE;
+
+	/* Zeroed: what another owner left in the EPC page does not get here. */
+	if (window_populate(vepc->window, off, 1) < 0)
+		return -ENOMEM;
+	epc_page_place(vepc->epc, frame, off, false);
+	epc_page_set_cookie(frame, idx);
+	page->frame = frame;
+	vepc->resident++;
+	atomic_fetch_sub(&vepc->hand_nr, 1);
+	return 0;
+}
+
+int vepc_fault(struct vepc *vepc, uint64_t off)
+{
+	uint64_t idx = off / SGX_PAGE_SIZE;
+	struct epc_page *frame = NULL;
+	struct vepc_page *page;
+	int r;
+
+	epc_count_fault(vepc->epc);
+	vepc_lock(vepc);
+	page = page_need_locked(vepc, idx);
+	r = page ? 0 : -ENOMEM;
+	if (page && !page->frame) {
+		r = frame_alloc(vepc, 0, &frame);
+		if (r == -EBUSY) {
+			vepc_unlock(vepc);
+			r = frame_alloc(vepc, EPC_MAY_RECLAIM, &frame);
+			vepc_lock(vepc);
+		}
+	}
+	if (r == 0 && frame && !page->frame) {
+		r = page_fill_locked(vepc, page, idx, frame);
+		if (r == 0)
+			frame = NULL;
+	}
+	vepc_unlock(vepc);
+	if (frame)
+		frame_free(vepc, frame);
+	return r;
+}
+
+/* ---- REMOVE_ALL ---------------------------------------------------------------------------------- */
+
+long vepc_remove_all(struct vepc *vepc)
+{
+	struct vepc_page *page;
+	uint64_t idx = 0;
+	long failed = 0;
+
+	vepc_lock(vepc);
+	while (failed >= 0 && (page = page_next(vepc, &idx))) {
+		struct cpu_outcome out =
+			encls_eremove(vepc->cpu, epc_page_nr(vepc->epc, page->frame));
+
+		if (out.fault == CPU_NO_FAULT && out.eax == SGX_CHILD_PRESENT)
+			failed++;
+		else if (!cpu_ok(out))
+			failed = -EBUSY;
+		idx++;
+	}
+	vepc_unlock(vepc);
+	return failed;
+}
+
+uint32_t vepc_page_nr(struct vepc *vepc, uint64_t off)
+{
+	uint64_t idx = off / SGX_PAGE_SIZE;
+	uint32_t nr = CPU_NO_PAGE;
+	struct vepc_page *page;
+
+	vepc_lock(vepc);
+	page = page_next(vepc, &idx);
+	if (page && idx == off / SGX_PAGE_SIZE)
+		nr = epc_page_nr(vepc->epc, page->frame);
+	vepc_unlock(vepc);
+	return nr;
+}
+
+uint64_t vepc_resident(struct vepc *vepc)
+{
+	uint64_t nr;
+
+	vepc_lock(vepc);
+	nr = vepc->resident;
+	vepc_unlock(vepc);
+	return nr;
+}
