@@ -72,6 +72,7 @@ enum sgx_status {
 	SGX_NOTBLOCKABLE = 5,
 	SGX_PG_INVLD = 6,
 	SGX_EPC_PAGE_CONFLICT = 7,
+	SGX_LOCKFAIL = 7, /* the name that older leaves and EUPDATESVN have for it */
 	SGX_INVALID_SIGNATURE = 8,
 	SGX_MAC_COMPARE_FAIL = 9,
 	SGX_PAGE_NOT_BLOCKED = 10,

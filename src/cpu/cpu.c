@@ -42,6 +42,7 @@ struct cpu *cpu_create(const struct cpu_config *config)
 	random_bytes(raw, sizeof(raw));
 	page_key_init(&cpu->paging_key, raw);
 	explicit_bzero(raw, sizeof(raw));
+	memcpy(cpu->microcode_svn, config->fuses.cpusvn, sizeof(cpu->microcode_svn));
 	atomic_init(&cpu->next_version, FIRST_VERSION);
 	atomic_init(&cpu->next_eid, 1);
 	return cpu;

@@ -39,6 +39,7 @@ enum cpu_vector {
 	CPU_MF = 16,
 	CPU_AC = 17,
 	CPU_XM = 19,
+	CPU_VM_EXIT = 0xfe, /* neither retired nor faulted: vmx.h */
 	CPU_NO_FAULT = 0xff,
 };
 
@@ -50,9 +51,22 @@ struct cpu_outcome {
 	uint8_t fault;     /* enum cpu_vector; CPU_NO_FAULT: it retired */
 	uint8_t rflags;    /* CPU_ZF, CPU_CF: as left by the leaf */
 	uint16_t pf_error; /* of a #PF: error code */
-	uint32_t eax;      /* enum sgx_status, when it retired */
-	uint64_t
-		pf_addr; /* of a #PF: the linear address, or the EPC page number * 4096 for ENCLS */
+	uint16_t eax;      /* enum sgx_status, when it retired */
+	uint16_t conflict; /* enum cpu_conflict: why it ended so, when that can make a VM exit */
+	union {
+		/* Of a #PF: the linear address, or the EPC page number * 4096 for ENCLS. */
+		uint64_t pf_addr;
+		uint64_t context; /* of a tracking conflict: the enclave's ENCLAVECONTEXT */
+	};
+};
+
+/* "SGX_CONFLICT VM Exit Qualification" of the SDM's concurrency tables; the code is one less. */
+enum cpu_conflict {
+	CPU_NO_CONFLICT = 0,
+	CPU_TRACKING_RESOURCE = 1,
+	CPU_TRACKING_REFERENCE = 2,
+	CPU_PAGE_EXCEPTION = 3,
+	CPU_PAGE_ERROR = 4,
 };
 
 static inline bool cpu_ok(struct cpu_outcome out)
@@ -173,6 +187,14 @@ struct cpu_outcome encls_eldbc(struct cpu *cpu, const struct cpu_pageinfo *pi, u
 struct cpu_outcome enclv_eincvirtchild(struct cpu *cpu, uint32_t page, uint32_t secs);
 struct cpu_outcome enclv_edecvirtchild(struct cpu *cpu, uint32_t page, uint32_t secs);
 struct cpu_outcome enclv_esetcontext(struct cpu *cpu, uint32_t secs, const uint64_t *context);
+
+/*
+ * EUPDATESVN: with the EPC empty, the SVN of the microcode that cpu_load_microcode() gave becomes CPUSVN,
+ * and the paging key is new.
+ */
+struct cpu_outcome encls_eupdatesvn(struct cpu *cpu);
+/* A microcode update; what it brings shows after the next EUPDATESVN (or boot) only. */
+void cpu_load_microcode(struct cpu *cpu, const uint8_t cpusvn[16]);
 
 /* ---- tracking ------------------------------------------------------------------------------ */
 

@@ -13,6 +13,7 @@
 struct cpu {
 	struct cpu_config config;
 	struct page_key paging_key;    /* new for every instance, as for every boot */
+	uint8_t microcode_svn[16];     /* of what is loaded; config.fuses.cpusvn is CR_CPUSVN */
 	_Atomic uint64_t next_version; /* no version is ever given out twice */
 	_Atomic uint64_t next_eid;
 	struct epcm_entry *epcm; /* page_nr entries */
@@ -73,12 +74,31 @@ static inline struct cpu_outcome cpu_gp(void)
 /* Retired with a code; @flag tells which of ZF and CF the SDM sets with it. */
 static inline struct cpu_outcome cpu_retired(enum sgx_status eax, uint8_t flag)
 {
-	return (struct cpu_outcome){ .fault = CPU_NO_FAULT, .eax = (uint32_t)eax, .rflags = flag };
+	return (struct cpu_outcome){ .fault = CPU_NO_FAULT, .eax = (uint16_t)eax, .rflags = flag };
 }
 
 static inline struct cpu_outcome cpu_fail(enum sgx_status eax)
 {
 	return cpu_retired(eax, CPU_ZF);
+}
+
+/* The ENCLS or ENCLV that the processor does not have. */
+static inline struct cpu_outcome cpu_ud(void)
+{
+	return (struct cpu_outcome){ .fault = CPU_UD };
+}
+
+/* The same outcome, with the reason that non-root operation may want to know. */
+static inline struct cpu_outcome cpu_because(struct cpu_outcome out, enum cpu_conflict conflict)
+{
+	out.conflict = conflict;
+	return out;
+}
+
+/* Another leaf is at work on the page in RCX, and that is #GP. */
+static inline struct cpu_outcome cpu_gp_conflict(void)
+{
+	return cpu_because(cpu_gp(), CPU_PAGE_EXCEPTION);
 }
 
 /* #PF of an ENCLS or ENCLV operand: not EPC at all, or refused by the EPCM. */

@@ -14,6 +14,7 @@
 #include "cpu/cpu_priv.h"
 #include "cpu/epoch.h"
 #include "cpu/secs.h"
+#include "cpu/vmx_priv.h"
 
 /* What is hashed for each leaf: 64 bytes, one block of SHA-256. */
 struct measure_record {
@@ -105,7 +106,7 @@ static struct cpu_outcome ecreate_check_secs(const struct cpu *cpu, const struct
 	return cpu_done();
 }
 
-static void ecreate_commit(struct cpu *cpu, uint32_t page)
+static void ecreate_commit(struct cpu *cpu, uint32_t page, uint64_t context)
 {
 	struct secs_page *secs = secs_page(cpu, page);
 	struct measure_record record = { .tag = "ECREATE" };
@@ -122,11 +123,12 @@ static void ecreate_commit(struct cpu *cpu, uint32_t page)
 
 	secs->own.eid = atomic_fetch_add_explicit(&cpu->next_eid, 1, memory_order_relaxed);
 	epoch_init(&secs->own.track);
-	atomic_init(&secs->own.enclavecontext, (uint64_t)page << SGX_PAGE_SHIFT);
+	atomic_init(&secs->own.enclavecontext, context);
 	epcm_install(&cpu->epcm[page], epcm_pt_bits(SGX_PT_SECS), CPU_NO_PAGE);
 }
 
-struct cpu_outcome encls_ecreate(struct cpu *cpu, const struct cpu_pageinfo *pi, uint32_t page)
+struct cpu_outcome vmx_ecreate(struct cpu *cpu, const struct cpu_pageinfo *pi, uint32_t page,
+			       uint64_t context)
 {
 	struct epcm_entry *e;
 	struct sgx_secinfo secinfo;
@@ -144,7 +146,7 @@ struct cpu_outcome encls_ecreate(struct cpu *cpu, const struct cpu_pageinfo *pi,
 
 	e = &cpu->epcm[page];
 	if (!epcm_try_exclusive_pinned(e))
-		return cpu_gp();
+		return cpu_gp_conflict();
 	if (epcm_attr(e) & EPCM_VALID) {
 		out = cpu_pf_page(cpu, page);
 	} else {
@@ -152,9 +154,14 @@ struct cpu_outcome encls_ecreate(struct cpu *cpu, const struct cpu_pageinfo *pi,
 		out = ecreate_check_secs(cpu, cpu_contents(cpu, page));
 	}
 	if (cpu_passed(out))
-		ecreate_commit(cpu, page);
+		ecreate_commit(cpu, page, context);
 	epcm_put_exclusive(e);
 	return out;
+}
+
+struct cpu_outcome encls_ecreate(struct cpu *cpu, const struct cpu_pageinfo *pi, uint32_t page)
+{
+	return vmx_ecreate(cpu, pi, page, cpu_physical(page));
 }
 
 /* ---- EADD ---------------------------------------------------------------------------------- */
@@ -261,7 +268,7 @@ struct cpu_outcome encls_eadd(struct cpu *cpu, const struct cpu_pageinfo *pi, ui
 
 	e = &cpu->epcm[page];
 	if (!epcm_try_exclusive_pinned(e))
-		return cpu_gp();
+		return cpu_gp_conflict();
 	if (epcm_attr(e) & EPCM_VALID) {
 		out = cpu_pf_page(cpu, page);
 	} else if (!epcm_try_shared(&cpu->epcm[pi->secs])) {
@@ -355,7 +362,7 @@ struct cpu_outcome encls_epa(struct cpu *cpu, uint32_t page)
 		return cpu_pf_page(cpu, page);
 	e = &cpu->epcm[page];
 	if (!epcm_try_exclusive_pinned(e))
-		return cpu_gp();
+		return cpu_gp_conflict();
 	if (epcm_attr(e) & EPCM_VALID)
 		out = cpu_pf_page(cpu, page);
 	if (cpu_passed(out)) {
@@ -369,7 +376,7 @@ struct cpu_outcome encls_epa(struct cpu *cpu, uint32_t page)
 /* ---- EREMOVE ------------------------------------------------------------------------------- */
 
 static struct cpu_outcome eremove_check(const struct cpu *cpu, const struct epcm_entry *e,
-					uint32_t page)
+					uint32_t page, bool virtchild)
 {
 	uint64_t attr = epcm_attr(e);
 
@@ -377,8 +384,9 @@ static struct cpu_outcome eremove_check(const struct cpu *cpu, const struct epcm
 	case SGX_PT_VA:
 		return cpu_done();
 	case SGX_PT_SECS:
-		return secs_has_child(secs_page(cpu, page)) ? cpu_fail(SGX_CHILD_PRESENT)
-							    : cpu_done();
+		return secs_shows_child(secs_page(cpu, page), virtchild)
+			       ? cpu_fail(SGX_CHILD_PRESENT)
+			       : cpu_done();
 	case SGX_PT_TRIM:
 		if (!(attr & EPCM_MODIFIED))
 			return cpu_done();
@@ -399,7 +407,7 @@ static void eremove_commit(struct cpu *cpu, struct epcm_entry *e)
 	epcm_invalidate(e);
 }
 
-struct cpu_outcome encls_eremove(struct cpu *cpu, uint32_t page)
+struct cpu_outcome vmx_eremove(struct cpu *cpu, uint32_t page, bool virtchild)
 {
 	struct cpu_outcome out = cpu_done();
 	struct epcm_entry *e;
@@ -411,16 +419,21 @@ struct cpu_outcome encls_eremove(struct cpu *cpu, uint32_t page)
 	case EPCM_GOT:
 		break;
 	case EPCM_CONFLICT:
-		return cpu_gp();
+		return cpu_gp_conflict();
 	case EPCM_PINNED:
 		/* Only a logical processor that is in the enclave, or entering it, pins. */
 		return cpu_fail(SGX_ENCLAVE_ACT);
 	}
 	if (epcm_attr(e) & EPCM_VALID) {
-		out = eremove_check(cpu, e, page);
+		out = eremove_check(cpu, e, page, virtchild);
 		if (cpu_passed(out))
 			eremove_commit(cpu, e);
 	}
 	epcm_put_exclusive(e);
 	return out;
+}
+
+struct cpu_outcome encls_eremove(struct cpu *cpu, uint32_t page)
+{
+	return vmx_eremove(cpu, page, false);
 }

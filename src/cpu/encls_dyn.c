@@ -55,7 +55,7 @@ struct cpu_outcome encls_eaug(struct cpu *cpu, const struct cpu_pageinfo *pi, ui
 
 	e = &cpu->epcm[page];
 	if (!epcm_try_exclusive_pinned(e))
-		return cpu_gp();
+		return cpu_gp_conflict();
 	if (epcm_attr(e) & EPCM_VALID) {
 		out = cpu_pf_page(cpu, page);
 	} else if (!epcm_try_shared(&cpu->epcm[pi->secs])) {
@@ -199,7 +199,7 @@ struct cpu_outcome encls_emodt(struct cpu *cpu, const struct sgx_secinfo *secinf
 		return cpu_gp();
 	/* The contents stay: an implicit operand elsewhere is no conflict. */
 	if (!epcm_try_exclusive_pinned(&cpu->epcm[page]))
-		return cpu_fail(SGX_EPC_PAGE_CONFLICT);
+		return cpu_because(cpu_fail(SGX_EPC_PAGE_CONFLICT), CPU_PAGE_ERROR);
 	out = emodt_held(cpu, secinfo_pt(&once), page);
 	epcm_put_exclusive(&cpu->epcm[page]);
 	return out;

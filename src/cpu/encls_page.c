@@ -12,6 +12,7 @@
 #include "cpu/cpu_priv.h"
 #include "cpu/epoch.h"
 #include "cpu/secs.h"
+#include "cpu/vmx_priv.h"
 
 /* What the MAC covers besides the page: the MAC header of the SDM. */
 struct mac_header {
@@ -88,10 +89,11 @@ struct cpu_outcome encls_etrack(struct cpu *cpu, uint32_t secs)
 	if (!(attr & EPCM_VALID) || epcm_pt(attr) != SGX_PT_SECS) {
 		out = cpu_pf_page(cpu, secs);
 	} else if (!epcm_try_extra(e, EPCM_LOCK_TRACK)) {
-		out = cpu_gp();
+		out = secs_tracking(secs_page(cpu, secs), cpu_gp(), CPU_TRACKING_RESOURCE);
 	} else {
 		if (!epoch_advance(&secs_page(cpu, secs)->own.track))
-			out = cpu_fail(SGX_PREV_TRK_INCMPL);
+			out = secs_tracking(secs_page(cpu, secs), cpu_fail(SGX_PREV_TRK_INCMPL),
+					    CPU_TRACKING_REFERENCE);
 		epcm_put_extra(e, EPCM_LOCK_TRACK);
 	}
 	epcm_put_shared(e);
@@ -101,7 +103,8 @@ struct cpu_outcome encls_etrack(struct cpu *cpu, uint32_t secs)
 /* ---- EWB ----------------------------------------------------------------------------------- */
 
 /* @page is held exclusive, @va shared. */
-static struct cpu_outcome ewb_check(const struct cpu *cpu, uint32_t page, uint32_t va)
+static struct cpu_outcome ewb_check(const struct cpu *cpu, uint32_t page, uint32_t va,
+				    bool virtchild)
 {
 	const struct epcm_entry *e = &cpu->epcm[page];
 	uint64_t attr = epcm_attr(e), va_attr = epcm_attr(&cpu->epcm[va]);
@@ -118,7 +121,8 @@ static struct cpu_outcome ewb_check(const struct cpu *cpu, uint32_t page, uint32
 			return cpu_fail(SGX_PAGE_NOT_BLOCKED);
 		if (!epoch_tracked(&secs->own.track, stamp))
 			return cpu_fail(SGX_NOT_TRACKED);
-	} else if (epcm_pt(attr) == SGX_PT_SECS && secs_has_child(secs_page(cpu, page))) {
+	} else if (epcm_pt(attr) == SGX_PT_SECS &&
+		   secs_shows_child(secs_page(cpu, page), virtchild)) {
 		return cpu_fail(SGX_CHILD_PRESENT);
 	}
 	return cpu_done();
@@ -171,8 +175,9 @@ static uint64_t *va_slot(const struct cpu *cpu, uint32_t va, uint32_t slot)
 	return (uint64_t *)cpu_contents(cpu, va) + slot;
 }
 
-struct cpu_outcome encls_ewb(struct cpu *cpu, const struct cpu_pageinfo *pi, uint32_t page,
-			     uint32_t va, uint32_t slot, void *out, uint64_t *ret_linaddr)
+struct cpu_outcome vmx_ewb(struct cpu *cpu, const struct cpu_pageinfo *pi, uint32_t page,
+			   uint32_t va, uint32_t slot, void *out, uint64_t *ret_linaddr,
+			   bool virtchild)
 {
 	struct cpu_outcome end;
 
@@ -193,14 +198,14 @@ struct cpu_outcome encls_ewb(struct cpu *cpu, const struct cpu_pageinfo *pi, uin
 	case EPCM_GOT:
 		break;
 	case EPCM_CONFLICT:
-		return cpu_gp();
+		return cpu_gp_conflict();
 	case EPCM_PINNED:
 		return ewb_pinned(&cpu->epcm[page]);
 	}
 	if (!epcm_try_shared(&cpu->epcm[va])) {
 		end = cpu_gp();
 	} else {
-		end = ewb_check(cpu, page, va);
+		end = ewb_check(cpu, page, va, virtchild);
 		if (cpu_passed(end))
 			end = ewb_commit(cpu, pi->pcmd, page, va_slot(cpu, va, slot), out,
 					 ret_linaddr);
@@ -210,15 +215,27 @@ struct cpu_outcome encls_ewb(struct cpu *cpu, const struct cpu_pageinfo *pi, uin
 	return end;
 }
 
+struct cpu_outcome encls_ewb(struct cpu *cpu, const struct cpu_pageinfo *pi, uint32_t page,
+			     uint32_t va, uint32_t slot, void *out, uint64_t *ret_linaddr)
+{
+	return vmx_ewb(cpu, pi, page, va, slot, out, ret_linaddr, false);
+}
+
 /* ---- ELDU, ELDB ---------------------------------------------------------------------------- */
 
 struct load {
 	const struct cpu_pageinfo *pi;
 	struct sgx_pcmd pcmd; /* software's, read once */
 	uint32_t page, va, slot;
-	uint64_t blocked;            /* EPCM_BLOCKED for ELDB, ELDBC */
-	struct cpu_outcome conflict; /* #GP, or SGX_EPC_PAGE_CONFLICT for ELDBC, ELDUC */
+	uint64_t context; /* of a SECS that comes in: its new ENCLAVECONTEXT */
+	bool blocked;     /* ELDB, ELDBC */
+	bool code;        /* ELDBC, ELDUC: a conflict is SGX_EPC_PAGE_CONFLICT, not #GP */
 };
+
+static struct cpu_outcome load_conflict(const struct load *l)
+{
+	return l->code ? cpu_fail(SGX_EPC_PAGE_CONFLICT) : cpu_gp();
+}
 
 /* By the whole PAGE_TYPE field: one that EWB never writes has no parent, and no right MAC. */
 static bool load_is_child(const struct load *l)
@@ -272,13 +289,13 @@ static void load_commit(struct cpu *cpu, const struct load *l, struct secs_page 
 	uint64_t attr = epcm_from_secinfo(l->pcmd.secinfo.flags);
 
 	__atomic_store_n(va_slot(cpu, l->va, l->slot), 0, __ATOMIC_RELEASE);
-	if (epcm_is_child(attr))
-		attr |= l->blocked;
+	if (l->blocked && epcm_is_child(attr))
+		attr |= EPCM_BLOCKED;
 	if (secs)
 		secs_add_child(secs);
 	else if (epcm_pt(attr) == SGX_PT_SECS)
-		atomic_store_explicit(&secs_page(cpu, l->page)->own.enclavecontext,
-				      (uint64_t)l->page << SGX_PAGE_SHIFT, memory_order_relaxed);
+		atomic_store_explicit(&secs_page(cpu, l->page)->own.enclavecontext, l->context,
+				      memory_order_relaxed);
 	epcm_install(&cpu->epcm[l->page], (l->pi->linaddr & EPCM_LA) | attr,
 		     secs ? l->pi->secs : CPU_NO_PAGE);
 }
@@ -295,7 +312,7 @@ static struct cpu_outcome load_held(struct cpu *cpu, const struct load *l)
 		if (!cpu_is_epc(cpu, secs))
 			return cpu_pf_page(cpu, secs);
 		if (secs == l->page || !epcm_try_shared(&cpu->epcm[secs]))
-			return l->conflict;
+			return load_conflict(l);
 		out = load_check_secs(cpu, secs);
 		if (cpu_passed(out))
 			secs_bytes = secs_page(cpu, secs);
@@ -326,9 +343,9 @@ static struct cpu_outcome load(struct cpu *cpu, struct load *l)
 		return cpu_gp();
 	l->pcmd = *l->pi->pcmd;
 	if (!epcm_try_exclusive_pinned(&cpu->epcm[l->page]))
-		return l->conflict;
+		return cpu_because(load_conflict(l), l->code ? CPU_PAGE_ERROR : CPU_PAGE_EXCEPTION);
 	if (!epcm_try_shared(&cpu->epcm[l->va])) {
-		out = l->conflict;
+		out = load_conflict(l);
 	} else {
 		out = load_held(cpu, l);
 		epcm_put_shared(&cpu->epcm[l->va]);
@@ -337,48 +354,44 @@ static struct cpu_outcome load(struct cpu *cpu, struct load *l)
 	return out;
 }
 
+struct cpu_outcome vmx_eld(struct cpu *cpu, enum sgx_encls leaf, const struct cpu_pageinfo *pi,
+			   uint32_t page, uint32_t va, uint32_t slot, uint64_t context)
+{
+	struct load l = {
+		.pi = pi,
+		.page = page,
+		.va = va,
+		.slot = slot,
+		.context = context,
+		.blocked = leaf == SGX_ELDB || leaf == SGX_ELDBC,
+		.code = leaf == SGX_ELDUC || leaf == SGX_ELDBC,
+	};
+
+	if (l.code && !(cpu->config.caps & SGX_CPUID_ENCLS_C))
+		return cpu_gp();
+	return load(cpu, &l);
+}
+
 struct cpu_outcome encls_eldu(struct cpu *cpu, const struct cpu_pageinfo *pi, uint32_t page,
 			      uint32_t va, uint32_t slot)
 {
-	struct load l = { .pi = pi, .page = page, .va = va, .slot = slot, .conflict = cpu_gp() };
-
-	return load(cpu, &l);
+	return vmx_eld(cpu, SGX_ELDU, pi, page, va, slot, cpu_physical(page));
 }
 
 struct cpu_outcome encls_eldb(struct cpu *cpu, const struct cpu_pageinfo *pi, uint32_t page,
 			      uint32_t va, uint32_t slot)
 {
-	struct load l = { .pi = pi,
-			  .page = page,
-			  .va = va,
-			  .slot = slot,
-			  .blocked = EPCM_BLOCKED,
-			  .conflict = cpu_gp() };
-
-	return load(cpu, &l);
+	return vmx_eld(cpu, SGX_ELDB, pi, page, va, slot, cpu_physical(page));
 }
 
 struct cpu_outcome encls_elduc(struct cpu *cpu, const struct cpu_pageinfo *pi, uint32_t page,
 			       uint32_t va, uint32_t slot)
 {
-	struct load l = { .pi = pi,
-			  .page = page,
-			  .va = va,
-			  .slot = slot,
-			  .conflict = cpu_fail(SGX_EPC_PAGE_CONFLICT) };
-
-	return cpu->config.caps & SGX_CPUID_ENCLS_C ? load(cpu, &l) : cpu_gp();
+	return vmx_eld(cpu, SGX_ELDUC, pi, page, va, slot, cpu_physical(page));
 }
 
 struct cpu_outcome encls_eldbc(struct cpu *cpu, const struct cpu_pageinfo *pi, uint32_t page,
 			       uint32_t va, uint32_t slot)
 {
-	struct load l = { .pi = pi,
-			  .page = page,
-			  .va = va,
-			  .slot = slot,
-			  .blocked = EPCM_BLOCKED,
-			  .conflict = cpu_fail(SGX_EPC_PAGE_CONFLICT) };
-
-	return cpu->config.caps & SGX_CPUID_ENCLS_C ? load(cpu, &l) : cpu_gp();
+	return vmx_eld(cpu, SGX_ELDBC, pi, page, va, slot, cpu_physical(page));
 }

@@ -4,12 +4,13 @@
  *
  * Conflicts are codes, never #GP: a VMM meets them as a matter of course.
  *
- * Not here: ELDUC and ELDBC (encls_page.c); non-root operation and its conflict exits.
+ * Not here: ELDUC and ELDBC (encls_page.c); non-root operation and its conflict exits (vmx.c).
  */
 #include "cpu/cpu.h"
 #include "cpu/cpu_priv.h"
 #include "cpu/epoch.h"
 #include "cpu/secs.h"
+#include "cpu/vmx_priv.h"
 
 #define RDINFO_ALIGN 32u
 
@@ -18,7 +19,20 @@
 
 /* ---- ERDINFO ------------------------------------------------------------------------------- */
 
-static void erdinfo_commit(const struct cpu *cpu, uint32_t page, struct sgx_rdinfo *rdinfo)
+/* A guest does not learn that its VMM has taken pages out: they are children like others. */
+static void erdinfo_secs(const struct secs_page *secs, struct sgx_rdinfo *rdinfo, bool virtchild)
+{
+	if (secs_shows_child(secs, virtchild))
+		rdinfo->status |= RDINFO_CHILD;
+	if (virtchild)
+		return;
+	if (atomic_load(&secs->own.virtchildcnt))
+		rdinfo->status |= RDINFO_VIRTCHILD;
+	rdinfo->enclavecontext = atomic_load(&secs->own.enclavecontext);
+}
+
+static void erdinfo_commit(const struct cpu *cpu, uint32_t page, struct sgx_rdinfo *rdinfo,
+			   bool virtchild)
 {
 	const struct epcm_entry *e = &cpu->epcm[page];
 	uint64_t attr = epcm_attr(e);
@@ -31,16 +45,12 @@ static void erdinfo_commit(const struct cpu *cpu, uint32_t page, struct sgx_rdin
 		secs = secs_page(cpu, epcm_secs(e));
 		rdinfo->enclavecontext = atomic_load(&secs->own.enclavecontext);
 	} else if (epcm_pt(attr) == SGX_PT_SECS) {
-		secs = secs_page(cpu, page);
-		rdinfo->enclavecontext = atomic_load(&secs->own.enclavecontext);
-		if (secs_has_child(secs))
-			rdinfo->status |= RDINFO_CHILD;
-		if (atomic_load(&secs->own.virtchildcnt))
-			rdinfo->status |= RDINFO_VIRTCHILD;
+		erdinfo_secs(secs_page(cpu, page), rdinfo, virtchild);
 	}
 }
 
-struct cpu_outcome encls_erdinfo(struct cpu *cpu, struct sgx_rdinfo *rdinfo, uint32_t page)
+struct cpu_outcome vmx_erdinfo(struct cpu *cpu, struct sgx_rdinfo *rdinfo, uint32_t page,
+			       bool virtchild)
 {
 	struct cpu_outcome out = cpu_done();
 	struct epcm_entry *e;
@@ -57,9 +67,14 @@ struct cpu_outcome encls_erdinfo(struct cpu *cpu, struct sgx_rdinfo *rdinfo, uin
 	if (!(epcm_attr(e) & EPCM_VALID))
 		out = cpu_retired(SGX_PG_INVLD, CPU_CF);
 	else
-		erdinfo_commit(cpu, page, rdinfo);
+		erdinfo_commit(cpu, page, rdinfo, virtchild);
 	epcm_put_shared(e);
 	return out;
+}
+
+struct cpu_outcome encls_erdinfo(struct cpu *cpu, struct sgx_rdinfo *rdinfo, uint32_t page)
+{
+	return vmx_erdinfo(cpu, rdinfo, page, false);
 }
 
 /* ---- ETRACKC ------------------------------------------------------------------------------- */
@@ -81,9 +96,11 @@ static struct cpu_outcome etrackc_held(struct cpu *cpu, uint32_t page)
 	else
 		return cpu_retired(SGX_TRACK_NOT_REQUIRED, CPU_CF);
 	if (!epcm_try_extra(&cpu->epcm[secs], EPCM_LOCK_TRACK))
-		return cpu_fail(SGX_EPC_PAGE_CONFLICT);
+		return secs_tracking(secs_page(cpu, secs), cpu_fail(SGX_EPC_PAGE_CONFLICT),
+				     CPU_TRACKING_RESOURCE);
 	if (!epoch_advance(&secs_page(cpu, secs)->own.track))
-		out = cpu_fail(SGX_PREV_TRK_INCMPL);
+		out = secs_tracking(secs_page(cpu, secs), cpu_fail(SGX_PREV_TRK_INCMPL),
+				    CPU_TRACKING_REFERENCE);
 	epcm_put_extra(&cpu->epcm[secs], EPCM_LOCK_TRACK);
 	return out;
 }
@@ -155,7 +172,7 @@ static struct cpu_outcome virtchild(struct cpu *cpu, uint32_t page, uint32_t sec
 	struct cpu_outcome out;
 
 	if (!(cpu->config.caps & SGX_CPUID_ENCLV))
-		return cpu_gp();
+		return cpu_ud();
 	if (!cpu_is_epc(cpu, page))
 		return cpu_pf_page(cpu, page);
 	if (!cpu_is_epc(cpu, secs))
@@ -186,7 +203,7 @@ struct cpu_outcome enclv_esetcontext(struct cpu *cpu, uint32_t secs, const uint6
 	uint64_t value, attr;
 
 	if (!(cpu->config.caps & SGX_CPUID_ENCLV))
-		return cpu_gp();
+		return cpu_ud();
 	if (!cpu_is_epc(cpu, secs))
 		return cpu_pf_page(cpu, secs);
 	if (!cpu_is_aligned(context, sizeof(*context)))

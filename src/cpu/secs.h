@@ -65,4 +65,10 @@ static inline bool secs_has_child(const struct secs_page *secs)
 	return atomic_load_explicit(&secs->own.child_nr, memory_order_acquire) != 0;
 }
 
+/* What a guest takes for children: those that its VMM has taken out count too (@virtchild). */
+static inline bool secs_shows_child(const struct secs_page *secs, bool virtchild)
+{
+	return secs_has_child(secs) || (virtchild && atomic_load(&secs->own.virtchildcnt) != 0);
+}
+
 #endif

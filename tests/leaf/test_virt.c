@@ -137,6 +137,7 @@ static const struct row context_rows[] = {
 };
 
 static const struct row absent_rows[] = { { "the processor has none", NULL, GP } };
+static const struct row no_enclv_rows[] = { { "the processor has none", NULL, CPU_UD, SGX_OK } };
 
 static void test_effect(void)
 {
@@ -191,9 +192,9 @@ int main(void)
 	RUN_ROWS(set, context_rows);
 	RUN_ROWS(no_erdinfo, absent_rows);
 	RUN_ROWS(no_etrackc, absent_rows);
-	RUN_ROWS(no_inc, absent_rows);
-	RUN_ROWS(no_dec, absent_rows);
-	RUN_ROWS(no_set, absent_rows);
+	RUN_ROWS(no_inc, no_enclv_rows);
+	RUN_ROWS(no_dec, no_enclv_rows);
+	RUN_ROWS(no_set, no_enclv_rows);
 	test_effect();
 	return tap_done();
 }
