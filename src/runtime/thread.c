@@ -102,6 +102,9 @@ static void thread_exit(void *arg)
 		off = t->client_stack;
 	sys(SYS_sigaltstack, &off, 0, 0);
 	rt_process_lp_done(t->rlp);
+	/* The selector goes with the block: whoever has it next says "block" for itself alone. */
+	if (t->sud_armed)
+		sys6(SYS_prctl, PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_OFF, 0, 0, 0, 0);
 	slot_give(t);
 }
 

@@ -89,6 +89,57 @@ static void check_short_lives(void)
 	TAP_CHECK(!errors, "200 threads one after the other");
 }
 
+/*
+ * A thread that has left libc's view of it, nearly, and still makes system calls, while a new one is in the
+ * enclave: what the first used to have is the second's now.
+ */
+static pthread_key_t last_words;
+static volatile uint32_t gone, others_stop;
+static volatile uint64_t others_count;
+
+static void speak(void *arg)
+{
+	(void)arg;
+	gone = 1;
+	for (int i = 0; i < 20000 && !others_count; i++)
+		usleep(100); /* until the other is inside */
+	for (int i = 0; i < 100; i++)
+		syscall(SYS_getppid);
+	others_stop = 1;
+}
+
+static void *leave(void *arg)
+{
+	pthread_setspecific(last_words, arg);
+	client_op(&e, 0, OP_NOP, 0, 0, 0);
+	return NULL;
+}
+
+static void *stay(void *arg)
+{
+	(void)arg;
+	client_op(&e, 1, OP_SPIN, (uintptr_t)&others_stop, (uintptr_t)&others_count, 0);
+	return NULL;
+}
+
+static void check_exiting(void)
+{
+	pthread_t a, b;
+
+	pthread_key_create(&last_words, speak);
+	for (int i = 0; i < 20; i++) {
+		gone = others_stop = 0;
+		others_count = 0;
+		pthread_create(&a, NULL, leave, &a);
+		while (!gone)
+			usleep(100);
+		pthread_create(&b, NULL, stay, NULL);
+		pthread_join(a, NULL);
+		pthread_join(b, NULL);
+	}
+	TAP_CHECK(true, "a thread ends while another, newer one is inside");
+}
+
 /* ---- threads by a bare clone: no libc in them ------------------------------------------------ */
 
 static long raw_syscall1(long nr, long a)
@@ -193,6 +244,7 @@ int main(void)
 	for (int how = 0; how < ENTRY_NR; how++)
 		check_pthreads(how);
 	check_short_lives();
+	check_exiting();
 	check_clones(ENTRY_UD2, true);
 	check_clones(ENTRY_VDSO, true);
 	client_destroy(&e);
