@@ -20,7 +20,8 @@
 #include "base/arena.h"
 #include "runtime/sys.h"
 
-#define PROC_MAX 1024u
+#define PROC_MAX  16384u
+#define PROC_REAP 256u
 
 /*
  * What a process holds of one enclave: one reference, for as long as @nr is not 0.  @nr becomes 0, and the
@@ -41,6 +42,7 @@ struct rt_proc {
 struct rt_shared {
 	struct lock lock; /* LOCK_LEDGER */
 	unsigned int proc_nr;
+	unsigned int reap_at; /* so many slots in use: look for the dead */
 	int live_fd;
 	struct rt_proc proc[PROC_MAX];
 };
@@ -56,16 +58,38 @@ int rt_process_live_fd(void)
 	return rt.shared->live_fd;
 }
 
+static unsigned int first_free(const struct rt_shared *sh)
+{
+	unsigned int slot;
+
+	for (slot = 0; slot < PROC_MAX && sh->proc[slot].pid; slot++)
+		;
+	return slot;
+}
+
+/* The dead keep their slots until somebody lets them go, and a shell may only ever fork. */
+static void make_room(struct rt_shared *sh)
+{
+	unsigned int living = 0;
+
+	if (first_free(sh) < sh->reap_at)
+		return;
+	rt_process_reap();
+	for (unsigned int slot = 0; slot < sh->proc_nr; slot++)
+		living += sh->proc[slot].pid != 0;
+	sh->reap_at = living < PROC_REAP / 2 ? PROC_REAP : 2 * living;
+}
+
 static void slot_claim(void)
 {
 	struct rt_shared *sh = rt.shared;
 	struct flock fl;
 	unsigned int slot;
 
+	make_room(sh);
 	lock_acquire(&sh->lock);
-	for (slot = 0; slot < PROC_MAX && sh->proc[slot].pid; slot++)
-		;
-	assert(slot < PROC_MAX); /* a thousand living processes in one tree */
+	slot = first_free(sh);
+	assert(slot < PROC_MAX); /* so many living processes in one tree */
 	sh->proc[slot] = (struct rt_proc){ .pid = rt.pid };
 	if (slot >= sh->proc_nr)
 		sh->proc_nr = slot + 1;
@@ -81,6 +105,7 @@ int rt_process_init(void)
 	rt.shared = arena_alloc(rt.arena, sizeof(*rt.shared));
 	if (!rt.shared)
 		return -ENOMEM;
+	rt.shared->reap_at = PROC_REAP;
 	lock_init(&rt.shared->lock, LOCK_LEDGER);
 	fd = memfd_create("swsgx-alive", MFD_CLOEXEC);
 	if (fd < 0)
