@@ -18,6 +18,7 @@
 #include "cpu/platform.h"
 #include "epc/epc.h"
 #include "runtime/donor.h"
+#include "runtime/exec.h"
 #include "runtime/sys.h"
 #include "runtime/vdso.h"
 
@@ -151,6 +152,9 @@ static int start(char **envp)
 	if (rt.xsave_bytes > RT_XSAVE_BYTES)
 		return -E2BIG;
 	lock_init(&rt.lock, LOCK_PROCESS);
+	r = exec_init(envp);
+	if (r)
+		return r;
 	r = rt_process_init();
 	if (!r)
 		r = rt_thread_init();
