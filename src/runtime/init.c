@@ -77,6 +77,8 @@ static int make_machine(char **envp)
 	r = epc_create(&epc, &rt.epc);
 	if (!r)
 		r = encl_registry_create(rt.epc, &rt.registry);
+	if (!r)
+		r = vepc_registry_create(rt.epc, &rt.vepc_registry);
 	return r;
 }
 

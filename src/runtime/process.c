@@ -24,11 +24,12 @@
 #define PROC_REAP 256u
 
 /*
- * What a process holds of one enclave: one reference, for as long as @nr is not 0.  @nr becomes 0, and the
+ * What a process holds of one enclave, or of one raw EPC file: one reference, for as long as @nr is not 0.  @nr becomes 0, and the
  * entry goes, under the ledger's lock; whoever has a hold may take more and give them back without it.
  */
 struct rt_hold {
 	struct encl *encl;
+	struct vepc *vepc; /* one of the two */
 	_Atomic uint64_t nr;
 	struct rt_hold *next;
 };
@@ -120,31 +121,45 @@ int rt_process_init(void)
 	return 0;
 }
 
-static struct rt_hold **find_locked(struct encl *encl)
+static struct rt_hold **find_locked(const struct encl *encl, const struct vepc *vepc)
 {
 	struct rt_hold **at = &rt.shared->proc[rt.proc_slot].held;
 
-	while (*at && (*at)->encl != encl)
+	while (*at && ((*at)->encl != encl || (*at)->vepc != vepc))
 		at = &(*at)->next;
 	return at;
 }
 
-struct rt_hold *rt_process_hold(struct encl *encl)
+/* One of the two is NULL. */
+static struct rt_hold *hold_one(struct encl *encl, struct vepc *vepc)
 {
 	struct rt_hold **at, *h;
 
 	lock_acquire(&rt.shared->lock);
-	at = find_locked(encl);
+	at = find_locked(encl, vepc);
 	h = *at;
 	if (!h) {
 		h = arena_alloc(rt.arena, sizeof(*h));
 		assert(h);
-		h->encl = encl_get(encl);
+		if (encl)
+			h->encl = encl_get(encl);
+		else
+			h->vepc = vepc_get(vepc);
 		*at = h;
 	}
 	atomic_fetch_add(&h->nr, 1);
 	lock_release(&rt.shared->lock);
 	return h;
+}
+
+struct rt_hold *rt_process_hold(struct encl *encl)
+{
+	return hold_one(encl, NULL);
+}
+
+struct rt_hold *rt_process_hold_vepc(struct vepc *vepc)
+{
+	return hold_one(NULL, vepc);
 }
 
 void rt_process_hold_more(struct rt_hold *hold)
@@ -154,13 +169,13 @@ void rt_process_hold_more(struct rt_hold *hold)
 	assert(before > 0);
 }
 
-void rt_process_drop(struct encl *encl)
+static void drop_one(struct encl *encl, struct vepc *vepc)
 {
 	struct rt_hold **at, *h;
 	uint64_t before;
 
 	lock_acquire(&rt.shared->lock);
-	at = find_locked(encl);
+	at = find_locked(encl, vepc);
 	h = *at;
 	assert(h);
 	before = atomic_fetch_sub(&h->nr, 1);
@@ -170,8 +185,15 @@ void rt_process_drop(struct encl *encl)
 		arena_free(rt.arena, h, sizeof(*h));
 	}
 	lock_release(&rt.shared->lock);
-	if (before == 1)
+	if (before == 1 && encl)
 		encl_put(encl);
+	else if (before == 1)
+		vepc_put(vepc);
+}
+
+void rt_process_drop(struct encl *encl)
+{
+	drop_one(encl, NULL);
 }
 
 void rt_process_unhold(struct rt_hold *hold)
@@ -182,7 +204,7 @@ void rt_process_unhold(struct rt_hold *hold)
 		if (atomic_compare_exchange_weak_explicit(
 			    &hold->nr, &nr, nr - 1, memory_order_release, memory_order_relaxed))
 			return;
-	rt_process_drop(hold->encl);
+	drop_one(hold->encl, hold->vepc);
 }
 
 struct rt_lp *rt_process_lp(void)
@@ -254,6 +276,7 @@ static void bury(struct rt_proc proc)
 
 		proc.held = h->next;
 		encl_put(h->encl);
+		vepc_put(h->vepc);
 		arena_free(rt.arena, h, sizeof(*h));
 	}
 }
