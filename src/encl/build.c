@@ -64,6 +64,7 @@ static int create_secs_locked(struct encl *encl, struct bring *b, const struct s
 	} while (r == -EAGAIN);
 	if (r < 0)
 		return r;
+	encl->doing = ENCL_CHANGING;
 	if (!cpu_ok(encls_ecreate(encl->cpu, &pi, epc_page_nr(encl->epc, b->frame))))
 		return -EIO;
 
@@ -107,6 +108,7 @@ int encl_create(struct encl *encl, const struct sgx_secs *secs)
 	bring_init(&b, encl, &encl_mm_none);
 	encl_lock(encl);
 	r = create_secs_locked(encl, &b, secs);
+	encl->doing = ENCL_LOOKING;
 	encl_unlock(encl);
 	bring_fini(&b);
 	return r;
@@ -227,7 +229,9 @@ int encl_add_page(struct encl *encl, const struct encl_mm *mm, uint64_t offset, 
 	if (r == 0) {
 		pi.linaddr = encl->base + offset;
 		pi.secs = epc_page_nr(encl->epc, encl->secs.epc_page);
+		encl->doing = ENCL_CHANGING;
 		r = add_frame_locked(encl, &b, idx, &pi, measure);
+		encl->doing = ENCL_LOOKING;
 	}
 	encl_unlock(encl);
 	bring_fini(&b);

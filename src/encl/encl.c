@@ -2,8 +2,8 @@
 /*
  * An enclave's life: open, references, the list of all enclaves, its lock.  The end is in free.c.
  *
- * A process killed while it held the enclave's lock may have left anything half done: the enclave is dead
- * then (ENCL_DEAD), and nothing of it is used any more.
+ * A process killed while it held the enclave's lock may have left things half done: repair.c mends what it can, else
+ * the enclave is dead (ENCL_DEAD), and nothing of it is used any more.
  */
 #include "encl/encl_priv.h"
 
@@ -95,22 +95,24 @@ bool encl_pid_gone(int pid)
 	return pid > 0 && kill(pid, 0) < 0 && errno == ESRCH;
 }
 
-void encl_set_dead(struct encl *encl)
+void encl_set_dead_locked(struct encl *encl)
 {
-	atomic_fetch_or(&encl->flags, ENCL_DEAD);
+	if (!(atomic_fetch_or(&encl->flags, ENCL_DEAD) & ENCL_DEAD))
+		repair_leaves(encl);
 }
 
 void encl_lock(struct encl *encl)
 {
 	lock_acquire(&encl->lock);
 	if (encl->lock.holder_died) {
-		encl_set_dead(encl);
+		repair_locked(encl);
 		encl->lock.holder_died = false;
 	}
 }
 
 void encl_unlock(struct encl *encl)
 {
+	assert(encl->doing == ENCL_LOOKING);
 	lock_release(&encl->lock);
 }
 

@@ -29,6 +29,7 @@ struct window;
 /* A VA page: 512 version slots. Never evicted; those with a free slot come first in encl.va_pages. */
 struct encl_va {
 	struct list node;
+	struct encl_va *next_made; /* all of them, whatever becomes of the list */
 	struct epc_page *epc_page;
 	uint32_t used_nr;
 	uint64_t used[SGX_VA_SLOTS / 64];
@@ -68,6 +69,13 @@ static_assert(sizeof(struct encl_page) == 32, "one for each page of every enclav
 #define ENCL_DEBUG       0x4u
 #define ENCL_DEAD        0x8u /* a process died while it changed the enclave */
 
+/* What the holder of the lock is doing: whether the enclave can go on without it (repair.c). */
+enum encl_doing {
+	ENCL_LOOKING,  /* changes nothing that others depend on */
+	ENCL_EVICTING, /* a page is on its way out: can be seen through */
+	ENCL_CHANGING, /* cannot */
+};
+
 struct encl_registry {
 	struct epc *epc;
 	struct arena *arena;
@@ -96,13 +104,13 @@ struct encl {
 	struct ref refs;
 	atomic_uint flags;    /* ENCL_*: set under the lock, read anywhere */
 	atomic_int ioctl_pid; /* who is in an ioctl, 0: nobody */
-	atomic_uint batch_nr; /* reclaimers that are between get and put */
 	atomic_uint hand_nr;  /* frames of ours that are no page yet */
-	atomic_bool going;    /* encl_free() is at work: no new batch */
+	atomic_bool going;    /* encl_free() is at work: no page may be picked */
 
 	struct list node; /* registry.lock */
 
 	struct lock lock;
+	enum encl_doing doing;
 	uint64_t attributes, attributes_allowed;
 	struct encl_page secs;
 	struct encl_page **leaves; /* ENCL_LEAF_PAGES each, or NULL */
@@ -110,6 +118,7 @@ struct encl {
 	uint64_t page_nr;  /* in the tree */
 	uint64_t child_nr; /* of those, in the EPC */
 	struct list va_pages;
+	struct encl_va *va_made;
 	uint64_t va_nr;
 	uint64_t evictions, loads, faults;
 	uint8_t mrenclave[32];
@@ -122,11 +131,11 @@ static inline unsigned int encl_flags(const struct encl *encl)
 
 /* ---- encl.c --------------------------------------------------------------------------------- */
 
-/* Also notices that a holder died, and declares the enclave dead then. */
+/* Also notices that a holder died, and repairs the enclave or declares it dead. */
 void encl_lock(struct encl *encl) ACQUIRES(&encl->lock);
 void encl_unlock(struct encl *encl) RELEASES(&encl->lock);
 /* The last process that could finish what was begun is gone. */
-void encl_set_dead(struct encl *encl);
+void encl_set_dead_locked(struct encl *encl) REQUIRES(&encl->lock);
 bool encl_pid_gone(int pid);
 uint64_t encl_now_ns(void);
 #define ENCL_WAITS_LONG 64u /* some tens of milliseconds */
@@ -139,6 +148,13 @@ void encl_pause_locked(struct encl *encl, unsigned int *waits) REQUIRES(&encl->l
 
 /* Nobody has a reference any more. */
 void encl_free(struct encl *encl);
+
+/* ---- repair.c ------------------------------------------------------------------------------- */
+
+/* The holder of the lock died. */
+void repair_locked(struct encl *encl) REQUIRES(&encl->lock);
+/* Whoever died may have been inside a leaf: what it held of our pages is let go of. Nobody else is in one. */
+void repair_leaves(struct encl *encl);
 
 /* ---- pages.c -------------------------------------------------------------------------------- */
 

@@ -29,16 +29,15 @@ static struct encl_page *evict_find_locked(struct encl *encl, struct epc_page *f
 	return page && page->epc_page == frame ? page : NULL;
 }
 
+/*
+ * The enclave cannot go while a page of it is in a batch: its end waits for each of its pages.  So there is nothing to
+ * count, and nothing to lose when a reclaimer dies.
+ */
 static bool evict_get(struct epc_page *frame)
 {
 	struct encl *encl = epc_page_owner(frame);
 
-	/* Pairs with encl_free(), which sets going and then waits for batch_nr to be 0. */
-	atomic_fetch_add(&encl->batch_nr, 1);
-	if (!atomic_load(&encl->going))
-		return true;
-	atomic_fetch_sub(&encl->batch_nr, 1);
-	return false;
+	return !atomic_load(&encl->going);
 }
 
 /* A logical processor is in it: its state would be lost to the next AEX. */
@@ -52,11 +51,27 @@ static bool tcs_is_busy(struct encl *encl, const struct encl_page *page)
 	return __atomic_load_n(&tcs->state, __ATOMIC_RELAXED) != 0;
 }
 
+/* Nobody will ever use it, but somebody may still run on it. */
+static bool evict_dead_may_go(struct encl *encl, struct epc_page *frame)
+{
+	struct cpu_epcm epcm = cpu_epcm_read(encl->cpu, epc_page_nr(encl->epc, frame));
+
+	return !epcm.valid || epcm.secs == CPU_NO_PAGE || !cpu_active_nr(encl->cpu, epcm.secs);
+}
+
+/* A page of a dead enclave is worth nothing, and its frame much to others. */
+static int evict_dead_write(struct encl *encl, struct epc_page *frame)
+{
+	uint32_t nr = epc_page_nr(encl->epc, frame);
+
+	if (!cpu_epcm_read(encl->cpu, nr).valid || cpu_ok(encls_eremove(encl->cpu, nr)))
+		return 0;
+	return -EIO;
+}
+
 static bool evict_may_go_locked(struct encl *encl, const struct encl_page *page)
 	REQUIRES(&encl->lock)
 {
-	if (encl_flags(encl) & ENCL_DEAD)
-		return false;
 	if (page->pins || (page->flags & ENCL_PAGE_LEAVING))
 		return false;
 	if (page == &encl->secs)
@@ -72,7 +87,9 @@ static bool evict_reclaim(struct epc_page *frame)
 
 	encl_lock(encl);
 	page = evict_find_locked(encl, frame);
-	if (page) {
+	if (encl_flags(encl) & ENCL_DEAD) {
+		ok = evict_dead_may_go(encl, frame);
+	} else if (page) {
 		ok = evict_may_go_locked(encl, page) && !(page->flags & ENCL_PAGE_REFERENCED);
 		page->flags &= (uint8_t)~ENCL_PAGE_REFERENCED;
 	}
@@ -94,10 +111,13 @@ static bool evict_slots_get_locked(struct encl *encl, struct encl_page *page) RE
 
 void evict_slots_put_locked(struct encl *encl, struct encl_page *page)
 {
+	uint32_t slot = page->backing;
+
+	/* Whoever dies on the way has lost a slot; nobody ever frees one twice. */
 	va_slot_put_locked(encl, page->va, page->va_slot);
-	backing_free(encl->backing, page->backing);
 	page->va = NULL;
 	page->backing = BACKING_NO_SLOT;
+	backing_free(encl->backing, slot);
 }
 
 static bool evict_block_locked(struct encl *encl, struct encl_page *page) REQUIRES(&encl->lock)
@@ -122,11 +142,17 @@ static bool evict_block(struct epc_page *frame)
 {
 	struct encl *encl = epc_page_owner(frame);
 	struct encl_page *page;
-	bool ok;
+	bool ok = false;
 
 	encl_lock(encl);
 	page = evict_find_locked(encl, frame);
-	ok = page && evict_block_locked(encl, page);
+	if (encl_flags(encl) & ENCL_DEAD) {
+		ok = evict_dead_may_go(encl, frame);
+	} else if (page) {
+		encl->doing = ENCL_EVICTING;
+		ok = evict_block_locked(encl, page);
+		encl->doing = ENCL_LOOKING;
+	}
 	encl_unlock(encl);
 	return ok;
 }
@@ -169,7 +195,8 @@ int evict_write_locked(struct encl *encl, struct encl_page *page)
 			return -EFAULT;
 		out = evict_ewb_locked(encl, page);
 	}
-	if (!cpu_ok(out))
+	/* A slot that is occupied is from an EWB whose process died in it: it was overwritten. */
+	if (!cpu_ok(out) && !(out.fault == CPU_NO_FAULT && out.eax == SGX_VA_SLOT_OCCUPIED))
 		return -EFAULT;
 
 	page->epc_page = NULL;
@@ -198,34 +225,31 @@ static int evict_write(struct epc_page *frame)
 {
 	struct encl *encl = epc_page_owner(frame);
 	struct encl_page *page;
-	int r = -EIO;
+	int r = 0;
 
 	encl_lock(encl);
 	page = evict_find_locked(encl, frame);
-	if (!page) {
-		/* Asked again, because the reclaimer that had it written died before it noted that. */
-		encl_unlock(encl);
-		return 0;
-	}
-	if (!(encl_flags(encl) & ENCL_DEAD))
+	if (encl_flags(encl) & ENCL_DEAD) {
+		r = evict_dead_write(encl, frame);
+		if (r == 0 && page)
+			page->epc_page = NULL;
+	} else if (page) {
+		encl->doing = ENCL_EVICTING;
 		r = evict_write_locked(encl, page);
-	/*
-	 * A failure leaves it blocked, with its slots: whoever needs it ends the eviction and loads it, but not before
-	 * the manager has put its bytes back, which untracking waits for.
-	 */
-	if (r < 0)
-		page->flags &= (uint8_t)~ENCL_PAGE_LEAVING;
+		encl->doing = ENCL_LOOKING;
+		/*
+		 * A failure leaves it blocked, with its slots: whoever needs it ends the eviction and loads it, but
+		 * not before the manager has put its bytes back, which untracking waits for.
+		 */
+		if (r < 0)
+			page->flags &= (uint8_t)~ENCL_PAGE_LEAVING;
+	}
+	/* No page: asked again, because the reclaimer that had it written died before it noted that. */
 	encl_unlock(encl);
 	return r;
 }
 
-/* @frame may be somebody else's by now: only its owner is looked at. */
-static void evict_put(struct epc_page *frame)
-{
-	struct encl *encl = epc_page_owner(frame);
-
-	atomic_fetch_sub(&encl->batch_nr, 1);
-}
+static void evict_put(struct epc_page *frame) {}
 
 const struct sgx_epc_page_ops encl_page_ops = {
 	.name = "encl",

@@ -56,6 +56,7 @@ int encl_init(struct encl *encl, const struct encl_mm *mm, const struct sgx_sigs
 		encl_unlock(encl);
 		return -EIO;
 	}
+	encl->doing = ENCL_CHANGING;
 	out = encls_einit(encl->cpu, sig, epc_page_nr(encl->epc, encl->secs.epc_page), &no_token,
 			  signer);
 	if (cpu_ok(out)) {
@@ -64,6 +65,7 @@ int encl_init(struct encl *encl, const struct encl_mm *mm, const struct sgx_sigs
 		if (encl->child_nr == 0)
 			page_track_locked(encl, &encl->secs);
 	}
+	encl->doing = ENCL_LOOKING;
 	encl_unlock(encl);
 	if (out.fault != CPU_NO_FAULT)
 		return -EIO;

@@ -196,12 +196,13 @@ static int bring_secs_locked(struct encl *encl, struct bring *b) REQUIRES(&encl-
 	r = bring_frame_locked(encl, b);
 	if (r < 0)
 		return r;
+	encl->doing = ENCL_CHANGING;
 	r = load_frame_locked(encl, b, &encl->secs, 0, ENCL_COOKIE_SECS, CPU_NO_PAGE);
-	if (r < 0)
-		return r;
 	/* Tracked: as long as no child is in, another who needs the frame more may have it. */
-	load_done_locked(encl, &encl->secs);
-	return 0;
+	if (r == 0)
+		load_done_locked(encl, &encl->secs);
+	encl->doing = ENCL_LOOKING;
+	return r;
 }
 
 /* What is on the stage goes where mappings can show it, and into this process's page tables. */
@@ -231,24 +232,18 @@ static int load_undo_locked(struct encl *encl, struct encl_page *page) REQUIRES(
 
 	/* With its slots at hand and the lock held neither can fail. */
 	if (!cpu_ok(encls_eblock(encl->cpu, nr)) || evict_write_locked(encl, page) < 0) {
-		encl_set_dead(encl);
+		encl_set_dead_locked(encl);
 		return -EIO;
 	}
 	epc_free(encl->epc, frame);
 	return -ENOMEM;
 }
 
-static int bring_load_locked(struct encl *encl, struct bring *b, struct encl_page *page,
-			     uint64_t idx) REQUIRES(&encl->lock)
+static int load_changing_locked(struct encl *encl, struct bring *b, struct encl_page *page,
+				uint64_t idx) REQUIRES(&encl->lock)
 {
 	int r;
 
-	r = bring_secs_locked(encl, b);
-	if (r < 0)
-		return r;
-	r = bring_frame_locked(encl, b);
-	if (r < 0)
-		return r;
 	bring_use_stage_locked(encl, b);
 	r = load_frame_locked(encl, b, page, encl->base + idx * SGX_PAGE_SIZE, idx,
 			      epc_page_nr(encl->epc, encl->secs.epc_page));
@@ -264,6 +259,23 @@ static int bring_load_locked(struct encl *encl, struct bring *b, struct encl_pag
 	return 0;
 }
 
+static int bring_load_locked(struct encl *encl, struct bring *b, struct encl_page *page,
+			     uint64_t idx) REQUIRES(&encl->lock)
+{
+	int r;
+
+	r = bring_secs_locked(encl, b);
+	if (r < 0)
+		return r;
+	r = bring_frame_locked(encl, b);
+	if (r < 0)
+		return r;
+	encl->doing = ENCL_CHANGING;
+	r = load_changing_locked(encl, b, page, idx);
+	encl->doing = ENCL_LOOKING;
+	return r;
+}
+
 /* An EPC page for version slots, before there is a page that would have none: 0, or as bring_frame. */
 int bring_va_locked(struct encl *encl, struct bring *b)
 {
@@ -272,10 +284,13 @@ int bring_va_locked(struct encl *encl, struct bring *b)
 	if (!va_is_short_locked(encl))
 		return 0;
 	r = bring_frame_locked(encl, b);
-	if (r == 0)
-		r = va_add_locked(encl, b->frame);
+	if (r < 0)
+		return r;
+	encl->doing = ENCL_CHANGING;
+	r = va_add_locked(encl, b->frame);
 	if (r == 0)
 		bring_take_frame(b);
+	encl->doing = ENCL_LOOKING;
 	return r;
 }
 
@@ -293,9 +308,11 @@ static int bring_aug_locked(struct encl *encl, struct bring *b, uint64_t idx) RE
 		r = bring_frame_locked(encl, b);
 	if (r < 0)
 		return r;
+	encl->doing = ENCL_CHANGING;
 	page = pages_insert_locked(encl, idx);
+	r = -ENOMEM;
 	if (!page)
-		return -ENOMEM;
+		goto out;
 
 	pi.secs = epc_page_nr(encl->epc, encl->secs.epc_page);
 	nr = epc_page_nr(encl->epc, b->frame);
@@ -312,13 +329,15 @@ static int bring_aug_locked(struct encl *encl, struct bring *b, uint64_t idx) RE
 	page->epc_page = bring_take_frame(b);
 	evict_child_came_locked(encl);
 	page_track_locked(encl, page);
-	return 0;
+	goto out;
 
 remove:
 	encls_eremove(encl->cpu, nr);
 erase:
 	pages_erase_locked(encl, page);
 	bring_fini(b);
+out:
+	encl->doing = ENCL_LOOKING;
 	return r;
 }
 
@@ -334,13 +353,14 @@ static int bring_unblock_locked(struct encl *encl, struct bring *b, struct encl_
 
 	r = page_untrack_locked(encl, page);
 	if (r == 0) {
+		encl->doing = ENCL_CHANGING;
 		r = evict_write_locked(encl, page);
-		if (r < 0) {
+		if (r < 0)
 			page_track_locked(encl, page);
-			return -EFAULT;
-		}
-		epc_free(encl->epc, frame);
-		return -EAGAIN;
+		else
+			epc_free(encl->epc, frame);
+		encl->doing = ENCL_LOOKING;
+		return r < 0 ? -EFAULT : -EAGAIN;
 	}
 	encl_pause_locked(encl, &b->waits);
 	return -EAGAIN;

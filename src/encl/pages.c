@@ -79,8 +79,10 @@ struct encl_page *pages_insert_locked(struct encl *encl, uint64_t idx)
 	page = &(*leaf)[idx % ENCL_LEAF_PAGES];
 	assert(!(page->flags & ENCL_PAGE_EXISTS));
 	/* Not the pins: a step may still hold some from before the page was removed. */
-	*page = (struct encl_page){ .pins = page->pins, .flags = ENCL_PAGE_EXISTS };
-	page->backing = BACKING_NO_SLOT;
+	*page = (struct encl_page){ .pins = page->pins, .backing = BACKING_NO_SLOT };
+	/* Whoever dies in between leaves no page that seems to have a slot. */
+	atomic_signal_fence(memory_order_release);
+	page->flags = ENCL_PAGE_EXISTS;
 	encl->page_nr++;
 	return page;
 }

@@ -31,6 +31,8 @@ int va_add_locked(struct encl *encl, struct epc_page *frame)
 		return -EFAULT;
 	}
 	va->epc_page = frame;
+	va->next_made = encl->va_made;
+	encl->va_made = va;
 	list_add(&encl->va_pages, &va->node);
 	encl->va_nr++;
 	return 0;
@@ -51,8 +53,10 @@ void va_slot_get_locked(struct encl *encl, struct encl_va **ret_va, uint16_t *re
 		list_del(&va->node);
 		list_add_tail(&encl->va_pages, &va->node);
 	}
-	*ret_va = va;
+	/* In this order: whoever dies in between has not taken the slot. */
 	*ret_slot = (uint16_t)(word * 64 + bit);
+	atomic_signal_fence(memory_order_release);
+	*ret_va = va;
 }
 
 void va_slot_put_locked(struct encl *encl, struct encl_va *va, uint16_t slot)

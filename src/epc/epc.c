@@ -169,7 +169,7 @@ static bool may_still_come(struct epc *epc, const struct search *search)
 	       search->looked < (uint64_t)LOOK_ROUNDS * tracked_nr(epc);
 }
 
-static struct epc_page *alloc_reclaiming(struct epc *epc)
+static struct epc_page *alloc_reclaiming(struct epc *epc, void *owner)
 {
 	uint64_t start = now_ns();
 	struct search search = { .since_ns = start };
@@ -181,7 +181,7 @@ static struct epc_page *alloc_reclaiming(struct epc *epc)
 		freed = reclaim_batch(epc, &result);
 		if (freed >= 0)
 			count(&epc->counters.direct_reclaims, 1);
-		page = section_alloc(epc);
+		page = section_alloc(epc, owner);
 		if (page)
 			break;
 		if (freed > 0) {
@@ -196,7 +196,7 @@ static struct epc_page *alloc_reclaiming(struct epc *epc)
 		/* Others hold pages: let them go on; and if they are dead, do it for them. */
 		sched_yield();
 		reclaim_recover(epc);
-		page = section_alloc(epc);
+		page = section_alloc(epc, owner);
 		if (page)
 			break;
 	}
@@ -207,12 +207,12 @@ static struct epc_page *alloc_reclaiming(struct epc *epc)
 int epc_alloc(struct epc *epc, const struct sgx_epc_page_ops *ops, void *owner, unsigned int flags,
 	      struct epc_page **ret_page)
 {
-	struct epc_page *page = section_alloc(epc);
+	struct epc_page *page = section_alloc(epc, owner);
 
 	if (!page && !(flags & EPC_MAY_RECLAIM))
 		return -EBUSY;
 	if (!page)
-		page = alloc_reclaiming(epc);
+		page = alloc_reclaiming(epc, owner);
 	if (!page)
 		return -ENOMEM;
 	page_own(epc, page, ops, owner, flags & EPC_UNPLACED);

@@ -138,7 +138,7 @@ void section_unlock(struct section *section) RELEASES(&section->lock);
 void sections_init(struct epc *epc);
 void sections_fini(struct epc *epc);
 /* A page in state OWNED, sanitised; NULL when none is free. */
-struct epc_page *section_alloc(struct epc *epc);
+struct epc_page *section_alloc(struct epc *epc, void *owner);
 /* Pages in state OWNED or IN_BATCH become FREE. */
 void section_free(struct epc *epc, const uint32_t *nr, unsigned int n);
 uint32_t section_free_nr(const struct epc *epc);

@@ -63,11 +63,15 @@ static void order_repair_locked(struct epc *epc) REQUIRES(&epc->reclaim_lock)
 
 static void section_repair_locked(struct epc *epc, struct section *section) REQUIRES(&section->lock)
 {
+	struct epc_page *page;
 	uint32_t nr;
 
 	pagelist_init(&section->free);
 	pagelist_init(&section->deferred);
 	for (nr = section->first; nr < section->dirty_next; nr++) {
+		page = &epc->pages[nr];
+		if (page_state(page) == EPC_PAGE_OWNED && !page->owner)
+			page_set_state(page, EPC_PAGE_FREE);
 		if (page_state(&epc->pages[nr]) == EPC_PAGE_FREE) {
 			section_forget_page(&epc->pages[nr]);
 			pagelist_add(epc->pages, &section->free, nr);

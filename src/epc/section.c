@@ -106,7 +106,7 @@ static void note_lowest(struct epc *epc)
 		atomic_store_explicit(&epc->free_lowest, nr, memory_order_relaxed);
 }
 
-struct epc_page *section_alloc(struct epc *epc)
+struct epc_page *section_alloc(struct epc *epc, void *owner)
 {
 	struct section *section;
 	uint32_t nr = PAGE_NONE;
@@ -122,6 +122,8 @@ struct epc_page *section_alloc(struct epc *epc)
 			nr = take_dirty_locked(epc, section);
 		if (nr != PAGE_NONE) {
 			page_set_state(&epc->pages[nr], EPC_PAGE_OWNED);
+			/* Under the lock, so that a page without an owner is nobody's. */
+			epc->pages[nr].owner = owner;
 			section->allocs++;
 			section_count_locked(section);
 		}

@@ -298,43 +298,56 @@ static int map_and_die(void *mm, struct encl *encl, uint64_t la, uint64_t win_of
 	return 0;
 }
 
-static int place_never(void *mm, struct encl *encl, uint64_t la, uint64_t win_off,
-		       const void *bytes, unsigned int rwx)
+static int place_and_die(void *mm, struct encl *encl, uint64_t la, uint64_t win_off,
+			 const void *bytes, unsigned int rwx)
 {
-	return -ENOMEM;
+	raise(SIGKILL);
+	return 0;
 }
 
 static bool no_signal(void *mm) { return false; }
 
-/* Killed with the enclave's lock held: that enclave is dead, and nobody else is. */
+/* Fault page 0 in another process, which does not live to tell. */
+static void fault_in_child(struct build *b, const struct encl_mm *mm)
+{
+	pid_t pid;
+
+	fflush(stdout);
+	pid = fork();
+	if (pid == 0) {
+		encl_fault(b->encl, mm, b->base, ENCL_R, ENCL_R, true);
+		_exit(1);
+	}
+	waitpid(pid, NULL, 0);
+}
+
+/* Killed with the enclave's lock held: enclave may be dead, but nobody else is. */
 static void test_killed_holder(void)
 {
 	static const struct encl_mm_ops ops = {
 		.map = map_and_die,
-		.place = place_never,
+		.place = place_and_die,
 		.signal_pending = no_signal,
 	};
 	struct encl_mm mm = { .ops = &ops };
 	struct encl_fault f;
 	struct build victim, other;
 	struct world w;
-	pid_t pid;
 
 	world_init(&w, 64, 0);
 	TAP_MUST(build_create(&victim, &w, 16 * SGX_PAGE_SIZE, 0) == 0, "killed: a victim");
 	TAP_MUST(build_add_many(&victim, 0, 10) == 0 && build_init(&victim) == 0, "killed: built");
 	TAP_MUST(build_create(&other, &w, 16 * SGX_PAGE_SIZE, 0) == 0, "killed: a bystander");
 	TAP_MUST(build_add_many(&other, 0, 10) == 0 && build_init(&other) == 0, "killed: built");
-	fflush(stdout);
-	pid = fork();
-	if (pid == 0) {
-		encl_fault(victim.encl, &mm, victim.base, ENCL_R, ENCL_R, true);
-		_exit(1);
-	}
-	waitpid(pid, NULL, 0);
+	fault_in_child(&victim, &mm);
+	TAP_CHECK(touch_page(victim.encl, 1, 0, 0, &f) == TOUCH_OK,
+		  "killed while it mapped a page: nothing was half done, the enclave lives on");
+	for (int i = 0; i < 100; i++)
+		epc_reclaim(w.epc);
+	fault_in_child(&victim, &mm);
 	TAP_CHECK(touch_page(victim.encl, 1, 0, 0, &f) == TOUCH_FAULT &&
 			  f.kind == ENCL_FAULT_SIGBUS && strstr(f.why, "died"),
-		  "the enclave of a process that was killed holding it: SIGBUS that says why");
+		  "killed while it placed a page: the enclave is dead, SIGBUS that says why");
 	for (int i = 0; i < 20; i++)
 		epc_reclaim(w.epc);
 	TAP_CHECK(touch_page(other.encl, 1, 0, 1, NULL) == TOUCH_OK, "the other enclave lives on");

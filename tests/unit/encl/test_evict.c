@@ -233,7 +233,8 @@ static void test_backing_fails_on_load(void)
 
 	start(&w, &b, 16);
 	backing_fail(epc_backing(w.epc), -28);
-	for (uint64_t i = 0; i < NR; i++) {
+	/* Some of them: a page that cannot come in takes a second to say so. */
+	for (uint64_t i = 0; i < NR; i += 5) {
 		enum touch t = touch_page(b.encl, i, 0, 0, &f);
 
 		bad += t == TOUCH_WRONG || (t == TOUCH_FAULT && f.kind != ENCL_FAULT_OOM);
