@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
- * The ioctls of /dev/sgx_enclave, as Linux has them: numbers, copy-in and copy-out, errno, order of
+ * The ioctls of /dev/sgx_enclave and /dev/sgx_vepc, as Linux has them: numbers, copy-in and copy-out, errno, order of
  * checks.  Structures are those of <asm/sgx.h>.  One file per ioctl; ioctl_table.c lists them.
  */
 #ifndef SWSGX_ABI_IOCTL_H
@@ -12,6 +12,7 @@
 
 struct encl;
 struct encl_mm;
+struct vepc;
 
 /*
  * What an ioctl needs from the process that calls it. Every member is mandatory.
@@ -38,5 +39,8 @@ struct abi_caller {
 /* ioctl(fd of @encl, @request, @arg): 0 or -errno; -ENOTTY for a request that is none of ours. */
 long abi_encl_ioctl(struct encl *encl, const struct abi_caller *caller, unsigned long request,
 		    uint64_t arg);
+
+/* The same for a raw EPC file: how many SECS could not be removed, or -errno. */
+long abi_vepc_ioctl(struct vepc *vepc, unsigned long request, uint64_t arg);
 
 #endif

@@ -286,7 +286,7 @@ static int parse(int argc, char **argv, struct run_options *o, struct report *re
 /* 0, or the exit status. */
 static int check_program(const char *name, struct run_options *o, struct report *rep)
 {
-	enum target_kind kind;
+	enum program_kind kind;
 	int r;
 
 	r = target_find(name, o->program, sizeof(o->program), rep);
@@ -296,14 +296,14 @@ static int check_program(const char *name, struct run_options *o, struct report 
 		return CLI_NOT_EXECUTABLE;
 	if (target_check_privilege(o->program, rep) < 0)
 		return CLI_USAGE;
-	if (kind == TARGET_FOREIGN) {
+	if (kind == PROGRAM_FOREIGN) {
 		report_hint(rep, "SGX programs are 64-bit x86 programs");
 		report_fail(rep, -ENOEXEC, "cannot run '%s', it is not for x86-64", name);
 		return CLI_USAGE;
 	}
-	if (kind == TARGET_DIRECT)
+	if (kind == PROGRAM_DIRECT)
 		o->direct = true;
-	if (o->direct && kind == TARGET_SCRIPT) {
+	if (o->direct && kind == PROGRAM_SCRIPT) {
 		report_hint(rep, "give --direct to the program that the script runs");
 		report_fail(rep, -EINVAL, "'%s' is a script", name);
 		return CLI_USAGE;
@@ -363,6 +363,15 @@ static int set_stats_env(const struct run_options *o, struct report *rep)
 	return r < 0 ? r : env_set("SWSGX_STATS_FD", number, rep);
 }
 
+/* For programs that the program starts: some of them need it. */
+static int set_exec_env(struct report *rep)
+{
+	char exec[RUNTIME_PATH_MAX];
+	int r = runtime_exec_path(exec, sizeof(exec), rep);
+
+	return r < 0 ? r : env_set("SWSGX_EXEC", exec, rep);
+}
+
 static int set_environment(const struct run_options *o, struct report *rep)
 {
 	const struct {
@@ -385,7 +394,9 @@ static int set_environment(const struct run_options *o, struct report *rep)
 		if (r < 0)
 			return r;
 	}
-	r = set_stats_env(o, rep);
+	r = set_exec_env(rep);
+	if (r >= 0)
+		r = set_stats_env(o, rep);
 	return r < 0 ? r : set_preload(rep);
 }
 

@@ -5,21 +5,15 @@
  */
 #include "cli/target.h"
 
-#include <elf.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
 #include "base/report.h"
-
-#define PHDR_MAX 256u
 
 static int check_executable(const char *path)
 {
@@ -69,141 +63,16 @@ int target_find(const char *name, char *path, size_t bytes, struct report *rep)
 	return report_fail(rep, r, "cannot run '%s'", name);
 }
 
-/* Go programs call the kernel themselves even when they are linked dynamically; this note marks them. */
-static bool is_go_note(int fd, const Elf64_Phdr *phdr)
+int target_kind(const char *path, enum program_kind *ret_kind, struct report *rep)
 {
-	struct {
-		Elf64_Nhdr head;
-		char name[4];
-	} note;
+	int r = program_kind(path, ret_kind);
 
-	return phdr->p_filesz >= sizeof(note) &&
-	       pread(fd, &note, sizeof(note), (off_t)phdr->p_offset) == sizeof(note) &&
-	       note.head.n_namesz == 4 && !memcmp(note.name, "Go\0\0", 4);
-}
-
-/* Program header @i, if it and what it names lie in the file. */
-static bool phdr_at(const uint8_t *file, size_t bytes, const Elf64_Ehdr *ehdr, unsigned int i,
-		    Elf64_Phdr *ret_phdr)
-{
-	uint64_t at = (uint64_t)i * sizeof(*ret_phdr);
-
-	if (ehdr->e_phoff > bytes || bytes - ehdr->e_phoff < at + sizeof(*ret_phdr))
-		return false;
-	memcpy(ret_phdr, file + ehdr->e_phoff + at, sizeof(*ret_phdr));
-	return ret_phdr->p_offset <= bytes && ret_phdr->p_filesz <= bytes - ret_phdr->p_offset;
-}
-
-/* Where the file has what will lie at @vaddr; NULL when it has not. */
-static const char *at_vaddr(const uint8_t *file, size_t bytes, const Elf64_Ehdr *ehdr,
-			    uint64_t vaddr, uint64_t n)
-{
-	for (unsigned int i = 0; i < ehdr->e_phnum; i++) {
-		Elf64_Phdr phdr;
-
-		if (!phdr_at(file, bytes, ehdr, i, &phdr))
-			return NULL;
-		if (phdr.p_type == PT_LOAD && vaddr >= phdr.p_vaddr && n <= phdr.p_filesz &&
-		    vaddr - phdr.p_vaddr <= phdr.p_filesz - n)
-			return (const char *)file + phdr.p_offset + (vaddr - phdr.p_vaddr);
+	/* Executable but not readable is fine with exec: nothing can be told of it. */
+	if (r == -EACCES) {
+		*ret_kind = PROGRAM_DYNAMIC;
+		return 0;
 	}
-	return NULL;
-}
-
-/* Does the dynamic string table name @symbol? */
-static bool imports(const uint8_t *file, size_t bytes, const Elf64_Ehdr *ehdr, const char *symbol)
-{
-	uint64_t strtab = 0, strsz = 0;
-	const char *names;
-
-	for (unsigned int i = 0; i < ehdr->e_phnum; i++) {
-		Elf64_Phdr phdr;
-
-		if (!phdr_at(file, bytes, ehdr, i, &phdr))
-			return true;
-		if (phdr.p_type != PT_DYNAMIC)
-			continue;
-		for (uint64_t at = 0; at + sizeof(Elf64_Dyn) <= phdr.p_filesz;
-		     at += sizeof(Elf64_Dyn)) {
-			Elf64_Dyn dyn;
-
-			memcpy(&dyn, file + phdr.p_offset + at, sizeof(dyn));
-			if (dyn.d_tag == DT_STRTAB)
-				strtab = dyn.d_un.d_ptr;
-			if (dyn.d_tag == DT_STRSZ)
-				strsz = dyn.d_un.d_val;
-		}
-	}
-	names = at_vaddr(file, bytes, ehdr, strtab, strsz);
-	for (uint64_t at = 0; names && at < strsz; at += strnlen(names + at, strsz - at) + 1)
-		if (!strncmp(names + at, symbol, strsz - at))
-			return true;
-	return !names; /* in doubt it is like any other */
-}
-
-/*
- * A dynamic program that names the device but imports no way to speak to it has its own: an ioctl() that is
- * its own SYSCALL.
- */
-static bool speaks_for_itself(int fd, const Elf64_Ehdr *ehdr)
-{
-	struct stat st;
-	bool own;
-	void *file;
-
-	if (fstat(fd, &st) < 0 || st.st_size <= 0)
-		return false;
-	file = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-	if (file == MAP_FAILED)
-		return false;
-	own = memmem(file, (size_t)st.st_size, "/dev/sgx", 8) &&
-	      !imports(file, (size_t)st.st_size, ehdr, "ioctl") &&
-	      !imports(file, (size_t)st.st_size, ehdr, "syscall");
-	munmap(file, (size_t)st.st_size);
-	return own;
-}
-
-static enum target_kind elf_kind(int fd, const Elf64_Ehdr *ehdr)
-{
-	bool interpreter = false, go = false;
-	Elf64_Phdr phdr;
-
-	for (unsigned int i = 0; i < ehdr->e_phnum && i < PHDR_MAX; i++) {
-		off_t at = (off_t)(ehdr->e_phoff + i * sizeof(phdr));
-
-		if (pread(fd, &phdr, sizeof(phdr), at) != sizeof(phdr))
-			break;
-		interpreter |= phdr.p_type == PT_INTERP;
-		go |= phdr.p_type == PT_NOTE && is_go_note(fd, &phdr);
-	}
-	return interpreter && !go && !speaks_for_itself(fd, ehdr) ? TARGET_DYNAMIC : TARGET_DIRECT;
-}
-
-int target_kind(const char *path, enum target_kind *ret_kind, struct report *rep)
-{
-	Elf64_Ehdr ehdr = { 0 };
-	ssize_t n;
-	int fd;
-
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0) {
-		/* Executable but not readable is fine with exec: nothing can be told of it. */
-		if (errno == EACCES) {
-			*ret_kind = TARGET_DYNAMIC;
-			return 0;
-		}
-		return report_fail(rep, -errno, "cannot read '%s'", path);
-	}
-	n = pread(fd, &ehdr, sizeof(ehdr), 0);
-	if (n < 4 || memcmp(ehdr.e_ident, ELFMAG, SELFMAG) != 0)
-		*ret_kind = TARGET_SCRIPT;
-	else if (n < (ssize_t)sizeof(ehdr) || ehdr.e_ident[EI_CLASS] != ELFCLASS64 ||
-		 ehdr.e_machine != EM_X86_64)
-		*ret_kind = TARGET_FOREIGN;
-	else
-		*ret_kind = elf_kind(fd, &ehdr);
-	close(fd);
-	return 0;
+	return r < 0 ? report_fail(rep, r, "cannot read '%s'", path) : 0;
 }
 
 int target_check_privilege(const char *path, struct report *rep)

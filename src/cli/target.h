@@ -7,14 +7,9 @@
 
 #include <stddef.h>
 
-struct report;
+#include "runtime/program.h"
 
-enum target_kind {
-	TARGET_DYNAMIC, /* 64-bit ELF with an interpreter: the dynamic linker loads the runtime */
-	TARGET_DIRECT,  /* 64-bit ELF that makes its own system calls: static, Go, some others */
-	TARGET_SCRIPT,  /* #!, or something that execvp() hands to the shell */
-	TARGET_FOREIGN, /* an ELF file for another machine, 32-bit programs included */
-};
+struct report;
 
 /*
  * Find @name as execvp() does, into @path.
@@ -25,7 +20,7 @@ enum target_kind {
 int target_find(const char *name, char *path, size_t bytes, struct report *rep);
 
 /* What kind of file @path is; -errno when it cannot be read. */
-int target_kind(const char *path, enum target_kind *ret_kind, struct report *rep);
+int target_kind(const char *path, enum program_kind *ret_kind, struct report *rep);
 
 /* 0, or -EPERM when exec would switch to secure mode, in which LD_PRELOAD is ignored. */
 int target_check_privilege(const char *path, struct report *rep);

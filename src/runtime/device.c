@@ -30,6 +30,10 @@ static const struct {
 	{ "/dev/sgx", "enclave", RT_FD_ENCLAVE },
 	{ "/dev", "sgx_provision", RT_FD_PROVISION },
 	{ "/dev/sgx", "provision", RT_FD_PROVISION },
+	{ "/dev", "sgx_vepc", RT_FD_VEPC },
+	/* As the node was called while the driver was under review. */
+	{ "/dev/sgx", "virt_epc", RT_FD_VEPC },
+	{ "/dev/sgx", "epc", RT_FD_VEPC },
 };
 
 /* The folder that a relative path begins in; false when it cannot be told. */
@@ -98,29 +102,40 @@ static uint64_t inode_of(int fd)
 	return sys(SYS_fstat, fd, &st, 0) < 0 ? 0 : st.st_ino;
 }
 
+/* This process's hold on what @file is an open of. */
+static void hold(struct rt_fd *file)
+{
+	if (file->encl)
+		file->hold = rt_process_hold(file->encl);
+	else if (file->vepc)
+		file->hold = rt_process_hold_vepc(file->vepc);
+}
+
 long rt_device_open(enum rt_fd_kind kind, int flags)
 {
-	struct encl *encl = NULL;
+	struct rt_fd file = { .kind = kind };
 	long fd;
-	int r;
+	int r = 0;
 
 	rt_process_reap();
-	if (kind == RT_FD_ENCLAVE) {
-		r = encl_open(rt.registry, &encl);
-		if (r)
-			return r;
-	}
+	if (kind == RT_FD_ENCLAVE)
+		r = encl_open(rt.registry, &file.encl);
+	else if (kind == RT_FD_VEPC)
+		r = vepc_open(rt.vepc_registry, &file.vepc);
+	if (r)
+		return r;
 	fd = sys(SYS_epoll_create1, flags & O_CLOEXEC ? EPOLL_CLOEXEC : 0, 0, 0);
 	if (fd < 0 || fd >= (long)rt.fd_max) {
-		encl_put(encl);
+		encl_put(file.encl);
+		vepc_put(file.vepc);
 		return fd < 0 ? fd : -EMFILE;
 	}
-	if (encl) {
-		rt_process_hold(encl);
-		encl_put(encl);
-	}
+	hold(&file);
+	encl_put(file.encl);
+	vepc_put(file.vepc);
+	file.ino = inode_of((int)fd);
 	lock_acquire(&rt.lock);
-	rt.fd[fd] = (struct rt_fd){ .kind = kind, .encl = encl, .ino = inode_of((int)fd) };
+	rt.fd[fd] = file;
 	lock_release(&rt.lock);
 	return fd;
 }
@@ -134,10 +149,16 @@ bool rt_fd_get(int fd, struct rt_fd *ret_fd)
 	lock_acquire(&rt.lock);
 	*ret_fd = rt.fd[fd];
 	found = ret_fd->kind != RT_FD_NONE && inode_of(fd) == ret_fd->ino;
-	if (found && ret_fd->encl)
-		rt_process_hold(ret_fd->encl);
+	if (found && ret_fd->hold)
+		rt_process_hold_more(ret_fd->hold);
 	lock_release(&rt.lock);
 	return found;
+}
+
+void rt_fd_put(const struct rt_fd *fd)
+{
+	if (fd->hold)
+		rt_process_unhold(fd->hold);
 }
 
 bool rt_fd_ours(int fd)
@@ -155,8 +176,7 @@ void rt_fd_closed(int fd)
 	old = rt.fd[fd];
 	rt.fd[fd] = (struct rt_fd){ .kind = RT_FD_NONE };
 	lock_release(&rt.lock);
-	if (old.encl)
-		rt_process_drop(old.encl);
+	rt_fd_put(&old);
 }
 
 void rt_fd_dup(int from, int to)
@@ -182,8 +202,7 @@ bool rt_fd_hidden(int fd)
 void rt_device_fork_child(void)
 {
 	for (size_t fd = 0; fd < 65536 && fd < rt.fd_max; fd++)
-		if (rt.fd[fd].encl)
-			rt_process_hold(rt.fd[fd].encl);
+		hold(&rt.fd[fd]);
 }
 
 /* ---- ioctl ------------------------------------------------------------------------------------------ */
@@ -209,8 +228,7 @@ static bool is_provision_fd(void *ctx, int fd)
 
 	if (!rt_fd_get(fd, &file))
 		return false;
-	if (file.encl)
-		rt_process_drop(file.encl);
+	rt_fd_put(&file);
 	return file.kind == RT_FD_PROVISION;
 }
 
@@ -228,6 +246,12 @@ long rt_device_ioctl(const struct rt_fd *fd, unsigned long request, uint64_t arg
 	bool was_created;
 	long r;
 
+	if (fd->kind == RT_FD_VEPC) {
+		rt_critical_enter(t);
+		r = abi_vepc_ioctl(fd->vepc, request, arg);
+		rt_critical_leave(t);
+		return r;
+	}
 	if (fd->kind != RT_FD_ENCLAVE)
 		return -ENOTTY;
 	was_created = encl_created(fd->encl);

@@ -27,8 +27,10 @@
 #include <asm/prctl.h>
 
 #include "runtime/donor.h"
+#include "runtime/exec.h"
 #include "runtime/hooks.h"
 #include "runtime/load.h"
+#include "runtime/offsets.h"
 #include "runtime/rt.h"
 #include "runtime/sys.h"
 #include "runtime/vdso.h"
@@ -36,7 +38,6 @@
 #define RUNTIME_NAME "libswsgx_runtime.so"
 #define BRK_BYTES    (64ull << 30)
 
-void rt_gate(void);
 long rt_clone_raw(unsigned long flags, void *stack, int *ptid, int *ctid, uint64_t tls,
 		  struct rt_thread *t);
 void rt_direct_child(struct rt_thread *t);
@@ -48,7 +49,6 @@ static struct direct {
 	char host[4096]; /* swsgx-exec, to start the next such program with */
 	uint8_t *trap;   /* the copy of rt_trap_enter */
 	uint64_t brk_start, brk;
-	const char *preload; /* LD_PRELOAD=... for the programs that it starts */
 } direct;
 
 static struct rt_thread *thread_make(void)
@@ -118,11 +118,8 @@ static void strip_preload(char **envp)
 	char **to = envp;
 
 	for (char **from = envp; *from; from++) {
-		if (!strncmp(*from, "LD_PRELOAD=", 11) && strstr(*from, RUNTIME_NAME)) {
-			direct.preload = *from;
-			continue;
-		}
-		*to++ = *from;
+		if (strncmp(*from, "LD_PRELOAD=", 11) != 0 || !strstr(*from, RUNTIME_NAME))
+			*to++ = *from;
 	}
 	*to = NULL;
 }
@@ -140,6 +137,7 @@ static int start(const char *path, char **argv, char **envp, struct rt_thread **
 		return -errno;
 	if (readlink("/proc/self/exe", direct.host, sizeof(direct.host) - 1) < 0)
 		return -errno;
+	exec_set_loader(direct.host);
 	direct.trap = copy_trap();
 	if (!direct.trap)
 		return -ENOMEM;
@@ -189,7 +187,7 @@ int swsgx_direct(const char *path, char **argv, char **envp)
 static long by_itself(ucontext_t *uc, long nr)
 {
 	greg_t *g = uc->uc_mcontext.gregs;
-	uint64_t sp = (uint64_t)g[REG_RSP] - 144;
+	uint64_t sp = (uint64_t)g[REG_RSP] - RT_GATE_BYTES;
 	uint64_t back = (uint64_t)g[REG_RIP];
 
 	if (rt_copy_user((void *)sp, &back, sizeof(back))) {
@@ -336,57 +334,13 @@ static long do_clone(ucontext_t *uc, struct rt_thread *t, const long a[6])
 	return do_thread(uc, t, a);
 }
 
-static size_t length(char *const *list)
-{
-	size_t n = 0;
-
-	while (list && list[n])
-		n++;
-	return n;
-}
-
-/* @head (NULL ends it), then @list: from malloc(). */
-static const char **with_head(const char *const *head, char *const *list)
-{
-	size_t n = 0, m = length(list);
-	const char **all;
-
-	while (head[n])
-		n++;
-	all = calloc(n + m + 1, sizeof(*all));
-	if (!all)
-		return NULL;
-	memcpy(all, head, n * sizeof(*all));
-	if (m)
-		memcpy(all + n, list, m * sizeof(*all));
-	return all;
-}
-
-/* A program of the same kind is started as this one was; any other finds the preloaded library. */
 static long do_execve(const long a[6])
 {
-	char *const *argv = (char *const *)a[1];
-	const char *env_head[] = { direct.preload, NULL };
-	const char **args = NULL, **env;
 	char path[4096];
-	long r = -ENOMEM;
 
 	if (!rt_peek_path((const char *)a[0], path, sizeof(path)))
 		return -EFAULT;
-	env = with_head(env_head, (char *const *)a[2]);
-	if (env && load_is_static(path)) {
-		const char *head[] = { direct.host, "--argv0", argv && argv[0] ? argv[0] : path,
-				       path, NULL };
-
-		args = with_head(head, argv && argv[0] ? argv + 1 : NULL);
-		if (args)
-			r = sys(SYS_execve, direct.host, args, env);
-	} else if (env) {
-		r = sys(SYS_execve, a[0], a[1], env);
-	}
-	free(args);
-	free(env);
-	return r;
+	return exec_run(path, (char *const *)a[1], (char *const *)a[2]);
 }
 
 static void do_exit(struct rt_thread *t, long status)

@@ -17,6 +17,9 @@ struct rt_thread;
  */
 __attribute__((visibility("default"))) int swsgx_direct(const char *path, char **argv, char **envp);
 
+/* Where by itself a program makes a call: RT_GATE_BYTES of its stack are in use. The last instruction jumps. */
+void rt_gate(void);
+extern const char rt_gate_jump[] __attribute__((visibility("hidden")));
 /* SIGSYS outside of an enclave. */
 void rt_direct_syscall(ucontext_t *uc, struct rt_thread *t);
 /* @rip is the ENCLU of the vDSO function that such programs are given; where its exception exit is. */

@@ -54,7 +54,7 @@ static unsigned int vma_rwx_at(void *ctx, uint64_t la)
 		return s->near.vma_rwx;
 	lock_acquire(&rt.lock);
 	range = rt_range_find_locked(la);
-	if (range && range->backed)
+	if (range && range->encl && range->backed)
 		rwx = range->vma_rwx;
 	lock_release(&rt.lock);
 	return rwx;
@@ -76,7 +76,7 @@ static bool range_of_tcs(uint64_t la, struct rt_range *ret_range)
 {
 	if (!rt_range_get(la, ret_range))
 		return false;
-	if (encl_created(ret_range->encl))
+	if (ret_range->encl && encl_created(ret_range->encl))
 		return true;
 	rt_process_unhold(ret_range->hold);
 	return false;

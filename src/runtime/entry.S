@@ -143,7 +143,8 @@ FUNC rt_restorer
 FUNC rt_gate
 	syscall
 	mov (%rsp), %rcx
-	lea 144(%rsp), %rsp
+	lea RT_GATE_BYTES(%rsp), %rsp
+FUNC rt_gate_jump
 	jmp *%rcx
 	.globl rt_restorer_end
 	.hidden rt_restorer_end
@@ -175,6 +176,10 @@ FUNC rt_copy_user_fault
  * Not a function of the usual ABI: the enclave sees rdi, rsi, rdx, r8, r9 and all else as they are,
  * and what it leaves in its registers is what the caller gets; only rbx and rbp are ours to restore.
  */
+	/* By its name too: programs link to linux-vdso.so.1, and the dynamic linker knows the kernel's only. */
+	.globl __vdso_sgx_enter_enclave
+	.type __vdso_sgx_enter_enclave, @function
+	.set __vdso_sgx_enter_enclave, rt_vdso_enter
 FUNC rt_vdso_enter
 	endbr64
 	push %rbp

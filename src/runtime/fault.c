@@ -80,13 +80,38 @@ static bool vma_allows(unsigned int vma_rwx, unsigned int access)
 	return access == ENCL_R ? vma_rwx != 0 : (vma_rwx & access) != 0;
 }
 
-static void tell_why(const struct encl_fault *f)
+static void tell(const char *where, const char *why)
 {
-	if (!f->why)
+	static const char what[] = "swsgx: SIGBUS on a page of ";
+
+	if (!why)
 		return;
-	sys(SYS_write, 2, "swsgx: SIGBUS on an enclave page: ", 34);
-	sys(SYS_write, 2, f->why, strlen(f->why));
+	sys(SYS_write, 2, what, sizeof(what) - 1);
+	sys(SYS_write, 2, where, strlen(where));
+	sys(SYS_write, 2, ": ", 2);
+	sys(SYS_write, 2, why, strlen(why));
 	sys(SYS_write, 2, "\n", 1);
+}
+
+/* The page at @la of a range of raw EPC. */
+static enum rt_fault_result raw_fault(const struct rt_range *seen, uint64_t la)
+{
+	int r = vepc_fault(seen->vepc, seen->off + (la - seen->start));
+	struct rt_range *range;
+
+	if (r < 0) {
+		tell("raw EPC",
+		     r == -ENOMEM ? "no EPC page can be freed for it" : "what it held is lost");
+		return RT_FAULT_BUS;
+	}
+	lock_acquire(&rt.lock);
+	range = rt_range_find_locked(la);
+	/* Whatever this comes to, running the instruction again finds out what is there now. */
+	if (range && range->vepc == seen->vepc &&
+	    range->off - range->start == seen->off - seen->start)
+		rt_uffd_continue(la);
+	lock_release(&rt.lock);
+	return RT_FAULT_DONE;
 }
 
 enum rt_fault_result rt_fault(ucontext_t *uc, uint64_t addr, uint64_t err, bool in_enclave,
@@ -104,13 +129,17 @@ enum rt_fault_result rt_fault(ucontext_t *uc, uint64_t addr, uint64_t err, bool 
 		result = RT_FAULT_NOT_OURS;
 		goto put;
 	}
-	if (!range.backed) {
+	if (range.encl && !range.backed) {
 		/* A page of no enclave, or of one that another process has created meanwhile. */
 		if (encl_created(range.encl) && la >= encl_base(range.encl) &&
 		    la - encl_base(range.encl) < encl_size(range.encl))
 			rt_range_back(range.encl);
 		else
 			result = RT_FAULT_BUS;
+		goto put;
+	}
+	if (range.vepc) {
+		result = raw_fault(&range, la);
 		goto put;
 	}
 	t = rt_thread_peek();
@@ -128,7 +157,7 @@ enum rt_fault_result rt_fault(ucontext_t *uc, uint64_t addr, uint64_t err, bool 
 		break;
 	case ENCL_FAULT_SIGBUS:
 	case ENCL_FAULT_OOM:
-		tell_why(&f);
+		tell("an enclave", f.why);
 		result = RT_FAULT_BUS;
 		break;
 	}

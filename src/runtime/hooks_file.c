@@ -125,8 +125,7 @@ static enum rt_fd_kind kind_of_fd(int fd)
 
 	if (!rt.ready || !rt.used || !rt_fd_get(fd, &file))
 		return RT_FD_NONE;
-	if (file.encl)
-		rt_process_drop(file.encl);
+	rt_fd_put(&file);
 	return file.kind;
 }
 
@@ -219,8 +218,7 @@ static long do_ioctl(int fd, unsigned long request, uint64_t arg)
 	if (!rt.used || !rt_fd_get(fd, &file))
 		return sys(SYS_ioctl, fd, request, arg);
 	r = rt_device_ioctl(&file, request, arg);
-	if (file.encl)
-		rt_process_drop(file.encl);
+	rt_fd_put(&file);
 	return r;
 }
 

@@ -4,17 +4,41 @@
  */
 #include "runtime/hooks.h"
 
+#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "runtime/exec.h"
 #include "runtime/rt.h"
 #include "runtime/sys.h"
+
+static long fork_or_errno(void)
+{
+	int pid = fork();
+
+	return pid < 0 ? -errno : pid;
+}
 
 long rt_syscall(long nr, const long a[6])
 {
 	int handled;
-	long r = rt_sys_file(nr, a, &handled);
+	long r;
+
+	switch (nr) {
+	case SYS_fork:
+	case SYS_vfork:
+		return fork_or_errno();
+	case SYS_clone: /* of a process, as fork() does it */
+		if (rt.ready && !(a[0] & ~0xffl) && (a[0] & 0xff) == SIGCHLD && !a[1])
+			return fork_or_errno();
+		break;
+	case SYS_execve:
+		return exec_run((const char *)a[0], (char *const *)a[1], (char *const *)a[2]);
+	default:
+		break;
+	}
+	r = rt_sys_file(nr, a, &handled);
 
 	if (!handled)
 		r = rt_sys_mem(nr, a, &handled);

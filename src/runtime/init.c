@@ -18,6 +18,7 @@
 #include "cpu/platform.h"
 #include "epc/epc.h"
 #include "runtime/donor.h"
+#include "runtime/exec.h"
 #include "runtime/sys.h"
 #include "runtime/vdso.h"
 
@@ -76,6 +77,8 @@ static int make_machine(char **envp)
 	r = epc_create(&epc, &rt.epc);
 	if (!r)
 		r = encl_registry_create(rt.epc, &rt.registry);
+	if (!r)
+		r = vepc_registry_create(rt.epc, &rt.vepc_registry);
 	return r;
 }
 
@@ -151,6 +154,9 @@ static int start(char **envp)
 	if (rt.xsave_bytes > RT_XSAVE_BYTES)
 		return -E2BIG;
 	lock_init(&rt.lock, LOCK_PROCESS);
+	r = exec_init(envp);
+	if (r)
+		return r;
 	r = rt_process_init();
 	if (!r)
 		r = rt_thread_init();

@@ -179,23 +179,6 @@ close_fd:
 	return r;
 }
 
-bool load_is_static(const char *path)
-{
-	Elf64_Phdr ph[PHDR_MAX];
-	Elf64_Ehdr eh;
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	bool is_static;
-
-	if (fd < 0)
-		return false;
-	is_static = read_headers(fd, &eh, ph) == 0;
-	for (int i = 0; is_static && i < eh.e_phnum; i++)
-		if (ph[i].p_type == PT_INTERP)
-			is_static = false;
-	close(fd);
-	return is_static;
-}
-
 /* ---- the initial stack ---------------------------------------------------------------------------- */
 
 static uint64_t push_bytes(uint64_t *sp, const void *bytes, size_t n)

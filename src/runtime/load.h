@@ -5,7 +5,6 @@
 #ifndef SWSGX_RUNTIME_LOAD_H
 #define SWSGX_RUNTIME_LOAD_H
 
-#include <stdbool.h>
 #include <stdint.h>
 
 struct load_image {
@@ -18,8 +17,6 @@ struct load_image {
 
 /* 0; -ENOEXEC: not an x86-64 program; or what open and mmap said. */
 int load_program(const char *path, struct load_image *ret_image);
-/* An x86-64 ELF program without an interpreter. */
-bool load_is_static(const char *path);
 /* A stack as the kernel hands one over; *ret_sp is RSP at the entry. @host_auxv: ours, the pattern. */
 int load_stack(const struct load_image *image, const char *path, char *const *argv,
 	       char *const *envp, const unsigned long *host_auxv, const void *vdso,

@@ -7,7 +7,10 @@
  * enclave is created.  Where the EPCM allows less than the mapping, the host's VMA is cut down page by page and
  * the range with it (applied_rwx).
  *
- * Invariant: ranges do not overlap, each holds one reference on its enclave, and neighbours that differ in
+ * A range of a raw EPC file is backed from the start, chunk by chunk, and allows what its mapping does.  A forked
+ * child does not have it.
+ *
+ * Invariant: ranges do not overlap, each holds one reference on its enclave or file, and neighbours that differ in
  * nothing are one.
  */
 #include "runtime/rt.h"
@@ -51,7 +54,7 @@ int rt_range_init(void)
 	if (map == MAP_FAILED)
 		return -ENOMEM;
 	rt.range = map;
-	map = mmap(NULL, GRAVE_MAX * sizeof(struct encl *), PROT_READ | PROT_WRITE,
+	map = mmap(NULL, GRAVE_MAX * sizeof(struct rt_hold *), PROT_READ | PROT_WRITE,
 		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (map == MAP_FAILED)
 		return -ENOMEM;
@@ -133,32 +136,33 @@ static void split_locked(uint64_t addr)
 		return;
 	second = rt.range[i];
 	second.start = addr;
+	second.off += addr - rt.range[i].start;
 	rt.range[i].end = addr;
 	rt_process_hold_more(second.hold);
 	insert_at_locked(i + 1, second);
 }
 
-/* The enclave of a removed range: let go later, when no lock is held. */
-static void entomb_locked(struct encl *encl)
+/* What a removed range held: let go later, when no lock is held. */
+static void entomb_locked(struct rt_hold *hold)
 {
 	assert(rt.grave_nr < GRAVE_MAX);
-	rt.grave[rt.grave_nr++] = encl;
+	rt.grave[rt.grave_nr++] = hold;
 }
 
 void rt_range_bury(void)
 {
 	for (;;) {
-		struct encl *encl = NULL;
+		struct rt_hold *hold = NULL;
 
 		if (!__atomic_load_n(&rt.grave_nr, __ATOMIC_RELAXED))
 			return;
 		lock_acquire(&rt.lock);
 		if (rt.grave_nr)
-			encl = rt.grave[--rt.grave_nr];
+			hold = rt.grave[--rt.grave_nr];
 		lock_release(&rt.lock);
-		if (!encl)
+		if (!hold)
 			return;
-		rt_process_drop(encl);
+		rt_process_unhold(hold);
 	}
 }
 
@@ -174,8 +178,10 @@ static void merge_around_locked(size_t i)
 		if (a->end != b->start || a->encl != b->encl || a->vma_rwx != b->vma_rwx ||
 		    a->applied_rwx != b->applied_rwx || a->backed != b->backed)
 			continue;
+		if (a->vepc != b->vepc || (a->vepc && a->off + (a->end - a->start) != b->off))
+			continue;
 		a->end = b->end;
-		rt_process_drop(b->encl); /* not the last: a has one */
+		rt_process_unhold(b->hold); /* not the last: a has one */
 		remove_at_locked(k);
 	}
 }
@@ -191,7 +197,7 @@ static void cut_locked(uint64_t start, uint64_t end)
 	while (i < rt.range_nr && rt.range[i].start < end) {
 		if (rt.grave_nr == GRAVE_MAX)
 			break;
-		entomb_locked(rt.range[i].encl);
+		entomb_locked(rt.range[i].hold);
 		remove_at_locked(i);
 	}
 	bounds_locked();
@@ -202,19 +208,30 @@ static void cut_locked(uint64_t start, uint64_t end)
 /* Put the window (or, for a range of no enclave, nothing) at the addresses of a range. */
 static int host_map(const struct rt_range *range)
 {
-	uint64_t off = encl_win_off(range->encl) + (range->start - encl_base(range->encl));
 	uint64_t len = range->end - range->start;
+	uint64_t off;
 	long r;
 
 	if (!range->backed)
 		return (int)(sys6(SYS_mmap, (long)range->start, (long)len, PROT_NONE,
 				  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) >>
 			     63);
+	off = range->vepc ? vepc_win_off(range->vepc, range->off)
+			  : encl_win_off(range->encl) + (range->start - encl_base(range->encl));
 	r = sys6(SYS_mmap, (long)range->start, (long)len, prot_of(range->applied_rwx),
 		 MAP_SHARED | MAP_FIXED | MAP_NORESERVE, window_fd(epc_window(rt.epc)), (long)off);
 	if (r < 0)
 		return (int)r;
 	return rt_uffd_register(rt.uffd, range->start, len);
+}
+
+static void enter_range_locked(struct rt_range range)
+{
+	size_t i = lower(range.start);
+
+	insert_at_locked(i, range);
+	merge_around_locked(i);
+	bounds_locked();
 }
 
 static int install_piece_locked(struct encl *encl, uint64_t start, uint64_t end, unsigned int rwx,
@@ -226,7 +243,6 @@ static int install_piece_locked(struct encl *encl, uint64_t start, uint64_t end,
 				  .vma_rwx = (uint8_t)rwx,
 				  .applied_rwx = (uint8_t)rwx,
 				  .backed = backed };
-	size_t i;
 	int r;
 
 	if (start >= end)
@@ -234,11 +250,8 @@ static int install_piece_locked(struct encl *encl, uint64_t start, uint64_t end,
 	r = host_map(&range);
 	if (r < 0)
 		return r;
-	i = lower(start);
 	range.hold = rt_process_hold(encl);
-	insert_at_locked(i, range);
-	merge_around_locked(i);
-	bounds_locked();
+	enter_range_locked(range);
 	return 0;
 }
 
@@ -263,6 +276,35 @@ static int install_locked(struct encl *encl, uint64_t start, uint64_t end, unsig
 	if (!r)
 		r = install_piece_locked(encl, mid_end, end, rwx, false);
 	return r;
+}
+
+/* [start, end) is a mapping of @vepc from offset @off on, a piece for each chunk of the file. */
+static int install_vepc_locked(struct vepc *vepc, uint64_t start, uint64_t end, uint64_t off,
+			       unsigned int rwx)
+{
+	cut_locked(start, end);
+	while (start < end) {
+		uint64_t left = VEPC_CHUNK_BYTES - off % VEPC_CHUNK_BYTES;
+		struct rt_range range = { .start = start,
+					  .end = end - start < left ? end : start + left,
+					  .vepc = vepc,
+					  .off = off,
+					  .vma_rwx = (uint8_t)rwx,
+					  .applied_rwx = (uint8_t)rwx,
+					  .backed = true };
+		int r = host_map(&range);
+
+		if (r < 0)
+			return r;
+		r = (int)sys(SYS_madvise, range.start, range.end - range.start, MADV_DONTFORK);
+		if (r < 0)
+			return r;
+		range.hold = rt_process_hold_vepc(vepc);
+		enter_range_locked(range);
+		off += range.end - range.start;
+		start = range.end;
+	}
+	return 0;
 }
 
 void rt_range_back(struct encl *encl)
@@ -314,18 +356,24 @@ int rt_range_apply_locked(struct rt_range *range, uint64_t la, unsigned int rwx)
 	return 0;
 }
 
-/* A forked child has the parent's mappings, but no userfaultfd watches them. */
+/* A forked child has the parent's mappings of enclaves, but no userfaultfd watches them; and none of raw EPC. */
 void rt_range_fork_child(void)
 {
 	rt.uffd = rt_uffd_open();
 	rt.grave_nr = 0;
-	for (size_t i = 0; i < rt.range_nr; i++) {
+	for (size_t i = 0; i < rt.range_nr;) {
 		struct rt_range *range = &rt.range[i];
 
+		if (range->vepc) {
+			remove_at_locked(i);
+			continue;
+		}
+		i++;
 		range->hold = rt_process_hold(range->encl);
 		if (range->backed)
 			rt_uffd_register(rt.uffd, range->start, range->end - range->start);
 	}
+	bounds_locked();
 }
 
 /* ---- mmap -------------------------------------------------------------------------------------------- */
@@ -366,16 +414,49 @@ static long map_enclave(struct encl *encl, uint64_t addr, uint64_t len, int prot
 	return r < 0 ? r : at;
 }
 
+static long map_vepc(struct vepc *vepc, uint64_t addr, uint64_t len, int prot, int flags,
+		     uint64_t off)
+{
+	long at, r;
+
+	len = page_up(len);
+	if (!len || off & 4095 ||
+	    ((flags & MAP_TYPE) != MAP_SHARED && (flags & MAP_TYPE) != MAP_SHARED_VALIDATE))
+		return -EINVAL;
+	r = vepc_reserve(vepc, off, len);
+	if (r == -EINVAL)
+		return -EOVERFLOW;
+	if (r < 0)
+		return r;
+	at = choose_address(addr, len, flags);
+	if (at < 0 && at > -4096)
+		return at;
+	if ((uint64_t)at + len < (uint64_t)at)
+		return -EINVAL;
+	lock_acquire(&rt.lock);
+	r = install_vepc_locked(vepc, (uint64_t)at, (uint64_t)at + len, off, rwx_of(prot));
+	if (r < 0)
+		cut_locked((uint64_t)at, (uint64_t)at + len);
+	lock_release(&rt.lock);
+	rt_range_bury();
+	if (r < 0)
+		sys(SYS_munmap, at, len, 0);
+	return r < 0 ? r : at;
+}
+
 long rt_mmap(uint64_t addr, uint64_t len, int prot, int flags, int fd, uint64_t off)
 {
 	struct rt_fd file;
 	long r;
 
 	if (!(flags & MAP_ANONYMOUS) && rt_fd_get(fd, &file)) {
-		r = file.kind == RT_FD_ENCLAVE ? map_enclave(file.encl, addr, len, prot, flags)
-					       : -ENODEV;
-		if (file.encl)
-			rt_process_drop(file.encl);
+		if (file.kind == RT_FD_ENCLAVE)
+			r = map_enclave(file.encl, addr, len, prot, flags);
+		else if (file.kind == RT_FD_VEPC)
+			r = map_vepc(file.vepc, addr, len, prot, flags, off);
+		else
+			r = -ENODEV;
+		rt_fd_put(&file);
 		return r;
 	}
 	r = sys6(SYS_mmap, (long)addr, (long)len, prot, flags, fd, (long)off);
@@ -421,14 +502,15 @@ static long may_protect(uint64_t addr, uint64_t end, unsigned int rwx)
 			return 0;
 		}
 		range = rt.range[i];
-		rt_process_hold(range.encl);
+		rt_process_hold_more(range.hold);
 		lock_release(&rt.lock);
 
 		if (addr < range.start)
 			addr = range.start;
 		stop = end < range.end ? end : range.end;
-		r = encl_may_map(range.encl, addr, stop, rwx);
-		rt_process_drop(range.encl);
+		if (range.encl)
+			r = encl_may_map(range.encl, addr, stop, rwx);
+		rt_process_unhold(range.hold);
 		if (r)
 			return r;
 		addr = stop;
@@ -519,13 +601,17 @@ long rt_mremap(uint64_t addr, uint64_t old_len, uint64_t new_len, int flags, uin
 			rt_munmap(addr + new_len, old_len - new_len);
 		goto put;
 	}
-	at = map_enclave(range.encl, new_addr, new_len, prot_of(range.vma_rwx),
-			 MAP_SHARED | MAP_FIXED);
+	if (range.encl)
+		at = map_enclave(range.encl, new_addr, new_len, prot_of(range.vma_rwx),
+				 MAP_SHARED | MAP_FIXED);
+	else
+		at = map_vepc(range.vepc, new_addr, new_len, prot_of(range.vma_rwx),
+			      MAP_SHARED | MAP_FIXED, range.off + (addr - range.start));
 	if (at >= 0 || at < -4095)
 		rt_munmap(addr, old_len);
 	r = at;
 put:
-	rt_process_drop(range.encl);
+	rt_process_unhold(range.hold);
 	return r;
 }
 

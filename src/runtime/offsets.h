@@ -52,4 +52,6 @@
 
 #define RT_SLOT_MASK 0x3ffff
 
+#define RT_GATE_BYTES 144 /* a return address, above it the red zone */
+
 #endif

@@ -20,14 +20,16 @@
 #include "base/arena.h"
 #include "runtime/sys.h"
 
-#define PROC_MAX 1024u
+#define PROC_MAX  16384u
+#define PROC_REAP 256u
 
 /*
- * What a process holds of one enclave: one reference, for as long as @nr is not 0.  @nr becomes 0, and the
+ * What a process holds of one enclave, or of one raw EPC file: one reference, for as long as @nr is not 0.  @nr becomes 0, and the
  * entry goes, under the ledger's lock; whoever has a hold may take more and give them back without it.
  */
 struct rt_hold {
 	struct encl *encl;
+	struct vepc *vepc; /* one of the two */
 	_Atomic uint64_t nr;
 	struct rt_hold *next;
 };
@@ -41,6 +43,7 @@ struct rt_proc {
 struct rt_shared {
 	struct lock lock; /* LOCK_LEDGER */
 	unsigned int proc_nr;
+	unsigned int reap_at; /* so many slots in use: look for the dead */
 	int live_fd;
 	struct rt_proc proc[PROC_MAX];
 };
@@ -56,16 +59,38 @@ int rt_process_live_fd(void)
 	return rt.shared->live_fd;
 }
 
+static unsigned int first_free(const struct rt_shared *sh)
+{
+	unsigned int slot;
+
+	for (slot = 0; slot < PROC_MAX && sh->proc[slot].pid; slot++)
+		;
+	return slot;
+}
+
+/* The dead keep their slots until somebody lets them go, and a shell may only ever fork. */
+static void make_room(struct rt_shared *sh)
+{
+	unsigned int living = 0;
+
+	if (first_free(sh) < sh->reap_at)
+		return;
+	rt_process_reap();
+	for (unsigned int slot = 0; slot < sh->proc_nr; slot++)
+		living += sh->proc[slot].pid != 0;
+	sh->reap_at = living < PROC_REAP / 2 ? PROC_REAP : 2 * living;
+}
+
 static void slot_claim(void)
 {
 	struct rt_shared *sh = rt.shared;
 	struct flock fl;
 	unsigned int slot;
 
+	make_room(sh);
 	lock_acquire(&sh->lock);
-	for (slot = 0; slot < PROC_MAX && sh->proc[slot].pid; slot++)
-		;
-	assert(slot < PROC_MAX); /* a thousand living processes in one tree */
+	slot = first_free(sh);
+	assert(slot < PROC_MAX); /* so many living processes in one tree */
 	sh->proc[slot] = (struct rt_proc){ .pid = rt.pid };
 	if (slot >= sh->proc_nr)
 		sh->proc_nr = slot + 1;
@@ -81,6 +106,7 @@ int rt_process_init(void)
 	rt.shared = arena_alloc(rt.arena, sizeof(*rt.shared));
 	if (!rt.shared)
 		return -ENOMEM;
+	rt.shared->reap_at = PROC_REAP;
 	lock_init(&rt.shared->lock, LOCK_LEDGER);
 	fd = memfd_create("swsgx-alive", MFD_CLOEXEC);
 	if (fd < 0)
@@ -95,31 +121,45 @@ int rt_process_init(void)
 	return 0;
 }
 
-static struct rt_hold **find_locked(struct encl *encl)
+static struct rt_hold **find_locked(const struct encl *encl, const struct vepc *vepc)
 {
 	struct rt_hold **at = &rt.shared->proc[rt.proc_slot].held;
 
-	while (*at && (*at)->encl != encl)
+	while (*at && ((*at)->encl != encl || (*at)->vepc != vepc))
 		at = &(*at)->next;
 	return at;
 }
 
-struct rt_hold *rt_process_hold(struct encl *encl)
+/* One of the two is NULL. */
+static struct rt_hold *hold_one(struct encl *encl, struct vepc *vepc)
 {
 	struct rt_hold **at, *h;
 
 	lock_acquire(&rt.shared->lock);
-	at = find_locked(encl);
+	at = find_locked(encl, vepc);
 	h = *at;
 	if (!h) {
 		h = arena_alloc(rt.arena, sizeof(*h));
 		assert(h);
-		h->encl = encl_get(encl);
+		if (encl)
+			h->encl = encl_get(encl);
+		else
+			h->vepc = vepc_get(vepc);
 		*at = h;
 	}
 	atomic_fetch_add(&h->nr, 1);
 	lock_release(&rt.shared->lock);
 	return h;
+}
+
+struct rt_hold *rt_process_hold(struct encl *encl)
+{
+	return hold_one(encl, NULL);
+}
+
+struct rt_hold *rt_process_hold_vepc(struct vepc *vepc)
+{
+	return hold_one(NULL, vepc);
 }
 
 void rt_process_hold_more(struct rt_hold *hold)
@@ -129,13 +169,13 @@ void rt_process_hold_more(struct rt_hold *hold)
 	assert(before > 0);
 }
 
-void rt_process_drop(struct encl *encl)
+static void drop_one(struct encl *encl, struct vepc *vepc)
 {
 	struct rt_hold **at, *h;
 	uint64_t before;
 
 	lock_acquire(&rt.shared->lock);
-	at = find_locked(encl);
+	at = find_locked(encl, vepc);
 	h = *at;
 	assert(h);
 	before = atomic_fetch_sub(&h->nr, 1);
@@ -145,8 +185,15 @@ void rt_process_drop(struct encl *encl)
 		arena_free(rt.arena, h, sizeof(*h));
 	}
 	lock_release(&rt.shared->lock);
-	if (before == 1)
+	if (before == 1 && encl)
 		encl_put(encl);
+	else if (before == 1)
+		vepc_put(vepc);
+}
+
+void rt_process_drop(struct encl *encl)
+{
+	drop_one(encl, NULL);
 }
 
 void rt_process_unhold(struct rt_hold *hold)
@@ -157,7 +204,7 @@ void rt_process_unhold(struct rt_hold *hold)
 		if (atomic_compare_exchange_weak_explicit(
 			    &hold->nr, &nr, nr - 1, memory_order_release, memory_order_relaxed))
 			return;
-	rt_process_drop(hold->encl);
+	drop_one(hold->encl, hold->vepc);
 }
 
 struct rt_lp *rt_process_lp(void)
@@ -229,6 +276,7 @@ static void bury(struct rt_proc proc)
 
 		proc.held = h->next;
 		encl_put(h->encl);
+		vepc_put(h->vepc);
 		arena_free(rt.arena, h, sizeof(*h));
 	}
 }

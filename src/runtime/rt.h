@@ -18,6 +18,7 @@
 #include "base/lock.h"
 #include "cpu/cpu.h"
 #include "encl/encl.h"
+#include "vepc/vepc.h"
 
 struct arena;
 struct rt_hold;
@@ -79,17 +80,21 @@ struct rt_thread {
 struct rt_range {
 	uint64_t start, end;
 	struct encl *encl;
-	struct rt_hold *hold; /* on encl */
+	struct vepc *vepc;    /* or a raw EPC file, with encl NULL */
+	uint64_t off;         /* of start in it */
+	struct rt_hold *hold; /* on encl or vepc */
 	uint8_t vma_rwx;      /* what mmap or mprotect asked for */
 	uint8_t applied_rwx;  /* what the host's VMA has: less where the EPCM says so */
 	bool backed;          /* the window is mapped here; else an empty reservation */
 };
 
-enum rt_fd_kind { RT_FD_NONE = 0, RT_FD_ENCLAVE, RT_FD_PROVISION };
+enum rt_fd_kind { RT_FD_NONE = 0, RT_FD_ENCLAVE, RT_FD_PROVISION, RT_FD_VEPC };
 
 struct rt_fd {
 	enum rt_fd_kind kind;
-	struct encl *encl; /* with a reference */
+	struct encl *encl;
+	struct vepc *vepc;
+	struct rt_hold *hold; /* on the one that is set */
 	uint64_t ino;
 };
 
@@ -131,7 +136,7 @@ struct rt {
 	struct lock lock; /* LOCK_PROCESS: ranges, fds */
 	struct rt_range *range;
 	size_t range_nr, range_max;
-	struct encl **grave; /* enclaves to let go of, see rt_range_bury() */
+	struct rt_hold **grave; /* holds to let go of, see rt_range_bury() */
 	size_t grave_nr;
 	uint64_t range_low, range_high; /* bounds of all ranges, for a quick "not ours" */
 	struct rt_fd *fd;               /* by number */
@@ -144,6 +149,7 @@ struct rt {
 	struct cpu *cpu;
 	struct epc *epc;
 	struct encl_registry *registry;
+	struct vepc_registry *vepc_registry;
 	struct rt_shared *shared;
 	unsigned int proc_slot;
 	uint8_t *slots; /* RT_SLOT_NR * RT_SLOT_BYTES, aligned */
@@ -247,7 +253,7 @@ int rt_range_apply_locked(struct rt_range *range, uint64_t la, unsigned int rwx)
 /* The enclave has been created: its ranges get the window. */
 void rt_range_back(struct encl *encl);
 void rt_range_fork_child(void);
-/* Let go of the enclaves whose ranges were removed: after rt.lock has been released. */
+/* Let go of the enclaves and files whose ranges were removed: after rt.lock has been released. */
 void rt_range_bury(void);
 
 /* uffd.c */
@@ -262,7 +268,8 @@ void rt_unmap(const uint64_t *win_offs, unsigned int nr);
 /* The node that @path, from folder @dir on, names: enum rt_fd_kind. */
 int rt_device_path_at(int dir, const char *path);
 long rt_device_open(enum rt_fd_kind kind, int flags);
-bool rt_fd_get(int fd, struct rt_fd *ret_fd); /* with a reference */
+bool rt_fd_get(int fd, struct rt_fd *ret_fd); /* with a hold */
+void rt_fd_put(const struct rt_fd *fd);
 bool rt_fd_ours(int fd);
 void rt_fd_closed(int fd);
 void rt_fd_dup(int from, int to);
@@ -281,6 +288,7 @@ int rt_process_init(void);
 /* First open of a node: from here on the client's signals pass through us. */
 void rt_use(void);
 struct rt_hold *rt_process_hold(struct encl *encl);
+struct rt_hold *rt_process_hold_vepc(struct vepc *vepc);
 void rt_process_drop(struct encl *encl);
 /* One more for someone who has one, and giving one back: no lock, unless it is the last. */
 void rt_process_hold_more(struct rt_hold *hold);

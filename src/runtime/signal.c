@@ -14,6 +14,7 @@
 
 #include "runtime/direct.h"
 #include "runtime/donor.h"
+#include "runtime/offsets.h"
 
 #ifndef SYS_USER_DISPATCH
 #define SYS_USER_DISPATCH 2
@@ -232,6 +233,36 @@ static void arrive(struct rt_thread *t, ucontext_t *uc)
 		rt_xsave_to_frame(t, uc);
 }
 
+/*
+ * A call that is made for a program of direct.c was interrupted, or is about to be made: let it be at the
+ * program's own SYSCALL, or behind it.  Programs look: a library OS so finds out whether it still has to wait.
+ */
+static void leave_gate(ucontext_t *uc)
+{
+	greg_t *g = uc->uc_mcontext.gregs;
+	uint64_t back;
+
+	if (g[REG_RIP] == (greg_t)rt_gate_jump) {
+		g[REG_RIP] = g[REG_RCX];
+		return;
+	}
+	if (rt_copy_user(&back, (void *)g[REG_RSP], sizeof(back)))
+		return;
+	if (g[REG_RIP] == (greg_t)rt_gate)
+		back -= 2;
+	else
+		g[REG_RCX] = (greg_t)back;
+	g[REG_RIP] = (greg_t)back;
+	g[REG_RSP] += RT_GATE_BYTES;
+}
+
+static bool in_gate(const ucontext_t *uc)
+{
+	uint64_t rip = (uint64_t)uc->uc_mcontext.gregs[REG_RIP];
+
+	return rip >= (uint64_t)rt_gate && rip <= (uint64_t)rt_gate_jump;
+}
+
 void rt_signal(int sig, siginfo_t *info, ucontext_t *uc, struct rt_thread *t)
 {
 	bool in_enclave = t && t->away && t->lp->in_enclave;
@@ -241,6 +272,8 @@ void rt_signal(int sig, siginfo_t *info, ucontext_t *uc, struct rt_thread *t)
 
 	if (t && t->away && in_runtime((uint64_t)uc->uc_mcontext.gregs[REG_RIP]))
 		arrive(t, uc);
+	else if (t && t->away && t->direct && in_gate(uc))
+		leave_gate(uc);
 	if (t)
 		t->away = 0; /* a nested fault is the runtime's */
 	if (t && t->foreign)

@@ -75,7 +75,7 @@ static const struct rt_range *range_of_locked(uint64_t win_off, const struct enc
 	if (!encl || win_off - encl_win_off(encl) >= encl_size(encl)) {
 		encl = NULL;
 		for (size_t i = 0; i < rt.range_nr && !encl; i++)
-			if (rt.range[i].backed &&
+			if (rt.range[i].encl && rt.range[i].backed &&
 			    win_off - encl_win_off(rt.range[i].encl) < encl_size(rt.range[i].encl))
 				encl = rt.range[i].encl;
 		if (!encl)

@@ -12,11 +12,11 @@
 #include "base/arena.h"
 #include "epc/window.h"
 
-struct vepc_chunk *chunk_find_locked(struct vepc *vepc, uint64_t nr)
+struct vepc_chunk *chunk_find(struct vepc *vepc, uint64_t nr)
 {
-	struct list *pos;
+	const struct list *pos = &vepc->chunks;
 
-	list_for_each (pos, &vepc->chunks) {
+	while ((pos = __atomic_load_n(&pos->next, __ATOMIC_ACQUIRE)) != &vepc->chunks) {
 		struct vepc_chunk *chunk = LIST_ENTRY(pos, struct vepc_chunk, node);
 
 		if (chunk->nr >= nr)
@@ -27,7 +27,7 @@ struct vepc_chunk *chunk_find_locked(struct vepc *vepc, uint64_t nr)
 
 int chunk_need_locked(struct vepc *vepc, uint64_t nr)
 {
-	struct vepc_chunk *chunk = chunk_find_locked(vepc, nr);
+	struct vepc_chunk *chunk = chunk_find(vepc, nr);
 	struct list *pos;
 
 	if (chunk)
@@ -49,7 +49,7 @@ int chunk_need_locked(struct vepc *vepc, uint64_t nr)
 
 struct vepc_page *page_need_locked(struct vepc *vepc, uint64_t idx)
 {
-	struct vepc_chunk *chunk = chunk_find_locked(vepc, idx / VEPC_CHUNK_PAGES);
+	struct vepc_chunk *chunk = chunk_find(vepc, idx / VEPC_CHUNK_PAGES);
 	struct vepc_page **leaf;
 
 	assert(chunk);

@@ -117,14 +117,15 @@ void vepc_unlock(struct vepc *vepc)
 
 int vepc_reserve(struct vepc *vepc, uint64_t off, uint64_t bytes)
 {
-	uint64_t nr;
+	uint64_t nr, last;
 	int r = 0;
 
 	assert(off % SGX_PAGE_SIZE == 0 && bytes % SGX_PAGE_SIZE == 0 && bytes > 0);
-	if (off + bytes < off || off + bytes > INT64_MAX)
+	if (off + bytes <= off)
 		return -EINVAL;
+	last = (off + bytes - 1) / VEPC_CHUNK_BYTES;
 	vepc_lock(vepc);
-	for (nr = off / VEPC_CHUNK_BYTES; r == 0 && nr * VEPC_CHUNK_BYTES < off + bytes; nr++)
+	for (nr = off / VEPC_CHUNK_BYTES; r == 0 && nr <= last; nr++)
 		r = chunk_need_locked(vepc, nr);
 	vepc_unlock(vepc);
 	return r;
@@ -134,9 +135,8 @@ uint64_t vepc_win_off(struct vepc *vepc, uint64_t off)
 {
 	struct vepc_chunk *chunk;
 
-	vepc_lock(vepc);
-	chunk = chunk_find_locked(vepc, off / VEPC_CHUNK_BYTES);
-	vepc_unlock(vepc);
+	/* A chunk's links are complete before it can be reached, and it does not go: no lock is needed to find it. */
+	chunk = chunk_find(vepc, off / VEPC_CHUNK_BYTES);
 	assert(chunk);
 	return chunk->win_off + off % VEPC_CHUNK_BYTES;
 }
@@ -165,7 +165,7 @@ static void frame_free(struct vepc *vepc, struct epc_page *frame)
 static int page_fill_locked(struct vepc *vepc, struct vepc_page *page, uint64_t idx,
 			    struct epc_page *frame) REQUIRES(&vepc->lock)
 {
-	struct vepc_chunk *chunk = chunk_find_locked(vepc, idx / VEPC_CHUNK_PAGES);
+	struct vepc_chunk *chunk = chunk_find(vepc, idx / VEPC_CHUNK_PAGES);
 	uint64_t off = chunk->win_off + idx % VEPC_CHUNK_PAGES * SGX_PAGE_SIZE;
 
 	/* Zeroed: what another owner left in the EPC page does not get here. */

@@ -42,7 +42,7 @@ struct vepc *vepc_put(struct vepc *vepc);
 #define VEPC_CHUNK_BYTES (128ull << 20)
 /* mmap() of @bytes at @off, multiples of a page: 0, -EINVAL past the end of all offsets, or -ENOMEM. */
 int vepc_reserve(struct vepc *vepc, uint64_t off, uint64_t bytes);
-/* Where offset @off is in the window, good until the end of its chunk.  It has been reserved. */
+/* Where offset @off is in the window, good until the end of its chunk.  It has been reserved. No lock is taken. */
 uint64_t vepc_win_off(struct vepc *vepc, uint64_t off);
 
 /*

@@ -72,7 +72,7 @@ void vepc_unlock(struct vepc *vepc) RELEASES(&vepc->lock);
 
 /* ---- pages.c -------------------------------------------------------------------------------- */
 
-struct vepc_chunk *chunk_find_locked(struct vepc *vepc, uint64_t nr) REQUIRES(&vepc->lock);
+struct vepc_chunk *chunk_find(struct vepc *vepc, uint64_t nr);
 /* 0 or -ENOMEM. */
 int chunk_need_locked(struct vepc *vepc, uint64_t nr) REQUIRES(&vepc->lock);
 /* The page with number @idx, in a chunk that is there; NULL: no memory. */
