@@ -181,6 +181,23 @@ static int init_with(const struct client_conf *conf, size_t spoil_offset)
 	return err;
 }
 
+/* Signed by its owner with another type in the header: EINIT knows one header only. */
+static int init_header_type(const struct client_conf *conf)
+{
+	struct client_encl e;
+	int err = client_create(&e, conf);
+
+	if (err)
+		return err;
+	e.sig->header[15] = 0x80;
+	if (!client_sigstruct_sign(e.sig, client_keys[0]))
+		err = -EKEYREJECTED;
+	else
+		err = client_init(&e);
+	client_destroy(&e);
+	return err;
+}
+
 static void check_signature(void)
 {
 	struct client_conf conf = { .no_init = true };
@@ -199,6 +216,8 @@ static void check_signature(void)
 		  "an unknown vendor: EINVAL");
 	TAP_CHECK(init_with(&conf, offsetof(struct sgx_sigstruct, header) + 3) == -EPERM,
 		  "a header type other than 0: EPERM");
+	TAP_CHECK(init_header_type(&conf) == -EPERM,
+		  "header type 0x80000000, as on the old launch enclave: EPERM");
 	TAP_CHECK(init_with(&conf, offsetof(struct sgx_sigstruct, swdefined)) == -EPERM,
 		  "SWDEFINED is signed: EPERM");
 }

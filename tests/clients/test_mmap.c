@@ -45,6 +45,7 @@ static void check_orders(void)
 	check_order("a page a call", (struct client_conf){ .one_page = true });
 	check_order("the fd closed before the mapping", (struct client_conf){ .close_fd = true });
 	check_order("code in the middle of the range", (struct client_conf){ .lead_pages = 100 });
+	check_order("a range of 64 GiB", (struct client_conf){ .elrange_bytes = 1ull << 36 });
 }
 
 static void check_probes(void)
@@ -201,11 +202,14 @@ static void check_maps_file(void)
 	client_destroy(&e);
 }
 
-static void check_zero_based(void)
+static void check_zero_based(uint64_t elrange_bytes, uint64_t lead_pages)
 {
 	unsigned long min = 0;
 	FILE *f = fopen("/proc/sys/vm/mmap_min_addr", "r");
-	struct client_conf conf = { .zero_based = true, .lead_pages = 0x10, .heap_pages = 8 };
+	struct client_conf conf = { .zero_based = true,
+				    .lead_pages = lead_pages,
+				    .elrange_bytes = elrange_bytes,
+				    .heap_pages = 8 };
 	struct client_encl e;
 	int err;
 
@@ -218,7 +222,8 @@ static void check_zero_based(void)
 		return;
 	}
 	err = client_create(&e, &conf);
-	if (!TAP_CHECK(!err, "zero-based, mapped from 0x10000: built (%s, %d)",
+	if (!TAP_CHECK(!err, "zero-based, %#llx bytes, mapped from %#llx: built (%s, %d)",
+		       (unsigned long long)elrange_bytes, (unsigned long long)lead_pages << 12,
 		       err ? e.failed : "all steps", err))
 		return;
 	TAP_CHECK(e.base == 0 && works(&e), "zero-based: works");
@@ -233,6 +238,7 @@ int main(void)
 	check_parts();
 	check_other_fd();
 	check_maps_file();
-	check_zero_based();
+	check_zero_based(0, 0x10);
+	check_zero_based(1ull << 36, 0x21);
 	return tap_done();
 }

@@ -25,13 +25,14 @@ enum { VEC_DE = 0, VEC_BP = 3, VEC_UD = 6, VEC_GP = 13, VEC_PF = 14, VEC_MF = 16
 /* ---- the enclave to be ---------------------------------------------------------------------- */
 
 struct client_conf {
-	unsigned int threads; /* 0: one */
-	unsigned int nssa;    /* 0: three */
-	uint64_t heap_pages;  /* added unmeasured, RW */
-	uint64_t aug_pages;   /* left free behind the heap, mapped RWX, for EAUG */
-	uint64_t lead_pages;  /* left free ahead of the code */
-	uint64_t attributes;  /* beside MODE64BIT */
-	uint64_t xfrm;        /* 0: 3 */
+	unsigned int threads;   /* 0: one */
+	unsigned int nssa;      /* 0: three */
+	uint64_t heap_pages;    /* added unmeasured, RW */
+	uint64_t aug_pages;     /* left free behind the heap, mapped RWX, for EAUG */
+	uint64_t elrange_bytes; /* at least */
+	uint64_t lead_pages;    /* left free ahead of the code */
+	uint64_t attributes;    /* beside MODE64BIT */
+	uint64_t xfrm;          /* 0: 3 */
 	uint32_t miscselect;
 	bool heap_rwx;       /* SECINFO of the heap */
 	bool premap;         /* the whole range RWX, before CREATE; then mprotect */

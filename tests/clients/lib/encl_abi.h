@@ -40,16 +40,24 @@
 #define GS_EXC_CSSA    0x240
 #define GS_EXC_FSBASE  0x248
 #define GS_EXC_GSBASE  0x250
+#define GS_NOTIFIED    0x258 /* entries by ERESUME because of AEX-notify */
+#define GS_NOTIFY_CSSA 0x260 /* CSSA at the last of them */
 
-#define ENCL_GS_MAGIC    0x47534d4147494321
-#define ENCL_FS_MAGIC    0x46534d4147494321
-#define ENCL_EXC_DONE    0xe0c0             /* RDI: the exception handler is through, ERESUME now */
-#define ENCL_EXC_DROPPED 0xe0c1             /* RDI: the frame is gone, there is nothing to resume */
-#define ENCL_SECRET      0x5ec0de0000000000 /* upper half of every value that must not leak */
+#define ENCL_GS_MAGIC     0x47534d4147494321
+#define ENCL_FS_MAGIC     0x46534d4147494321
+#define ENCL_EXC_DONE     0xe0c0 /* RDI: the exception handler is through, ERESUME now */
+#define ENCL_EXC_DROPPED  0xe0c1 /* RDI: the frame is gone, there is nothing to resume */
+#define ENCL_EXC_NOTIFIED 0xe0c2 /* in the enclave only */
+#define ENCL_SECRET       0x5ec0de0000000000 /* upper half of every value that must not leak */
 
 /* What the exception handler does; GS_EXC_MODE. */
 #define EXC_FIXUP    0 /* RIP := fixup, when there is one */
 #define EXC_EDECCSSA 1 /* drop the frame instead of resuming it */
+#define EXC_NOTIFY   2 /* count, drop the frame, and go on from a copy of it */
+
+/* The copy: the XSAVE image first, as it must be aligned. */
+#define NOTE_GPR   576
+#define NOTE_BYTES 1024
 
 #ifndef __ASSEMBLER__
 #include <stdint.h>
@@ -79,6 +87,7 @@ enum encl_op_nr {
 	OP_MAKE_TCS,     /* a0 page, a1 ossa, a2 nssa, a3 oentry, a4 ofsbase, a5 ogsbase */
 	OP_CALL_SYSCALL, /* ret = getpid by SYSCALL, if it ever gets that far */
 	OP_COPY_IN,      /* a0 to, a1 from, a2 bytes */
+	OP_NOTIFY,       /* a0: AEXNOTIFY in SSA frame 0; ret = entries by it; a1 out: CSSA then */
 	OP_ENCLU,        /* a0 leaf, a1 rbx, a2 rcx, a3 rdx; ret = RAX */
 	OP_TOUCH,        /* a0 u32[a1] page numbers, a2 heap, a3: write as well; ret = sum */
 };

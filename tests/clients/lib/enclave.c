@@ -14,7 +14,11 @@
 #define REGS_DUMP_QWORDS (32 + 32 * 8)
 
 void encl_main(struct encl_op *op);
-uint64_t encl_exception(uint64_t tcs, uint64_t cssa);
+struct encl_way {
+	uint64_t what; /* RAX: ENCL_EXC_* */
+	uint64_t copy; /* RDX: of ENCL_EXC_NOTIFIED */
+};
+struct encl_way encl_exception(uint64_t tcs, uint64_t cssa);
 uint64_t encl_ocall(uint64_t rdi, uint64_t rsi);
 void encl_regs(uint32_t *flag, uint64_t n, int level, void *out, uint64_t seed);
 void encl_entry(void);
@@ -375,6 +379,18 @@ IN_ENCLAVE static uint64_t do_syscall(void)
 	return rax;
 }
 
+/* SSA frame 0 is where an AEX of this code goes: its flag says whether ERESUME shall come to us first. */
+IN_ENCLAVE static void do_notify(struct encl_op *op)
+{
+	struct sgx_ssa_gpr *gpr =
+		(void *)(GS64(GS_TCS) + 4096 + GS64(GS_FRAME_BYTES) - sizeof(struct sgx_ssa_gpr));
+
+	op->ret = GS64(GS_NOTIFIED);
+	op->arg[1] = GS64(GS_NOTIFY_CSSA);
+	GS64(GS_EXC_MODE) = op->arg[0] ? EXC_NOTIFY : EXC_FIXUP;
+	gpr->aexnotify = op->arg[0] != 0;
+}
+
 IN_ENCLAVE static void do_leaf_op(struct encl_op *op)
 {
 	uint64_t *a = op->arg;
@@ -431,6 +447,9 @@ IN_ENCLAVE static void do_cpu_op(struct encl_op *op)
 	case OP_EXC_MODE:
 		GS64(GS_EXC_MODE) = a[0];
 		break;
+	case OP_NOTIFY:
+		do_notify(op);
+		break;
 	case OP_EXC_GET:
 		exc_get((struct encl_exc *)a[0]);
 		break;
@@ -483,12 +502,19 @@ IN_ENCLAVE void encl_main(struct encl_op *op)
 	}
 }
 
-/* Entered with CSSA > 0: look at the frame below, note it, and move its RIP to the fix-up. */
-IN_ENCLAVE uint64_t encl_exception(uint64_t tcs, uint64_t cssa)
+/* A copy of the frame's state below the stack that it was on, at the place that EDECCSSA leaves alone. */
+IN_ENCLAVE static uint64_t copy_frame(const struct sgx_ssa_gpr *gpr, const void *xsave)
 {
-	uint64_t frame = GS64(GS_FRAME_BYTES);
-	struct sgx_ssa_gpr *gpr = (void *)(tcs + 4096 + cssa * frame - sizeof(struct sgx_ssa_gpr));
-	struct sgx_exinfo *ex = (void *)((uintptr_t)gpr - sizeof(*ex));
+	uint64_t copy = (gpr->rsp - 128 - NOTE_BYTES) & ~63ull;
+
+	copy_bytes((void *)copy, xsave, NOTE_GPR);
+	copy_bytes((void *)(copy + NOTE_GPR), gpr, sizeof(*gpr));
+	return copy;
+}
+
+IN_ENCLAVE static void note_exception(const struct sgx_ssa_gpr *gpr, uint64_t cssa)
+{
+	const struct sgx_exinfo *ex = (void *)((uintptr_t)gpr - sizeof(*ex));
 
 	GS64(GS_EXC_COUNT) = GS64(GS_EXC_COUNT) + 1;
 	GS64(GS_EXC_INFO) = gpr->exitinfo;
@@ -499,12 +525,27 @@ IN_ENCLAVE uint64_t encl_exception(uint64_t tcs, uint64_t cssa)
 	GS64(GS_EXC_CSSA) = cssa;
 	GS64(GS_EXC_FSBASE) = gpr->fsbase;
 	GS64(GS_EXC_GSBASE) = gpr->gsbase;
+}
 
-	if (GS64(GS_EXC_MODE) == EXC_EDECCSSA) {
+/* Entered with CSSA > 0: look at the frame below, note it, and move its RIP to the fix-up. */
+IN_ENCLAVE struct encl_way encl_exception(uint64_t tcs, uint64_t cssa)
+{
+	uint64_t frame = GS64(GS_FRAME_BYTES), mode = GS64(GS_EXC_MODE);
+	struct sgx_ssa_gpr *gpr = (void *)(tcs + 4096 + cssa * frame - sizeof(struct sgx_ssa_gpr));
+
+	if (mode == EXC_NOTIFY && !(gpr->exitinfo & SGX_EXITINFO_VALID)) {
+		GS64(GS_NOTIFIED) = GS64(GS_NOTIFIED) + 1;
+		GS64(GS_NOTIFY_CSSA) = cssa;
+		return (struct encl_way){ ENCL_EXC_NOTIFIED,
+					  copy_frame(gpr,
+						     (void *)(tcs + 4096 + (cssa - 1) * frame)) };
+	}
+	note_exception(gpr, cssa);
+	if (mode == EXC_EDECCSSA) {
 		enclu(SGX_EDECCSSA, 0, 0, 0);
-		return ENCL_EXC_DROPPED;
+		return (struct encl_way){ ENCL_EXC_DROPPED, 0 };
 	}
 	if (GS64(GS_FIXUP))
 		gpr->rip = GS64(GS_FIXUP);
-	return ENCL_EXC_DONE;
+	return (struct encl_way){ ENCL_EXC_DONE, 0 };
 }

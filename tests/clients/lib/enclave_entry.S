@@ -124,6 +124,8 @@ encl_ocall:
 	movq %rbx, %rdi
 	movq %rax, %rsi
 	call encl_exception
+	cmpq $ENCL_EXC_NOTIFIED, %rax
+	je encl_go_on
 	LOAD_HOST GS_HOST_EXC
 	movq %rax, %rdi
 	xorl %esi, %esi
@@ -132,6 +134,46 @@ encl_ocall:
 	movl $4, %eax
 	ENCLU
 	ud2
+	/*
+	 * ERESUME came here instead of to where the AEX was.  RDX is a copy of that state, below the stack it
+	 * was on, so that an AEX in the middle of this finds room below in its turn.  GPRSGX has RSP at 32, RIP
+	 * at 136, RFLAGS at 128.
+	 */
+encl_go_on:
+	movq %rdx, %rsp
+	movl $9, %eax
+	ENCLU /* EDECCSSA: from here on the frame is free */
+	movl $3, %eax
+	xorl %edx, %edx
+	xrstor64 (%rsp)
+	leaq NOTE_GPR(%rsp), %rsi
+	movq 32(%rsi), %rdi
+	movq 136(%rsi), %rax
+	movq %rax, -8(%rdi)
+	movq 128(%rsi), %rax
+	movq %rax, -16(%rdi)
+	movq 48(%rsi), %rax
+	movq %rax, -24(%rdi) /* RSI */
+	movq 56(%rsi), %rax
+	movq %rax, -32(%rdi) /* RDI */
+	movq 0(%rsi), %rax
+	movq 8(%rsi), %rcx
+	movq 16(%rsi), %rdx
+	movq 24(%rsi), %rbx
+	movq 40(%rsi), %rbp
+	movq 64(%rsi), %r8
+	movq 72(%rsi), %r9
+	movq 80(%rsi), %r10
+	movq 88(%rsi), %r11
+	movq 96(%rsi), %r12
+	movq 104(%rsi), %r13
+	movq 112(%rsi), %r14
+	movq 120(%rsi), %r15
+	leaq -32(%rdi), %rsp
+	popq %rdi
+	popq %rsi
+	popfq
+	ret
 	.size encl_entry, . - encl_entry
 
 	/*

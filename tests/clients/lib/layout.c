@@ -83,6 +83,7 @@ static void fill_thread(struct client_encl *e, const struct client_conf *c, unsi
 	gs[GS_FRAME_BYTES / 8] = e->ssa_frame_pages * PAGE;
 	gs[GS_MAGIC / 8] = ENCL_GS_MAGIC;
 	gs[GS_THREAD / 8] = i;
+	tcs->flags = c->attributes & SGX_ATTR_AEXNOTIFY ? SGX_TCS_AEXNOTIFY : 0;
 	tcs->ossa = offset + TB_SSA * PAGE;
 	tcs->nssa = e->nssa;
 	tcs->oentry = e->code + ((uintptr_t)encl_entry - (uintptr_t)__start_encl_text);
@@ -148,7 +149,7 @@ int client_layout(struct client_encl *e, const struct client_conf *c)
 	e->aug = at += c->heap_pages * PAGE;
 	e->aug_pages = c->aug_pages;
 	at += c->aug_pages * PAGE;
-	for (e->size = 2 * PAGE; e->size < at; e->size *= 2)
+	for (e->size = 2 * PAGE; e->size < at || e->size < c->elrange_bytes; e->size *= 2)
 		;
 	return 0;
 }
