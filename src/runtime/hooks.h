@@ -18,4 +18,10 @@ long rt_sys_file(long nr, const long a[6], int *ret_handled);
 long rt_sys_mem(long nr, const long a[6], int *ret_handled);
 long rt_sys_signal(long nr, const long a[6], int *ret_handled);
 
+#define RT_SIGCANCEL 32 /* libc's own */
+#define RT_SIGSETXID 33
+
+/* Put our handler in front of those that libc has installed for itself, once the device is used. */
+void rt_signal_wrap_libc(void);
+
 #endif

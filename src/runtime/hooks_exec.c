@@ -4,7 +4,6 @@
  */
 #include "runtime/hooks.h"
 
-#include <dlfcn.h>
 #include <fcntl.h>
 #include <spawn.h>
 #include <stdarg.h>
@@ -14,6 +13,7 @@
 #include <unistd.h>
 
 #include "runtime/exec.h"
+#include "runtime/next.h"
 #include "runtime/rt.h"
 #include "runtime/sys.h"
 
@@ -110,11 +110,7 @@ static int spawn(spawn_fn *next, pid_t *pid, const char *path,
 HOOK int posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions,
 		     const posix_spawnattr_t *attr, char *const argv[], char *const envp[])
 {
-	static spawn_fn *next;
-
-	if (!next)
-		*(void **)&next = dlsym(RTLD_NEXT, "posix_spawn");
-	return spawn(next, pid, path, actions, attr, argv, envp);
+	return spawn(NEXT(posix_spawn), pid, path, actions, attr, argv, envp);
 }
 
 /* The first of $PATH that can be executed; @name itself when there is none. */
@@ -139,12 +135,10 @@ static const char *in_path(const char *name, char *path, size_t bytes)
 HOOK int posix_spawnp(pid_t *pid, const char *name, const posix_spawn_file_actions_t *actions,
 		      const posix_spawnattr_t *attr, char *const argv[], char *const envp[])
 {
-	static spawn_fn *next;
 	char path[4096];
 
-	if (!next)
-		*(void **)&next = dlsym(RTLD_NEXT, "posix_spawnp");
-	return spawn(next, pid, in_path(name, path, sizeof(path)), actions, attr, argv, envp);
+	return spawn(NEXT(posix_spawnp), pid, in_path(name, path, sizeof(path)), actions, attr,
+		     argv, envp);
 }
 
 /*

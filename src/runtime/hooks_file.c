@@ -7,7 +7,6 @@
 
 #include "runtime/hooks.h"
 
-#include <dlfcn.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdarg.h>
@@ -18,6 +17,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "runtime/next.h"
 #include "runtime/rt.h"
 #include "runtime/sys.h"
 
@@ -52,6 +52,21 @@ static bool is_own_auxv(const char *path)
 	       !strcmp(path, own);
 }
 
+/* While locks are held no handler of the client's may run on this thread: it might want them too. */
+static struct rt_thread *begin(void)
+{
+	struct rt_thread *t = rt_thread_self();
+
+	rt_critical_enter(t);
+	return t;
+}
+
+/* Nearly every number ends here. */
+static bool maybe_ours(int fd)
+{
+	return rt.used && rt_fd_ours(fd);
+}
+
 static long open_node(enum rt_fd_kind kind, long flags)
 {
 	struct rt_thread *t;
@@ -62,26 +77,37 @@ static long open_node(enum rt_fd_kind kind, long flags)
 	if ((flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL))
 		return -EEXIST;
 	rt_use();
-	t = rt_thread_self();
-	rt_critical_enter(t);
+	rt_signal_wrap_libc();
+	t = begin();
 	r = rt_device_open(kind, (int)flags);
 	rt_critical_leave(t);
 	return r;
 }
 
-static long do_openat(long dir, const char *path, long flags, long mode)
+/* Opens that are ours; false when @path is any other file, or a wild pointer, which is the kernel's to refuse. */
+static bool open_ours(long dir, const char *path, long flags, long *ret_fd)
 {
 	char head[64] = "";
 	int kind;
 
-	/* A wild pointer is the kernel's to refuse. */
 	if (!rt.ready || !path || !rt_peek_path(path, head, sizeof(head)))
-		return sys4(SYS_openat, dir, path, flags, mode);
+		return false;
 	kind = rt_device_path_at((int)dir, head);
 	if (kind != RT_FD_NONE)
-		return open_node((enum rt_fd_kind)kind, flags);
-	if (!rt.proc_auxv_right && is_own_auxv(head))
-		return open_auxv(flags);
+		*ret_fd = open_node((enum rt_fd_kind)kind, flags);
+	else if (!rt.proc_auxv_right && is_own_auxv(head))
+		*ret_fd = open_auxv(flags);
+	else
+		return false;
+	return true;
+}
+
+static long do_openat(long dir, const char *path, long flags, long mode)
+{
+	long fd;
+
+	if (open_ours(dir, path, flags, &fd))
+		return fd;
 	return sys4(SYS_openat, dir, path, flags, mode);
 }
 
@@ -121,12 +147,26 @@ static enum rt_fd_kind kind_of_path(long dir, const char *path)
 
 static enum rt_fd_kind kind_of_fd(int fd)
 {
-	struct rt_fd file;
+	struct rt_fd file = { .kind = RT_FD_NONE };
+	struct rt_thread *t;
 
-	if (!rt.ready || !rt.used || !rt_fd_get(fd, &file))
+	if (!maybe_ours(fd))
 		return RT_FD_NONE;
-	rt_fd_put(&file);
+	t = begin();
+	if (rt_fd_get(fd, &file))
+		rt_fd_put(&file);
+	else
+		file.kind = RT_FD_NONE;
+	rt_critical_leave(t);
 	return file.kind;
+}
+
+/* The path that means the folder's own descriptor, with AT_EMPTY_PATH. */
+static bool is_empty(const char *path)
+{
+	char head[2];
+
+	return path && rt_peek_path(path, head, sizeof(head)) && !head[0];
 }
 
 static long do_fstat(int fd, struct stat *st)
@@ -143,7 +183,7 @@ static long do_fstatat(long dir, const char *path, struct stat *st, long flags)
 {
 	enum rt_fd_kind kind = kind_of_path(dir, path);
 
-	if (kind == RT_FD_NONE && path && (flags & AT_EMPTY_PATH) && !*path)
+	if (kind == RT_FD_NONE && (flags & AT_EMPTY_PATH) && maybe_ours((int)dir) && is_empty(path))
 		return do_fstat((int)dir, st);
 	if (kind == RT_FD_NONE)
 		return sys4(SYS_newfstatat, dir, path, st, flags);
@@ -155,7 +195,7 @@ static long do_statx(long dir, const char *path, long flags, long mask, struct s
 {
 	enum rt_fd_kind kind = kind_of_path(dir, path);
 
-	if (kind == RT_FD_NONE && path && (flags & AT_EMPTY_PATH) && !*path)
+	if (kind == RT_FD_NONE && (flags & AT_EMPTY_PATH) && maybe_ours((int)dir) && is_empty(path))
 		kind = kind_of_fd((int)dir);
 	if (kind == RT_FD_NONE)
 		return sys6(SYS_statx, dir, (long)path, flags, mask, (long)sx, 0);
@@ -172,19 +212,35 @@ static long do_faccessat(long dir, const char *path, long mode, long flags)
 	return sys(SYS_faccessat, dir, path, mode);
 }
 
+/* The number @fd is about to be free. */
+static void forget(int fd)
+{
+	struct rt_thread *t;
+
+	if (!maybe_ours(fd))
+		return;
+	t = begin();
+	rt_fd_closed(fd);
+	rt_critical_leave(t);
+}
+
 static long do_close(int fd)
 {
 	if (rt_fd_hidden(fd))
 		return -EBADF;
-	if (rt.used)
-		rt_fd_closed(fd);
+	forget(fd);
 	return sys(SYS_close, fd, 0, 0);
 }
 
 static long do_dup(long r, int from)
 {
-	if (r >= 0 && rt.used)
-		rt_fd_dup(from, (int)r);
+	struct rt_thread *t;
+
+	if (r < 0 || r == from || (!maybe_ours(from) && !maybe_ours((int)r)))
+		return r;
+	t = begin();
+	rt_fd_dup(from, (int)r);
+	rt_critical_leave(t);
 	return r;
 }
 
@@ -197,8 +253,7 @@ static long do_close_range(unsigned int first, unsigned int last, int flags)
 	if (!rt.ready || first > last || flags)
 		return sys(SYS_close_range, first, last, flags);
 	for (unsigned int fd = first; fd <= last && fd < 65536; fd++) {
-		if (rt.used)
-			rt_fd_closed((int)fd);
+		forget((int)fd);
 		if (!rt_fd_hidden((int)fd))
 			continue;
 		if (fd > from)
@@ -212,14 +267,21 @@ static long do_close_range(unsigned int first, unsigned int last, int flags)
 
 static long do_ioctl(int fd, unsigned long request, uint64_t arg)
 {
+	struct rt_thread *t;
 	struct rt_fd file;
-	long r;
+	bool ours;
+	long r = 0;
 
-	if (!rt.used || !rt_fd_get(fd, &file))
+	if (!maybe_ours(fd))
 		return sys(SYS_ioctl, fd, request, arg);
-	r = rt_device_ioctl(&file, request, arg);
-	rt_fd_put(&file);
-	return r;
+	t = begin();
+	ours = rt_fd_get(fd, &file);
+	if (ours) {
+		r = rt_device_ioctl(&file, request, arg);
+		rt_fd_put(&file);
+	}
+	rt_critical_leave(t);
+	return ours ? r : sys(SYS_ioctl, fd, request, arg);
 }
 
 static long do_fcntl(int fd, int cmd, long arg)
@@ -279,25 +341,33 @@ static long mode_of(int flags, va_list ap)
 	return flags & (O_CREAT | __O_TMPFILE) ? va_arg(ap, unsigned int) : 0;
 }
 
-#define OPEN_HOOK(name)                                                        \
-	HOOK int name(const char *path, int flags, ...)                        \
-	{                                                                      \
-		va_list ap;                                                    \
-		long mode;                                                     \
-		va_start(ap, flags);                                           \
-		mode = mode_of(flags, ap);                                     \
-		va_end(ap);                                                    \
-		return (int)sys_errno(do_openat(AT_FDCWD, path, flags, mode)); \
+#define OPEN_HOOK(name)                                                               \
+	HOOK int name(const char *path, int flags, ...)                               \
+	{                                                                             \
+		va_list ap;                                                           \
+		long mode, fd;                                                        \
+		va_start(ap, flags);                                                  \
+		mode = mode_of(flags, ap);                                            \
+		va_end(ap);                                                           \
+		if (open_ours(AT_FDCWD, path, flags, &fd))                            \
+			return (int)sys_errno(fd);                                    \
+		if (rt_next.name)                                                     \
+			return rt_next.name(path, flags, (mode_t)mode);               \
+		return (int)sys_errno(sys4(SYS_openat, AT_FDCWD, path, flags, mode)); \
 	}
-#define OPENAT_HOOK(name)                                                 \
-	HOOK int name(int dir, const char *path, int flags, ...)          \
-	{                                                                 \
-		va_list ap;                                               \
-		long mode;                                                \
-		va_start(ap, flags);                                      \
-		mode = mode_of(flags, ap);                                \
-		va_end(ap);                                               \
-		return (int)sys_errno(do_openat(dir, path, flags, mode)); \
+#define OPENAT_HOOK(name)                                                        \
+	HOOK int name(int dir, const char *path, int flags, ...)                 \
+	{                                                                        \
+		va_list ap;                                                      \
+		long mode, fd;                                                   \
+		va_start(ap, flags);                                             \
+		mode = mode_of(flags, ap);                                       \
+		va_end(ap);                                                      \
+		if (open_ours(dir, path, flags, &fd))                            \
+			return (int)sys_errno(fd);                               \
+		if (rt_next.name)                                                \
+			return rt_next.name(dir, path, flags, (mode_t)mode);     \
+		return (int)sys_errno(sys4(SYS_openat, dir, path, flags, mode)); \
 	}
 
 int __open(const char *path, int flags, ...);
@@ -317,25 +387,31 @@ int __open64_2(const char *path, int flags);
 int __openat_2(int dir, const char *path, int flags);
 int __openat64_2(int dir, const char *path, int flags);
 
-HOOK int __open_2(const char *path, int flags)
-{
-	return (int)sys_errno(do_openat(AT_FDCWD, path, flags, 0));
-}
+#define OPEN_2_HOOK(name)                                                          \
+	HOOK int name(const char *path, int flags)                                 \
+	{                                                                          \
+		long fd;                                                           \
+		if (open_ours(AT_FDCWD, path, flags, &fd))                         \
+			return (int)sys_errno(fd);                                 \
+		if (rt_next.name)                                                  \
+			return rt_next.name(path, flags);                          \
+		return (int)sys_errno(sys4(SYS_openat, AT_FDCWD, path, flags, 0)); \
+	}
+#define OPENAT_2_HOOK(name)                                                   \
+	HOOK int name(int dir, const char *path, int flags)                   \
+	{                                                                     \
+		long fd;                                                      \
+		if (open_ours(dir, path, flags, &fd))                         \
+			return (int)sys_errno(fd);                            \
+		if (rt_next.name)                                             \
+			return rt_next.name(dir, path, flags);                \
+		return (int)sys_errno(sys4(SYS_openat, dir, path, flags, 0)); \
+	}
 
-HOOK int __open64_2(const char *path, int flags)
-{
-	return (int)sys_errno(do_openat(AT_FDCWD, path, flags, 0));
-}
-
-HOOK int __openat_2(int dir, const char *path, int flags)
-{
-	return (int)sys_errno(do_openat(dir, path, flags, 0));
-}
-
-HOOK int __openat64_2(int dir, const char *path, int flags)
-{
-	return (int)sys_errno(do_openat(dir, path, flags, 0));
-}
+OPEN_2_HOOK(__open_2)
+OPEN_2_HOOK(__open64_2)
+OPENAT_2_HOOK(__openat_2)
+OPENAT_2_HOOK(__openat64_2)
 
 /* struct stat64 is struct stat on x86-64. */
 #define STAT_HOOKS(suffix, type)                                                                \
@@ -408,7 +484,10 @@ HOOK int eaccess(const char *path, int mode)
 
 HOOK int close(int fd)
 {
-	return (int)sys_errno(do_close(fd));
+	/* What is ours never waits. */
+	if (!rt_next.close || rt_fd_hidden(fd) || maybe_ours(fd))
+		return (int)sys_errno(do_close(fd));
+	return rt_next.close(fd);
 }
 
 HOOK int close_range(unsigned int first, unsigned int last, int flags)
@@ -442,15 +521,17 @@ HOOK int dup3(int from, int to, int flags)
 	return (int)sys_errno(do_dup(sys(SYS_dup3, from, to, flags), from));
 }
 
-#define FCNTL_HOOK(name)                                       \
-	HOOK int name(int fd, int cmd, ...)                    \
-	{                                                      \
-		va_list ap;                                    \
-		long arg;                                      \
-		va_start(ap, cmd);                             \
-		arg = va_arg(ap, long);                        \
-		va_end(ap);                                    \
-		return (int)sys_errno(do_fcntl(fd, cmd, arg)); \
+#define FCNTL_HOOK(name)                                                      \
+	HOOK int name(int fd, int cmd, ...)                                   \
+	{                                                                     \
+		va_list ap;                                                   \
+		long arg;                                                     \
+		va_start(ap, cmd);                                            \
+		arg = va_arg(ap, long);                                       \
+		va_end(ap);                                                   \
+		if (rt_next.name && cmd != F_DUPFD && cmd != F_DUPFD_CLOEXEC) \
+			return rt_next.name(fd, cmd, arg);                    \
+		return (int)sys_errno(do_fcntl(fd, cmd, arg));                \
 	}
 
 FCNTL_HOOK(fcntl)
@@ -486,14 +567,37 @@ static FILE *fopen_node(enum rt_fd_kind kind, const char *mode)
 #define FOPEN_HOOK(name)                                             \
 	HOOK FILE *name(const char *path, const char *mode)          \
 	{                                                            \
-		static FILE *(*next)(const char *, const char *);    \
 		enum rt_fd_kind kind = kind_of_path(AT_FDCWD, path); \
 		if (kind != RT_FD_NONE)                              \
 			return fopen_node(kind, mode);               \
-		if (!next)                                           \
-			*(void **)&next = dlsym(RTLD_NEXT, #name);   \
-		return next(path, mode);                             \
+		return NEXT(name)(path, mode);                       \
 	}
 
 FOPEN_HOOK(fopen)
 FOPEN_HOOK(fopen64)
+
+/* libc closes by itself as well. */
+static void forget_file(FILE *file)
+{
+	int saved_errno = errno;
+
+	if (rt.used && file)
+		forget(fileno(file));
+	errno = saved_errno;
+}
+
+HOOK int fclose(FILE *file)
+{
+	forget_file(file);
+	return NEXT(fclose)(file);
+}
+
+#define FREOPEN_HOOK(name)                                              \
+	HOOK FILE *name(const char *path, const char *mode, FILE *file) \
+	{                                                               \
+		forget_file(file);                                      \
+		return NEXT(name)(path, mode, file);                    \
+	}
+
+FREOPEN_HOOK(freopen)
+FREOPEN_HOOK(freopen64)

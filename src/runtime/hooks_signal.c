@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "runtime/next.h"
 #include "runtime/rt.h"
 #include "runtime/sys.h"
 
@@ -54,7 +55,7 @@ HOOK int sigaction(int sig, const struct sigaction *act, struct sigaction *ret_o
 	struct rt_client_act new, old;
 	long r;
 
-	if (sig == 32 || sig == 33)
+	if (sig == RT_SIGCANCEL || sig == RT_SIGSETXID)
 		return (int)sys_errno(-EINVAL); /* libc's own */
 	if (act)
 		from_libc(&new, act);
@@ -79,15 +80,25 @@ static __sighandler_t simple(int sig, __sighandler_t handler, int flags)
 	return sigaction(sig, &act, &old) ? SIG_ERR : old.sa_handler;
 }
 
+/* Signals that siginterrupt() was called for; of the process, like its handlers. */
+static uint64_t interrupting;
+
+static bool is_signal(int sig)
+{
+	return sig > 0 && sig < RT_NSIG && sig != RT_SIGCANCEL && sig != RT_SIGSETXID;
+}
+
 HOOK __sighandler_t signal(int sig, __sighandler_t handler)
 {
-	return simple(sig, handler, SA_RESTART);
+	bool interrupts = is_signal(sig) && (interrupting & RT_SIGBIT(sig));
+
+	return simple(sig, handler, interrupts ? 0 : SA_RESTART);
 }
 
 __sighandler_t bsd_signal(int sig, __sighandler_t handler);
 HOOK __sighandler_t bsd_signal(int sig, __sighandler_t handler)
 {
-	return simple(sig, handler, SA_RESTART);
+	return signal(sig, handler);
 }
 
 HOOK __sighandler_t sysv_signal(int sig, __sighandler_t handler)
@@ -144,4 +155,148 @@ HOOK int sigpending(sigset_t *ret_set)
 	if (!r && rt.ready)
 		*(uint64_t *)ret_set |= rt_pending_critical();
 	return (int)sys_errno(r);
+}
+
+/* ---- the older calls ----------------------------------------------------------------------------- */
+
+HOOK int siginterrupt(int sig, int interrupt)
+{
+	struct sigaction act;
+
+	if (sigaction(sig, NULL, &act) < 0)
+		return -1;
+	if (interrupt) {
+		interrupting |= RT_SIGBIT(sig);
+		act.sa_flags &= ~SA_RESTART;
+	} else {
+		interrupting &= ~RT_SIGBIT(sig);
+		act.sa_flags |= SA_RESTART;
+	}
+	return sigaction(sig, &act, NULL);
+}
+
+HOOK int sigignore(int sig)
+{
+	struct sigaction act = { .sa_handler = SIG_IGN };
+
+	return sigaction(sig, &act, NULL);
+}
+
+static int mask_one(int how, int sig, bool *ret_was_blocked)
+{
+	sigset_t set, old;
+	long r;
+
+	if (!is_signal(sig))
+		return (int)sys_errno(-EINVAL);
+	sigemptyset(&set);
+	sigaddset(&set, sig);
+	r = mask_call(how, &set, &old);
+	if (!r)
+		*ret_was_blocked = sigismember(&old, sig) == 1;
+	return (int)sys_errno(r);
+}
+
+HOOK int sighold(int sig)
+{
+	bool was;
+
+	return mask_one(SIG_BLOCK, sig, &was);
+}
+
+HOOK int sigrelse(int sig)
+{
+	bool was;
+
+	return mask_one(SIG_UNBLOCK, sig, &was);
+}
+
+HOOK __sighandler_t sigset(int sig, __sighandler_t handler)
+{
+	bool hold = handler == SIG_HOLD, was;
+	struct sigaction act = { .sa_handler = handler }, old;
+
+	if (handler == SIG_ERR || (hold && mask_one(SIG_BLOCK, sig, &was)) ||
+	    sigaction(sig, hold ? NULL : &act, &old) ||
+	    (!hold && mask_one(SIG_UNBLOCK, sig, &was))) {
+		errno = EINVAL;
+		return SIG_ERR;
+	}
+	return was ? SIG_HOLD : old.sa_handler;
+}
+
+/* ---- masks for a while --------------------------------------------------------------------------- */
+
+/* @set without the signals that the runtime needs, which the kernel must never block. */
+static const sigset_t *without_critical(const sigset_t *set, sigset_t *copy)
+{
+	uint64_t word;
+
+	/* A wild pointer is the kernel's to refuse. */
+	if (!set || !rt.ready || rt_copy_user(&word, set, sizeof(word)) ||
+	    !(word & RT_SIG_CRITICAL))
+		return set;
+	word &= ~RT_SIG_CRITICAL;
+	sigemptyset(copy);
+	memcpy(copy, &word, sizeof(word));
+	return copy;
+}
+
+/* These wait, and a thread may be cancelled while it does: libc's part, not ours. */
+HOOK int sigsuspend(const sigset_t *set)
+{
+	sigset_t copy;
+
+	return NEXT(sigsuspend)(without_critical(set, &copy));
+}
+
+HOOK int ppoll(struct pollfd *fds, nfds_t nr, const struct timespec *timeout, const sigset_t *set)
+{
+	sigset_t copy;
+
+	return NEXT(ppoll)(fds, nr, timeout, without_critical(set, &copy));
+}
+
+int __ppoll_chk(struct pollfd *fds, nfds_t nr, const struct timespec *timeout, const sigset_t *set,
+		size_t bytes);
+HOOK int __ppoll_chk(struct pollfd *fds, nfds_t nr, const struct timespec *timeout,
+		     const sigset_t *set, size_t bytes)
+{
+	sigset_t copy;
+
+	return NEXT(__ppoll_chk)(fds, nr, timeout, without_critical(set, &copy), bytes);
+}
+
+HOOK int pselect(int nr, fd_set *in, fd_set *out, fd_set *except, const struct timespec *timeout,
+		 const sigset_t *set)
+{
+	sigset_t copy;
+
+	return NEXT(pselect)(nr, in, out, except, timeout, without_critical(set, &copy));
+}
+
+HOOK int epoll_pwait(int fd, struct epoll_event *events, int nr, int timeout, const sigset_t *set)
+{
+	sigset_t copy;
+
+	return NEXT(epoll_pwait)(fd, events, nr, timeout, without_critical(set, &copy));
+}
+
+HOOK int epoll_pwait2(int fd, struct epoll_event *events, int nr, const struct timespec *timeout,
+		      const sigset_t *set)
+{
+	sigset_t copy;
+
+	if (!NEXT(epoll_pwait2))
+		return (int)sys_errno(-ENOSYS);
+	return rt_next.epoll_pwait2(fd, events, nr, timeout, without_critical(set, &copy));
+}
+
+HOOK int pthread_attr_setsigmask_np(pthread_attr_t *attr, const sigset_t *set)
+{
+	sigset_t copy;
+
+	if (!NEXT(pthread_attr_setsigmask_np))
+		return ENOSYS;
+	return rt_next.pthread_attr_setsigmask_np(attr, without_critical(set, &copy));
 }

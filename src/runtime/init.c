@@ -19,6 +19,7 @@
 #include "epc/epc.h"
 #include "runtime/donor.h"
 #include "runtime/exec.h"
+#include "runtime/next.h"
 #include "runtime/sys.h"
 #include "runtime/vdso.h"
 
@@ -144,6 +145,7 @@ static int start(char **envp)
 	size_t bytes;
 	int r;
 
+	rt_next_init();
 	rt.pid = rt.creator_pid = (int)sys(SYS_getpid, 0, 0, 0);
 	rt.can_unmap = true;
 	rt.fsgsbase = getauxval(AT_HWCAP2) & 2;
