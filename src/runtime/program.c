@@ -53,59 +53,97 @@ static const char *at_vaddr(const uint8_t *file, size_t bytes, const Elf64_Ehdr 
 	return NULL;
 }
 
-/* The dynamic string table; NULL when there is none to be found. */
-static const char *strings(const uint8_t *file, size_t bytes, const Elf64_Ehdr *ehdr,
-			   uint64_t *ret_bytes)
+/* What the dynamic section says; the pointers are into the file, NULL when it has not what they point to. */
+struct dynamic {
+	const char *strings;
+	const uint8_t *symbols;
+	uint64_t strings_bytes,
+		symbols_bytes; /* of the symbols no more is known than where they must end */
+	bool needs_sgx;        /* a library that speaks to the device for it */
+};
+
+static bool starts(const struct dynamic *d, uint64_t at, const char *name)
 {
-	uint64_t strtab = 0, strsz = 0;
+	return at < d->strings_bytes &&
+	       strnlen(d->strings + at, d->strings_bytes - at) == strlen(name) &&
+	       !memcmp(d->strings + at, name, strlen(name));
+}
+
+static bool contains(const struct dynamic *d, uint64_t at, const char *part)
+{
+	return at < d->strings_bytes &&
+	       memmem(d->strings + at, strnlen(d->strings + at, d->strings_bytes - at), part,
+		      strlen(part));
+}
+
+static void read_dynamic(const uint8_t *file, size_t bytes, const Elf64_Ehdr *ehdr,
+			 const Elf64_Phdr *phdr, struct dynamic *d)
+{
+	uint64_t strtab = 0, symtab = 0, at;
+	Elf64_Dyn dyn;
+
+	for (at = 0; at + sizeof(dyn) <= phdr->p_filesz; at += sizeof(dyn)) {
+		memcpy(&dyn, file + phdr->p_offset + at, sizeof(dyn));
+		if (dyn.d_tag == DT_STRTAB)
+			strtab = dyn.d_un.d_ptr;
+		if (dyn.d_tag == DT_STRSZ)
+			d->strings_bytes = dyn.d_un.d_val;
+		if (dyn.d_tag == DT_SYMTAB)
+			symtab = dyn.d_un.d_ptr;
+	}
+	d->strings = at_vaddr(file, bytes, ehdr, strtab, d->strings_bytes);
+	/* Linkers put the names behind the symbols, and nothing else says how many those are. */
+	d->symbols_bytes = strtab > symtab ? strtab - symtab : 0;
+	d->symbols = (const uint8_t *)at_vaddr(file, bytes, ehdr, symtab, d->symbols_bytes);
+	for (at = 0; d->strings && at + sizeof(dyn) <= phdr->p_filesz; at += sizeof(dyn)) {
+		memcpy(&dyn, file + phdr->p_offset + at, sizeof(dyn));
+		if (dyn.d_tag == DT_NEEDED &&
+		    (contains(d, dyn.d_un.d_val, "sgx") || contains(d, dyn.d_un.d_val, "urts")))
+			d->needs_sgx = true;
+	}
+}
+
+/*
+ * Does it use a library to speak to a device: one that it imports from, links to, or loads later?  In doubt it
+ * is like any other program.
+ */
+static bool has_help(const uint8_t *file, size_t bytes, const Elf64_Ehdr *ehdr)
+{
+	static const char *const ways[] = { "ioctl", "syscall", "dlopen", "dlmopen" };
+	struct dynamic d = { 0 };
+	Elf64_Sym sym;
 
 	for (unsigned int i = 0; i < ehdr->e_phnum; i++) {
 		Elf64_Phdr phdr;
 
 		if (ehdr->e_phoff + (i + 1) * sizeof(phdr) > bytes)
-			return NULL;
-		memcpy(&phdr, file + ehdr->e_phoff + i * sizeof(phdr), sizeof(phdr));
-		if (phdr.p_type != PT_DYNAMIC || phdr.p_offset + phdr.p_filesz > bytes)
-			continue;
-		for (uint64_t at = 0; at + sizeof(Elf64_Dyn) <= phdr.p_filesz;
-		     at += sizeof(Elf64_Dyn)) {
-			Elf64_Dyn dyn;
-
-			memcpy(&dyn, file + phdr.p_offset + at, sizeof(dyn));
-			if (dyn.d_tag == DT_STRTAB)
-				strtab = dyn.d_un.d_ptr;
-			if (dyn.d_tag == DT_STRSZ)
-				strsz = dyn.d_un.d_val;
-		}
-	}
-	*ret_bytes = strsz;
-	return at_vaddr(file, bytes, ehdr, strtab, strsz);
-}
-
-/* Does it import a way to speak to a device? In doubt it is like any other program. */
-static bool imports_ioctl(const uint8_t *file, size_t bytes, const Elf64_Ehdr *ehdr)
-{
-	uint64_t n, at = 0;
-	const char *names = strings(file, bytes, ehdr, &n);
-
-	while (names && at < n) {
-		if (!strncmp(names + at, "ioctl", n - at) ||
-		    !strncmp(names + at, "syscall", n - at))
 			return true;
-		at += strnlen(names + at, n - at) + 1;
+		memcpy(&phdr, file + ehdr->e_phoff + i * sizeof(phdr), sizeof(phdr));
+		if (phdr.p_type == PT_DYNAMIC && phdr.p_offset <= bytes &&
+		    phdr.p_filesz <= bytes - phdr.p_offset)
+			read_dynamic(file, bytes, ehdr, &phdr, &d);
 	}
-	return !names;
+	if (!d.strings || !d.symbols || !d.symbols_bytes || d.needs_sgx)
+		return true;
+	for (uint64_t at = 0; at + sizeof(sym) <= d.symbols_bytes; at += sizeof(sym)) {
+		memcpy(&sym, d.symbols + at, sizeof(sym));
+		for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++)
+			if (sym.st_shndx == SHN_UNDEF && starts(&d, sym.st_name, ways[i]))
+				return true;
+	}
+	return false;
 }
 
 /*
- * A dynamic program that names the device but imports no way to speak to it has its own: an ioctl() that is
- * its own SYSCALL.
+ * A dynamic program that names a node of the device but has no help to speak to it has its own: an ioctl() that
+ * is its own SYSCALL.
  */
 static bool speaks_for_itself(int fd, const Elf64_Ehdr *ehdr)
 {
+	static const char *const nodes[] = { "/dev/sgx_enclave", "/dev/sgx/enclave" };
 	struct stat st;
+	bool own = false;
 	size_t bytes;
-	bool own;
 	long file;
 
 	/* The kernel's struct stat is libc's on x86-64. */
@@ -115,8 +153,9 @@ static bool speaks_for_itself(int fd, const Elf64_Ehdr *ehdr)
 	file = sys6(SYS_mmap, 0, (long)bytes, PROT_READ, MAP_PRIVATE, fd, 0);
 	if (file < 0 && file > -4096)
 		return false;
-	own = !imports_ioctl((const uint8_t *)file, bytes, ehdr) &&
-	      memmem((const uint8_t *)file, bytes, "/dev/sgx", 8);
+	for (size_t i = 0; i < sizeof(nodes) / sizeof(nodes[0]); i++)
+		own |= memmem((const uint8_t *)file, bytes, nodes[i], strlen(nodes[i]) + 1) != NULL;
+	own = own && !has_help((const uint8_t *)file, bytes, ehdr);
 	sys(SYS_munmap, file, bytes, 0);
 	return own;
 }
