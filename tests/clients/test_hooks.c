@@ -258,20 +258,21 @@ static void enter_other(int sig)
 static void check_handler_at_close(void)
 {
 	struct sigaction sa = { .sa_handler = enter_other, .sa_flags = SA_RESTART };
-	struct itimerval often = { { 0, 500 }, { 0, 500 } }, never = { { 0, 0 }, { 0, 0 } };
+	struct itimerval soon = { { 0, 0 }, { 0, 0 } }, never = { { 0, 0 }, { 0, 0 } };
 	struct client_conf conf = { .heap_pages = 64 }, large = { .heap_pages = 300 };
 	struct client_encl victim;
 	int r = client_create(&other, &conf);
 
 	client_op(&other, 0, OP_NOP, 0, 0, 0);
 	sigaction(SIGALRM, &sa, NULL);
-	for (int i = 0; i < 40 && !r; i++) {
+	for (int i = 0; i < 200 && !r; i++) {
 		int fd;
 
 		r = client_create(&victim, &large);
 		if (r)
 			break;
-		setitimer(ITIMER_REAL, &often, NULL);
+		soon.it_value.tv_usec = 1 + i;
+		setitimer(ITIMER_REAL, &soon, NULL);
 		fd = dup(victim.fd);
 		close(fd);
 		client_destroy(&victim);
@@ -286,7 +287,7 @@ static void check_handler_at_close(void)
 
 /* ---- masks and the older calls ----------------------------------------------------------------------- */
 
-/* Touches a page of the enclave in the middle of a wait with every signal blocked. */
+/* Enters the enclave in the middle of a wait with every other signal blocked. */
 static void touch(int sig)
 {
 	ticks++;
