@@ -11,6 +11,7 @@
 
 #include "cpu/cpu.h"
 #include "epc/epc_priv.h"
+#include "epc/owner.h"
 
 struct audit {
 	struct epc *epc;
@@ -64,7 +65,8 @@ static void audit_page_quiet(struct audit *audit, uint32_t nr)
 		fault(audit, "page %u is in a batch that nobody runs", nr);
 	if (page->flags & PAGE_TAKEN)
 		fault(audit, "page %u was taken and not put back", nr);
-	if (state == EPC_PAGE_TRACKED && !cpu_epcm_read(audit->epc->cpu, nr).valid)
+	if (state == EPC_PAGE_TRACKED && !page_ops(audit->epc, page)->blanks &&
+	    !cpu_epcm_read(audit->epc->cpu, nr).valid)
 		fault(audit, "page %u is tracked but not valid in the EPCM", nr);
 	if ((state == EPC_PAGE_TRACKED || state == EPC_PAGE_OWNED) &&
 	    !cpu_bytes(audit->epc->cpu, nr))

@@ -21,6 +21,7 @@ struct epc_page;
  * @put:     undo @get.  The page may be somebody else's by now, so this is a copy of what it was: only
  *           epc_page_owner() and epc_page_cookie() may be asked of it, and what they lead to must be kept
  *           alive by @get's reference
+ * @blanks:  pages that are not valid in the EPCM may be tracked: whoever uses them says when they are
  *
  * For one page the calls are always get, reclaim, and then either put alone, or block, write, put.
  * The manager runs each stage over the whole batch, so that one ETRACK an enclave serves it, and
@@ -41,6 +42,7 @@ struct sgx_epc_page_ops {
 	bool (*block)(struct epc_page *page);
 	int (*write)(struct epc_page *page);
 	void (*put)(struct epc_page *page);
+	bool blanks;
 };
 
 #endif

@@ -8,10 +8,15 @@
  */
 #include "vepc/vepc_priv.h"
 
+#include <sched.h>
+#include <time.h>
+
 #include "base/arena.h"
 #include "cpu/cpu.h"
 #include "epc/epc.h"
 #include "epc/window.h"
+
+#define FREE_PATIENCE_NS 10000000000ull
 
 static bool frame_remove(struct vepc *vepc, struct epc_page *frame)
 {
@@ -28,13 +33,13 @@ static bool free_pass(struct vepc *vepc)
 	uint64_t idx = 0;
 	bool all = true;
 
-	while ((page = page_next(vepc, &idx))) {
-		if (frame_remove(vepc, page->frame)) {
-			page->frame = NULL;
-			vepc->resident--;
-		} else {
+	while ((page = vepc_page_next_locked(vepc, &idx))) {
+		if (vepc->ops)
+			vepc->ops->drop(vepc->keeper, vepc, idx, page);
+		if (page->frame && frame_remove(vepc, page->frame))
+			vepc_page_empty_locked(vepc, page);
+		if (page->frame)
 			all = false;
-		}
 		idx++;
 	}
 	return all;
@@ -53,7 +58,7 @@ static void free_strays(struct vepc *vepc)
 		if (epc_page_owner(frame) != vepc)
 			continue;
 		idx = epc_page_cookie(frame);
-		page = idx == VEPC_COOKIE_NONE ? NULL : page_next(vepc, &idx);
+		page = idx == VEPC_COOKIE_NONE ? NULL : vepc_page_next_locked(vepc, &idx);
 		/* Had it a page, that would be the first one from its own number on. */
 		if (page && page->frame == frame)
 			continue;
@@ -63,8 +68,13 @@ static void free_strays(struct vepc *vepc)
 
 static void vepc_destroy(struct vepc *vepc)
 {
+	const struct vepc_keeper_ops *ops = vepc->ops;
+	void *keeper = vepc->keeper;
+
 	chunks_free(vepc);
-	lock_fini(&vepc->lock);
+	lock_fini(&vepc->own_lock);
+	if (ops)
+		ops->end(keeper, vepc);
 	arena_free(vepc->arena, vepc, sizeof(*vepc));
 }
 
@@ -82,11 +92,39 @@ static void zombies_retry_locked(struct vepc_registry *registry) REQUIRES(&regis
 	}
 }
 
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+/*
+ * False: after a long time a reclaimer is still between get and put.  It is stopped, or died where that could
+ * not be noted; then it costs the file's own memory, which it may still look at.
+ */
+static bool stop_reclaim(struct vepc *vepc)
+{
+	uint64_t start = now_ns();
+
+	/* Pairs with vepc_batch_get(). */
+	atomic_store(&vepc->going, true);
+	while (atomic_load(&vepc->batch_nr) > 0) {
+		if (now_ns() - start > FREE_PATIENCE_NS)
+			return false;
+		sched_yield();
+		epc_recover(vepc->epc);
+	}
+	return true;
+}
+
 void vepc_free(struct vepc *vepc)
 {
 	struct vepc_registry *registry = vepc->registry;
-	bool all;
+	bool all, quiet;
 
+	quiet = stop_reclaim(vepc);
 	/* Notices a holder that died. */
 	vepc_lock(vepc);
 	vepc_unlock(vepc);
@@ -103,7 +141,7 @@ void vepc_free(struct vepc *vepc)
 		list_add_tail(&registry->zombies, &vepc->node);
 	zombies_retry_locked(registry);
 	lock_release(&registry->lock);
-	if (all)
+	if (all && quiet)
 		vepc_destroy(vepc);
 }
 

@@ -47,7 +47,7 @@ int chunk_need_locked(struct vepc *vepc, uint64_t nr)
 	return 0;
 }
 
-struct vepc_page *page_need_locked(struct vepc *vepc, uint64_t idx)
+struct vepc_page *vepc_page_locked(struct vepc *vepc, uint64_t idx)
 {
 	struct vepc_chunk *chunk = chunk_find(vepc, idx / VEPC_CHUNK_PAGES);
 	struct vepc_page **leaf;
@@ -64,19 +64,21 @@ static struct vepc_page *chunk_next(const struct vepc_chunk *chunk, uint64_t *at
 {
 	while (*at < VEPC_CHUNK_PAGES) {
 		struct vepc_page *leaf = chunk->leaf[*at / VEPC_LEAF_PAGES];
+		struct vepc_page *page;
 
 		if (!leaf) {
 			*at = (*at / VEPC_LEAF_PAGES + 1) * VEPC_LEAF_PAGES;
 			continue;
 		}
-		if (leaf[*at % VEPC_LEAF_PAGES].frame)
-			return &leaf[*at % VEPC_LEAF_PAGES];
+		page = &leaf[*at % VEPC_LEAF_PAGES];
+		if (page->frame || page->kept)
+			return page;
 		++*at;
 	}
 	return NULL;
 }
 
-struct vepc_page *page_next(struct vepc *vepc, uint64_t *idx)
+struct vepc_page *vepc_page_next_locked(struct vepc *vepc, uint64_t *idx)
 {
 	struct vepc_page *page;
 	struct list *pos;

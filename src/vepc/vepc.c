@@ -77,7 +77,8 @@ int vepc_open(struct vepc_registry *registry, struct vepc **ret_vepc)
 	vepc->arena = registry->arena;
 	vepc->window = epc_window(registry->epc);
 	ref_init(&vepc->refs);
-	lock_init(&vepc->lock, LOCK_OWNER);
+	lock_init(&vepc->own_lock, LOCK_OWNER);
+	vepc->lock = &vepc->own_lock;
 	list_init(&vepc->chunks);
 	list_init(&vepc->node);
 	*ret_vepc = vepc;
@@ -99,18 +100,57 @@ struct vepc *vepc_put(struct vepc *vepc)
 
 void vepc_lock(struct vepc *vepc)
 {
-	lock_acquire(&vepc->lock);
-	if (!vepc->lock.holder_died)
+	lock_acquire(vepc->lock);
+	/* A keeper's lock is the keeper's to mend. */
+	if (vepc->ops || !vepc->lock->holder_died)
 		return;
 	/* Single stores all, in an order that leaves a frame without a page at worst: free.c looks for those. */
 	list_repair(&vepc->chunks);
 	vepc->died = true;
-	vepc->lock.holder_died = false;
+	vepc->lock->holder_died = false;
 }
 
 void vepc_unlock(struct vepc *vepc)
 {
-	lock_release(&vepc->lock);
+	lock_release(vepc->lock);
+}
+
+/* ---- keepers ------------------------------------------------------------------------------------- */
+
+int vepc_keep(struct vepc *vepc, const struct vepc_keeper_ops *ops, void *keeper, struct lock *lock)
+{
+	int r = 0;
+
+	vepc_lock(vepc);
+	if (vepc->ops || !list_empty(&vepc->chunks))
+		r = -EEXIST;
+	vepc_unlock(vepc);
+	if (r < 0)
+		return r;
+	vepc->keeper = keeper;
+	vepc->lock = lock;
+	vepc->ops = ops;
+	return 0;
+}
+
+void *vepc_keeper(const struct vepc *vepc)
+{
+	return vepc->keeper;
+}
+
+bool vepc_batch_get(struct vepc *vepc)
+{
+	/* Pairs with vepc_free(), which sets going and then waits for batch_nr to be 0. */
+	atomic_fetch_add(&vepc->batch_nr, 1);
+	if (!atomic_load(&vepc->going))
+		return true;
+	atomic_fetch_sub(&vepc->batch_nr, 1);
+	return false;
+}
+
+void vepc_batch_put(struct vepc *vepc)
+{
+	atomic_fetch_sub(&vepc->batch_nr, 1);
 }
 
 /* ---- mappings and faults ------------------------------------------------------------------------ */
@@ -142,12 +182,13 @@ uint64_t vepc_win_off(struct vepc *vepc, uint64_t off)
 }
 
 /* hand_nr counts from before the frame is there: whoever dies in between leaves a count, not a frame. */
-static int frame_alloc(struct vepc *vepc, unsigned int flags, struct epc_page **ret_frame)
+int vepc_frame_alloc(struct vepc *vepc, unsigned int flags, struct epc_page **ret_frame)
 {
 	int r;
 
 	atomic_fetch_add(&vepc->hand_nr, 1);
-	r = epc_alloc(vepc->epc, &vepc_page_ops, vepc, flags | EPC_UNPLACED, ret_frame);
+	r = epc_alloc(vepc->epc, vepc->ops ? vepc->ops->page_ops : &vepc_page_ops, vepc,
+		      flags | EPC_UNPLACED, ret_frame);
 	if (r == 0)
 		epc_page_set_cookie(*ret_frame, VEPC_COOKIE_NONE);
 	else
@@ -155,15 +196,14 @@ static int frame_alloc(struct vepc *vepc, unsigned int flags, struct epc_page **
 	return r;
 }
 
-static void frame_free(struct vepc *vepc, struct epc_page *frame)
+void vepc_frame_free(struct vepc *vepc, struct epc_page *frame)
 {
 	epc_free(vepc->epc, frame);
 	atomic_fetch_sub(&vepc->hand_nr, 1);
 }
 
-/* @frame becomes the page.  0 or -ENOMEM. */
-static int page_fill_locked(struct vepc *vepc, struct vepc_page *page, uint64_t idx,
-			    struct epc_page *frame) REQUIRES(&vepc->lock)
+int vepc_page_fill_locked(struct vepc *vepc, struct vepc_page *page, uint64_t idx,
+			  struct epc_page *frame)
 {
 	struct vepc_chunk *chunk = chunk_find(vepc, idx / VEPC_CHUNK_PAGES);
 	uint64_t off = chunk->win_off + idx % VEPC_CHUNK_PAGES * SGX_PAGE_SIZE;
@@ -179,6 +219,15 @@ static int page_fill_locked(struct vepc *vepc, struct vepc_page *page, uint64_t 
 	return 0;
 }
 
+struct epc_page *vepc_page_empty_locked(struct vepc *vepc, struct vepc_page *page)
+{
+	struct epc_page *frame = page->frame;
+
+	page->frame = NULL;
+	vepc->resident--;
+	return frame;
+}
+
 int vepc_fault(struct vepc *vepc, uint64_t off)
 {
 	uint64_t idx = off / SGX_PAGE_SIZE;
@@ -187,49 +236,59 @@ int vepc_fault(struct vepc *vepc, uint64_t off)
 	int r;
 
 	epc_count_fault(vepc->epc);
+	if (vepc->ops)
+		return vepc->ops->fault(vepc->keeper, vepc, idx);
 	vepc_lock(vepc);
-	page = page_need_locked(vepc, idx);
+	page = vepc_page_locked(vepc, idx);
 	r = page ? 0 : -ENOMEM;
 	if (page && !page->frame) {
-		r = frame_alloc(vepc, 0, &frame);
+		r = vepc_frame_alloc(vepc, 0, &frame);
 		if (r == -EBUSY) {
 			vepc_unlock(vepc);
-			r = frame_alloc(vepc, EPC_MAY_RECLAIM, &frame);
+			r = vepc_frame_alloc(vepc, EPC_MAY_RECLAIM, &frame);
 			vepc_lock(vepc);
 		}
 	}
 	if (r == 0 && frame && !page->frame) {
-		r = page_fill_locked(vepc, page, idx, frame);
+		r = vepc_page_fill_locked(vepc, page, idx, frame);
 		if (r == 0)
 			frame = NULL;
 	}
 	vepc_unlock(vepc);
 	if (frame)
-		frame_free(vepc, frame);
+		vepc_frame_free(vepc, frame);
 	return r;
 }
 
 /* ---- REMOVE_ALL ---------------------------------------------------------------------------------- */
+
+/* 0, SGX_CHILD_PRESENT, or -EBUSY. */
+static int page_remove_locked(struct vepc *vepc, uint64_t idx, struct vepc_page *page)
+{
+	struct cpu_outcome out;
+
+	if (vepc->ops)
+		return vepc->ops->remove(vepc->keeper, vepc, idx, page);
+	out = encls_eremove(vepc->cpu, epc_page_nr(vepc->epc, page->frame));
+	if (out.fault == CPU_NO_FAULT && out.eax == SGX_CHILD_PRESENT)
+		return SGX_CHILD_PRESENT;
+	return cpu_ok(out) ? 0 : -EBUSY;
+}
 
 long vepc_remove_all(struct vepc *vepc)
 {
 	struct vepc_page *page;
 	uint64_t idx = 0;
 	long failed = 0;
+	int r = 0;
 
 	vepc_lock(vepc);
-	while (failed >= 0 && (page = page_next(vepc, &idx))) {
-		struct cpu_outcome out =
-			encls_eremove(vepc->cpu, epc_page_nr(vepc->epc, page->frame));
-
-		if (out.fault == CPU_NO_FAULT && out.eax == SGX_CHILD_PRESENT)
-			failed++;
-		else if (!cpu_ok(out))
-			failed = -EBUSY;
-		idx++;
+	for (; r >= 0 && (page = vepc_page_next_locked(vepc, &idx)); idx++) {
+		r = page_remove_locked(vepc, idx, page);
+		failed += r == SGX_CHILD_PRESENT;
 	}
 	vepc_unlock(vepc);
-	return failed;
+	return r < 0 ? r : failed;
 }
 
 uint32_t vepc_page_nr(struct vepc *vepc, uint64_t off)
@@ -239,8 +298,8 @@ uint32_t vepc_page_nr(struct vepc *vepc, uint64_t off)
 	struct vepc_page *page;
 
 	vepc_lock(vepc);
-	page = page_next(vepc, &idx);
-	if (page && idx == off / SGX_PAGE_SIZE)
+	page = vepc_page_next_locked(vepc, &idx);
+	if (page && page->frame && idx == off / SGX_PAGE_SIZE)
 		nr = epc_page_nr(vepc->epc, page->frame);
 	vepc_unlock(vepc);
 	return nr;

@@ -14,17 +14,13 @@
 #include "base/list.h"
 #include "base/lock.h"
 #include "base/ref.h"
+#include "vepc/keeper.h"
 #include "vepc/vepc.h"
 
 struct arena;
 struct cpu;
 struct epc_page;
 struct window;
-
-/* A page of the file: resident with @frame set, else it was never touched. */
-struct vepc_page {
-	struct epc_page *frame;
-};
 
 #define VEPC_LEAF_PAGES  512u
 #define VEPC_CHUNK_PAGES (VEPC_CHUNK_BYTES / SGX_PAGE_SIZE)
@@ -54,11 +50,18 @@ struct vepc {
 	struct window *window;
 
 	struct ref refs;
-	atomic_uint hand_nr; /* frames of ours that are no page yet */
+	atomic_uint hand_nr;  /* frames of ours that are no page yet */
+	atomic_uint batch_nr; /* reclaimers that are between get and put */
+	atomic_bool going;    /* no new one */
+
+	/* Set before the file is first mapped. */
+	const struct vepc_keeper_ops *ops; /* NULL: no keeper */
+	void *keeper;
+	struct lock *lock; /* own_lock, or the keeper's */
 
 	struct list node; /* zombies, registry.lock */
 
-	struct lock lock;
+	struct lock own_lock;
 	bool died;          /* a process died holding the lock */
 	struct list chunks; /* by rising number */
 	uint64_t resident;
@@ -67,18 +70,14 @@ struct vepc {
 /* The cookie of a frame that is no page yet; else it is the page's number in the file. */
 #define VEPC_COOKIE_NONE UINT64_MAX
 
-void vepc_lock(struct vepc *vepc) ACQUIRES(&vepc->lock);
-void vepc_unlock(struct vepc *vepc) RELEASES(&vepc->lock);
+void vepc_lock(struct vepc *vepc) ACQUIRES(vepc->lock);
+void vepc_unlock(struct vepc *vepc) RELEASES(vepc->lock);
 
 /* ---- pages.c -------------------------------------------------------------------------------- */
 
 struct vepc_chunk *chunk_find(struct vepc *vepc, uint64_t nr);
 /* 0 or -ENOMEM. */
-int chunk_need_locked(struct vepc *vepc, uint64_t nr) REQUIRES(&vepc->lock);
-/* The page with number @idx, in a chunk that is there; NULL: no memory. */
-struct vepc_page *page_need_locked(struct vepc *vepc, uint64_t idx) REQUIRES(&vepc->lock);
-/* The first page with a frame at or after *@idx, which becomes its number; NULL: none. */
-struct vepc_page *page_next(struct vepc *vepc, uint64_t *idx);
+int chunk_need_locked(struct vepc *vepc, uint64_t nr);
 /* Chunks and leaves, with no page left in any. */
 void chunks_free(struct vepc *vepc);
 

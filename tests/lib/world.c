@@ -23,6 +23,11 @@ static struct signer *shared_signer;
 
 void world_init(struct world *w, uint32_t epc_pages, uint32_t caps_off)
 {
+	world_init_caps(w, epc_pages, caps_off, 0);
+}
+
+void world_init_caps(struct world *w, uint32_t epc_pages, uint32_t caps_off, uint32_t caps_on)
+{
 	struct epc_config epc_config = { 0 };
 	struct cpu_config *config = calloc(1, sizeof(*config));
 
@@ -30,6 +35,7 @@ void world_init(struct world *w, uint32_t epc_pages, uint32_t caps_off)
 	assert(config);
 	cpu_config_default(config, (uint64_t)epc_pages * SGX_PAGE_SIZE);
 	config->caps &= ~caps_off;
+	config->caps |= caps_on;
 	w->arena = arena_create(WORLD_ARENA_BYTES);
 	assert(w->arena);
 	assert(platform_random(&config->fuses) == 0);

@@ -33,6 +33,8 @@ struct world {
 
 /* @caps_off: SGX_CPUID_* bits that this processor lacks. */
 void world_init(struct world *w, uint32_t epc_pages, uint32_t caps_off);
+/* And @caps_on that it has, though one is not made with them: for a VMM. */
+void world_init_caps(struct world *w, uint32_t epc_pages, uint32_t caps_off, uint32_t caps_on);
 /* What is in use though no enclave is open. */
 struct world_left {
 	uint64_t frames, slots, bytes;

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * SGX_CONFLICT exits: two logical processors wanted one page, or one enclave's tracking.
+ *
+ * The host works on pages that the guest cannot touch meanwhile, but for a SECS: there it leaves a note
+ * (evict.c), which an exit that names the SECS takes away.
+ */
+#include "virt/virt_priv.h"
+
+#include <assert.h>
+
+#include "vepc/vepc.h"
+
+static bool is_tracking(const struct cpu_exit *exit)
+{
+	return exit->code + 1 == CPU_TRACKING_RESOURCE || exit->code + 1 == CPU_TRACKING_REFERENCE;
+}
+
+/* Exits about tracking name an ENCLAVECONTEXT, which may be ours; the others a guest-physical address. */
+static struct kept *kept_at_locked(struct virt_guest *guest, const struct cpu_exit *exit)
+{
+	struct vepc_page *page;
+	struct vepc *vepc;
+	uint64_t off;
+
+	if (is_tracking(exit) && (exit->guest_physical & 1))
+		return (struct kept *)(uintptr_t)(exit->guest_physical & ~1ull);
+	if (guest_region_find_locked(guest, exit->guest_physical, &vepc, &off) < 0)
+		return NULL;
+	page = vepc_page_locked(vepc, off / SGX_PAGE_SIZE);
+	return page ? kept_of(page) : NULL;
+}
+
+bool virt_conflict_is_ours(struct virt_guest *guest, const struct cpu_exit *exit)
+{
+	uint16_t flag = is_tracking(exit) ? KEPT_HOST_TRACKED : KEPT_HOST_LOCKED;
+	struct kept *kept;
+	bool ours = false;
+
+	assert(exit->reason == CPU_EXIT_SGX_CONFLICT);
+	guest_lock(guest);
+	kept = kept_at_locked(guest, exit);
+	if (kept) {
+		ours = kept->flags & flag;
+		kept->flags &= (uint16_t)~flag;
+		kept_done_locked(guest, kept);
+	}
+	guest_unlock(guest);
+	return ours;
+}
+
+struct cpu_outcome virt_conflict_outcome(const struct cpu_exit *exit, enum sgx_encls leaf)
+{
+	struct cpu_outcome out = { .fault = CPU_NO_FAULT, .rflags = CPU_ZF };
+
+	switch (exit->code + 1) {
+	case CPU_TRACKING_RESOURCE:
+		if (leaf == SGX_ETRACK)
+			return (struct cpu_outcome){ .fault = CPU_GP };
+		out.eax = SGX_EPC_PAGE_CONFLICT;
+		return out;
+	case CPU_TRACKING_REFERENCE:
+		out.eax = SGX_PREV_TRK_INCMPL;
+		return out;
+	case CPU_PAGE_ERROR:
+		out.eax = exit->error;
+		return out;
+	default:
+		return (struct cpu_outcome){ .fault = CPU_GP };
+	}
+}

@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * A guest's life, its lock, what is kept of its pages, and running one instruction of it.
+ *
+ * A process that is killed while it holds the lock may leave anything half done: the guest is dead then, and
+ * touching its pages is a SIGBUS.  Nothing else ever makes a whole guest dead.
+ */
+#include "virt/virt_priv.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <time.h>
+
+#include "base/arena.h"
+#include "epc/backing.h"
+#include "epc/epc.h"
+#include "epc/window.h"
+#include "vepc/vepc.h"
+
+/* ---- life --------------------------------------------------------------------------------------- */
+
+int virt_create(struct epc *epc, struct virt_guest **ret_guest)
+{
+	const uint32_t need = SGX_CPUID_ENCLV | SGX_CPUID_ENCLS_C;
+	struct virt_guest *guest;
+
+	if ((cpu_get_config(epc_cpu(epc))->caps & need) != need)
+		return -EOPNOTSUPP;
+	guest = arena_alloc(epc_arena(epc), sizeof(*guest));
+	if (!guest)
+		return -ENOMEM;
+	guest->epc = epc;
+	guest->cpu = epc_cpu(epc);
+	guest->arena = epc_arena(epc);
+	guest->window = epc_window(epc);
+	guest->backing = epc_backing(epc);
+	ref_init(&guest->refs);
+	lock_init(&guest->lock, LOCK_OWNER);
+	list_init(&guest->vas);
+	*ret_guest = guest;
+	return 0;
+}
+
+struct virt_guest *virt_put(struct virt_guest *guest)
+{
+	if (!guest || !ref_put(&guest->refs))
+		return NULL;
+	guest_lock(guest);
+	guest_va_trim_locked(guest);
+	guest_unlock(guest);
+	assert(guest->dead || (guest->page_nr == 0 && guest->va_nr == 0));
+	lock_fini(&guest->lock);
+	arena_free(guest->arena, guest, sizeof(*guest));
+	return NULL;
+}
+
+static void file_end(void *keeper, struct vepc *vepc)
+{
+	struct virt_guest *guest = keeper;
+
+	guest_lock(guest);
+	for (unsigned int i = 0; i < VIRT_SLOTS; i++)
+		if (guest->region[i].vepc == vepc)
+			guest->region[i] = (struct virt_region){ .slot = i };
+	guest_va_trim_locked(guest);
+	guest_unlock(guest);
+	virt_put(guest);
+}
+
+static const struct vepc_keeper_ops keeper_ops = {
+	.page_ops = &guest_page_ops,
+	.fault = guest_fault,
+	.remove = guest_remove,
+	.drop = guest_drop,
+	.end = file_end,
+};
+
+int virt_keep(struct virt_guest *guest, struct vepc *vepc)
+{
+	int r = vepc_keep(vepc, &keeper_ops, guest, &guest->lock);
+
+	if (r == 0)
+		ref_get(&guest->refs);
+	return r;
+}
+
+void guest_lock(struct virt_guest *guest)
+{
+	lock_acquire(&guest->lock);
+	if (guest->lock.holder_died) {
+		guest->dead = true;
+		guest->lock.holder_died = false;
+	}
+}
+
+void guest_unlock(struct virt_guest *guest)
+{
+	lock_release(&guest->lock);
+}
+
+void guest_hook(struct virt_guest *guest, const char *before)
+{
+	if (guest->hook)
+		guest->hook(guest->hook_ctx, before);
+}
+
+void virt_set_hook(struct virt_guest *guest, void (*hook)(void *ctx, const char *before), void *ctx)
+{
+	guest_lock(guest);
+	guest->hook = hook;
+	guest->hook_ctx = ctx;
+	guest_unlock(guest);
+}
+
+/* ---- what is kept of a page --------------------------------------------------------------------- */
+
+struct kept *kept_of(const struct vepc_page *page)
+{
+	return page->kept;
+}
+
+struct kept *kept_need_locked(struct virt_guest *guest, struct vepc *vepc, uint64_t idx,
+			      struct vepc_page *page)
+{
+	struct kept *kept = page->kept;
+
+	if (kept)
+		return kept;
+	kept = arena_alloc(guest->arena, sizeof(*kept));
+	if (!kept)
+		return NULL;
+	kept->vepc = vepc;
+	kept->idx = idx;
+	kept->backing = BACKING_NO_SLOT;
+	page->kept = kept;
+	return kept;
+}
+
+void kept_done_locked(struct virt_guest *guest, struct kept *kept)
+{
+	assert(!kept->va || kept->flags);
+	if (kept->flags || kept->children)
+		return;
+	if (kept->vepc)
+		vepc_page_locked(kept->vepc, kept->idx)->kept = NULL;
+	arena_free(guest->arena, kept, sizeof(*kept));
+}
+
+uint32_t kept_nr_locked(struct virt_guest *guest, const struct kept *kept)
+{
+	struct vepc_page *page = kept->vepc ? vepc_page_locked(kept->vepc, kept->idx) : NULL;
+
+	return page && page->frame ? epc_page_nr(guest->epc, page->frame) : CPU_NO_PAGE;
+}
+
+/*
+ * A SECS that was loaded has its physical address as context, which says nothing to anyone but whoever loaded it.
+ * Ours is the address of what is kept of the page: where that is mapped does not matter, then, and for as long
+ * as the page might be that SECS it must be kept.
+ */
+struct cpu_outcome kept_name_locked(struct virt_guest *guest, struct kept *kept, uint32_t nr)
+{
+	uint64_t context = (uint64_t)(uintptr_t)kept | 1;
+	struct cpu_outcome out;
+
+	for (int i = 0; i < TRACK_TRIES; i++) {
+		guest_hook(guest, "ESETCONTEXT");
+		out = enclv_esetcontext(guest->cpu, nr, &context);
+		if (out.fault != CPU_NO_FAULT || out.eax != SGX_EPC_PAGE_CONFLICT)
+			break;
+	}
+	if (cpu_ok(out))
+		kept->flags |= KEPT_NAMED;
+	return out;
+}
+
+/* ---- running ------------------------------------------------------------------------------------- */
+
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+/* All pages resident: their numbers, and 0; else -EAGAIN and the first that is not. */
+static int step_find_locked(struct virt_guest *guest, const uint64_t *gpas, unsigned int nr,
+			    uint32_t *ret_pages, struct vepc **ret_vepc, uint64_t *ret_off)
+{
+	int r;
+
+	for (unsigned int i = 0; i < nr; i++) {
+		struct vepc_page *page;
+
+		r = guest_region_find_locked(guest, gpas[i] & ~(uint64_t)(SGX_PAGE_SIZE - 1),
+					     ret_vepc, ret_off);
+		if (r < 0)
+			return -EFAULT;
+		page = vepc_page_locked(*ret_vepc, *ret_off / SGX_PAGE_SIZE);
+		if (!page)
+			return -ENOMEM;
+		if (!guest_page_is_here(page)) {
+			vepc_get(*ret_vepc);
+			return -EAGAIN;
+		}
+		page->flags |= PAGE_REFERENCED;
+		ret_pages[i] = epc_page_nr(guest->epc, page->frame);
+	}
+	return 0;
+}
+
+int virt_step(struct virt_guest *guest, const uint64_t *gpas, unsigned int nr, virt_step_fn step,
+	      void *ctx, struct cpu_outcome *ret_out)
+{
+	uint64_t start = now_ns();
+	uint32_t pages[VIRT_PAGES_MAX];
+	struct vepc *vepc;
+	uint64_t off;
+	int r;
+
+	assert(nr <= VIRT_PAGES_MAX);
+	for (;;) {
+		guest_lock(guest);
+		r = step_find_locked(guest, gpas, nr, pages, &vepc, &off);
+		if (r == 0)
+			*ret_out = step(ctx, guest->cpu, pages);
+		guest_unlock(guest);
+		if (r != -EAGAIN)
+			return r;
+		r = vepc_fault(vepc, off);
+		vepc_put(vepc);
+		if (r < 0)
+			return r;
+		if (now_ns() - start > 10 * WAIT_LONG_NS)
+			return -ENOMEM;
+	}
+}
+
+void virt_info_read(struct virt_guest *guest, struct virt_info *ret_info)
+{
+	guest_lock(guest);
+	*ret_info = (struct virt_info){ .evictions = guest->evictions,
+					.loads = guest->loads,
+					.away = guest->away,
+					.va_pages = guest->va_nr,
+					.lost = guest->lost,
+					.dead = guest->dead };
+	guest_unlock(guest);
+}
+
+uint32_t virt_backing_slot(struct virt_guest *guest, struct vepc *vepc, uint64_t off)
+{
+	uint32_t slot = BACKING_NO_SLOT;
+	struct vepc_page *page;
+
+	guest_lock(guest);
+	page = vepc_page_locked(vepc, off / SGX_PAGE_SIZE);
+	if (page && kept_of(page) && kept_of(page)->va)
+		slot = kept_of(page)->backing;
+	guest_unlock(guest);
+	return slot;
+}

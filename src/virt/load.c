@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * Load: a page that the guest touches, brought into the EPC.
+ *
+ * Its SECS comes first, from whichever file it is in, and then the page; only when both are as the guest left them
+ * can anybody map it.  Taking an EPC page may need a reclaim, for which the lock is dropped; then everything is
+ * looked at anew.  A SECS that was brought for a child is offered to the reclaimer only after the child has come, so
+ * the two cannot chase each other.
+ *
+ * What is wrong with one page (its backing is damaged, its SECS has gone) is that page's trouble alone.
+ */
+#include "virt/virt_priv.h"
+
+#include <errno.h>
+#include <time.h>
+
+#include "base/arena.h"
+#include "epc/backing.h"
+#include "epc/epc.h"
+#include "vepc/vepc.h"
+
+/* What is in hand between tries: at most one frame. */
+struct load {
+	struct virt_guest *guest;
+	struct epc_page *frame;
+	struct vepc *file; /* that the frame is for; NULL: a VA page */
+	struct kept *secs; /* brought for a child, and not tracked yet */
+	uint64_t refused_ns;
+	unsigned int waits;
+};
+
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+bool guest_page_is_here(const struct vepc_page *page)
+{
+	const struct kept *kept = kept_of(page);
+
+	return page->frame && !(kept && (kept->flags & (KEPT_LEAVING | KEPT_BLOCKED)));
+}
+
+/* ---- frames ---------------------------------------------------------------------------------------- */
+
+static void frame_drop(struct load *l)
+{
+	if (!l->frame)
+		return;
+	if (l->file)
+		vepc_frame_free(l->file, l->frame);
+	else
+		epc_free(l->guest->epc, l->frame);
+	l->frame = NULL;
+}
+
+static struct epc_page *frame_take(struct load *l)
+{
+	struct epc_page *frame = l->frame;
+
+	l->frame = NULL;
+	return frame;
+}
+
+static int frame_alloc(struct load *l, unsigned int flags)
+{
+	if (l->file)
+		return vepc_frame_alloc(l->file, flags, &l->frame);
+	return guest_va_frame_alloc(l->guest, flags, &l->frame);
+}
+
+static void wait_locked(struct load *l)
+{
+	struct timespec ts = { .tv_nsec = l->waits < 10 ? 1000 << l->waits : 1000000 };
+
+	guest_unlock(l->guest);
+	nanosleep(&ts, NULL);
+	if (++l->waits % 64 == 0)
+		epc_recover(l->guest->epc);
+	guest_lock(l->guest);
+}
+
+/* A frame for @file (NULL: for a VA page) is in hand: 0. -EAGAIN: the lock was dropped. -ENOMEM. */
+static int need_frame_locked(struct load *l, struct vepc *file)
+{
+	int r;
+
+	if (l->frame && l->file == file)
+		return 0;
+	frame_drop(l);
+	l->file = file;
+	r = frame_alloc(l, 0);
+	if (r == 0)
+		return 0;
+	l->frame = NULL;
+	guest_unlock(l->guest);
+	r = frame_alloc(l, EPC_MAY_RECLAIM);
+	guest_lock(l->guest);
+	if (r == 0) {
+		l->refused_ns = 0;
+		return -EAGAIN;
+	}
+	l->frame = NULL;
+	/* Others may hold what there is for an instant: that passes. */
+	if (!l->refused_ns)
+		l->refused_ns = now_ns();
+	else if (now_ns() - l->refused_ns > WAIT_LONG_NS)
+		return -ENOMEM;
+	wait_locked(l);
+	return -EAGAIN;
+}
+
+/* ---- a page that was never here, or had no contents ---------------------------------------------- */
+
+static int bring_va_locked(struct load *l)
+{
+	int r;
+
+	if (!guest_va_is_short_locked(l->guest))
+		return 0;
+	r = need_frame_locked(l, NULL);
+	if (r == 0)
+		r = guest_va_add_locked(l->guest, l->frame);
+	if (r == 0)
+		frame_take(l);
+	return r;
+}
+
+static int bring_fresh_locked(struct load *l, struct vepc *vepc, uint64_t idx,
+			      struct vepc_page *page)
+{
+	int r = bring_va_locked(l);
+
+	if (r == 0)
+		r = need_frame_locked(l, vepc);
+	if (r == 0)
+		r = vepc_page_fill_locked(vepc, page, idx, l->frame);
+	if (r < 0)
+		return r;
+	frame_take(l);
+	l->guest->page_nr++;
+	page->flags = PAGE_REFERENCED | PAGE_COUNTED;
+	guest_page_track_locked(l->guest, page);
+	return 0;
+}
+
+/* ---- a page that is away --------------------------------------------------------------------------- */
+
+/* -EAGAIN: somebody has an operand of it, and it was tried often enough for now. -EIO: refused. */
+static int eld_locked(struct load *l, struct kept *kept, uint32_t nr)
+{
+	struct virt_guest *guest = l->guest;
+	struct cpu_pageinfo pi = {
+		.linaddr = kept->la,
+		.srcpge = backing_page(guest->backing, kept->backing),
+		.pcmd = backing_pcmd(guest->backing, kept->backing),
+		.secs = kept->secs ? kept_nr_locked(guest, kept->secs) : CPU_NO_PAGE,
+	};
+	uint32_t va = epc_page_nr(guest->epc, kept->va->frame);
+	bool blocked = kept->flags & KEPT_GUEST_BLOCKED;
+	struct cpu_outcome out = { .fault = CPU_GP };
+
+	for (int i = 0; i < TRACK_TRIES; i++) {
+		guest_hook(guest, blocked ? "ELDBC" : "ELDUC");
+		out = blocked ? encls_eldbc(guest->cpu, &pi, nr, va, kept->va_slot)
+			      : encls_elduc(guest->cpu, &pi, nr, va, kept->va_slot);
+		if (cpu_ok(out))
+			return 0;
+		if (out.fault != CPU_NO_FAULT || out.eax != SGX_EPC_PAGE_CONFLICT)
+			return -EIO;
+	}
+	return -EAGAIN;
+}
+
+/* A SECS is back: its context means something again, and children that went meanwhile are taken off. */
+static bool secs_back_locked(struct virt_guest *guest, struct kept *kept, uint32_t nr)
+{
+	if (!cpu_ok(kept_name_locked(guest, kept, nr)))
+		return false;
+	for (; kept->owed > 0; kept->owed--)
+		if (!cpu_ok(enclv_edecvirtchild(guest->cpu, nr, nr)))
+			break;
+	return true;
+}
+
+static void load_done_locked(struct load *l, struct kept *kept, struct vepc_page *page)
+{
+	struct virt_guest *guest = l->guest;
+	uint32_t nr = epc_page_nr(guest->epc, page->frame);
+
+	guest->away--;
+	guest->loads++;
+	epc_count_load(guest->epc);
+	if (kept->type == SGX_PT_SECS)
+		(void)secs_back_locked(guest, kept, nr);
+	guest_evict_forget_child_locked(guest, kept);
+	guest_va_slot_put_locked(guest, kept);
+	backing_free(guest->backing, kept->backing);
+	kept->backing = BACKING_NO_SLOT;
+	kept->flags &= KEPT_NAMED | KEPT_HOST_TRACKED | KEPT_HOST_LOCKED;
+	page->flags = PAGE_REFERENCED | PAGE_COUNTED;
+	kept_done_locked(guest, kept);
+}
+
+static int bring_step_locked(struct load *l, struct vepc *vepc, uint64_t idx,
+			     struct vepc_page **ret_page);
+
+static int bring_secs_locked(struct load *l, struct kept *secs)
+{
+	struct vepc_page *page;
+
+	if (!secs->vepc)
+		return -EIO;
+	l->secs = secs;
+	return bring_step_locked(l, secs->vepc, secs->idx, &page);
+}
+
+static int bring_away_locked(struct load *l, struct kept *kept, struct vepc_page *page)
+{
+	int r = kept->secs ? bring_secs_locked(l, kept->secs) : 0;
+
+	if (r == 0)
+		r = need_frame_locked(l, kept->vepc);
+	if (r == 0)
+		r = vepc_page_fill_locked(kept->vepc, page, kept->idx, l->frame);
+	if (r < 0)
+		return r;
+	frame_take(l);
+	r = eld_locked(l, kept, epc_page_nr(l->guest->epc, page->frame));
+	if (r < 0) {
+		epc_free(l->guest->epc, vepc_page_empty_locked(kept->vepc, page));
+		l->guest->lost += r == -EIO;
+		if (r == -EAGAIN)
+			wait_locked(l);
+		return r;
+	}
+	load_done_locked(l, kept, page);
+	/* A SECS waits for its child. */
+	if (kept != l->secs)
+		guest_page_track_locked(l->guest, page);
+	return 0;
+}
+
+/* ---- one step --------------------------------------------------------------------------------------- */
+
+/*
+ * LEAVING and yet to be untracked: its reclaimer died between block and write, and another one has put it back
+ * without knowing that it was blocked.
+ */
+static int bring_wait_locked(struct load *l, struct kept *kept, struct vepc_page *page)
+{
+	if (l->waits % 64 == 63 && guest_page_untrack_locked(l->guest, page) == 0) {
+		kept->flags &= (uint16_t)~KEPT_LEAVING;
+		guest_page_track_locked(l->guest, page);
+		l->waits++;
+	} else {
+		wait_locked(l);
+	}
+	return -EAGAIN;
+}
+
+/* An eviction that failed half way, or that nobody sees through: finish it, so that it is a load as any other. */
+static int bring_unblock_locked(struct load *l, struct kept *kept, struct vepc_page *page)
+{
+	struct epc_page *frame = page->frame;
+	int r = guest_page_untrack_locked(l->guest, page);
+
+	if (r == 0) {
+		r = guest_evict_write_locked(l->guest, kept, page);
+		if (r == 0)
+			epc_free(l->guest->epc, frame);
+		else
+			guest_page_track_locked(l->guest, page);
+	}
+	if (r < 0)
+		wait_locked(l);
+	return -EAGAIN;
+}
+
+/* One step towards page @idx being here: 0 when it is. -EAGAIN: look again. */
+static int bring_step_locked(struct load *l, struct vepc *vepc, uint64_t idx,
+			     struct vepc_page **ret_page)
+{
+	struct vepc_page *page = vepc_page_locked(vepc, idx);
+	struct kept *kept;
+
+	*ret_page = page;
+	if (!page)
+		return -ENOMEM;
+	if (l->guest->dead)
+		return -EIO;
+	kept = kept_of(page);
+	if (kept && (kept->flags & KEPT_LEAVING))
+		return bring_wait_locked(l, kept, page);
+	if (kept && (kept->flags & KEPT_BLOCKED))
+		return bring_unblock_locked(l, kept, page);
+	if (kept && (kept->flags & KEPT_AWAY))
+		return bring_away_locked(l, kept, page);
+	if (!page->frame)
+		return bring_fresh_locked(l, vepc, idx, page);
+	page->flags |= PAGE_REFERENCED;
+	epc_touch(l->guest->epc, page->frame);
+	return 0;
+}
+
+/* Whatever came of the child: the reclaimer may have its SECS, as soon as the child lets it. */
+static void secs_offer_locked(struct load *l)
+{
+	struct kept *secs = l->secs;
+	struct vepc_page *page;
+
+	page = secs && secs->vepc ? vepc_page_locked(secs->vepc, secs->idx) : NULL;
+	if (page && page->frame)
+		guest_page_track_locked(l->guest, page);
+}
+
+int guest_fault(void *keeper, struct vepc *vepc, uint64_t idx)
+{
+	struct load l = { .guest = keeper };
+	struct vepc_page *page;
+	int r;
+
+	guest_lock(l.guest);
+	do {
+		r = bring_step_locked(&l, vepc, idx, &page);
+	} while (r == -EAGAIN);
+	secs_offer_locked(&l);
+	guest_unlock(l.guest);
+	frame_drop(&l);
+	return r;
+}

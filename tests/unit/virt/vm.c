@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/* See vm.h. */
+#include "vm.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct cpu_vmx non_root = { .mode = CPU_VMX_NON_ROOT,
+					 .controls = CPU_VMX_EPC_VIRT_EXT };
+
+void vm_init(struct vm *vm, uint32_t epc_pages)
+{
+	memset(vm, 0, sizeof(*vm));
+	world_init_caps(&vm->w, epc_pages, 0, SGX_CPUID_ENCLV | SGX_CPUID_ENCLS_C);
+	assert(vepc_registry_create(vm->w.epc, &vm->registry) == 0);
+	assert(virt_create(vm->w.epc, &vm->guest) == 0);
+	for (unsigned int i = 0; i < 2; i++) {
+		struct virt_region region = { .slot = i,
+					      .gpa = VM_GPA * (i + 1),
+					      .bytes = VM_PAGES * SGX_PAGE_SIZE,
+					      .hva = VM_HVA + i * VM_GPA };
+
+		vm->gpa[i] = region.gpa;
+		assert(vepc_open(vm->registry, &vm->file[i]) == 0);
+		assert(virt_keep(vm->guest, vm->file[i]) == 0);
+		region.vepc = vm->file[i];
+		assert(virt_set_region(vm->guest, &region) == 0);
+	}
+}
+
+uint64_t vm_gpa(const struct vm *vm, uint32_t page)
+{
+	if (page < VM_PAGES)
+		return vm->gpa[0] + (uint64_t)page * SGX_PAGE_SIZE;
+	return vm->gpa[1] + (uint64_t)(page - VM_SECOND) * SGX_PAGE_SIZE;
+}
+
+struct vepc *vm_file(const struct vm *vm, uint32_t page, uint64_t *ret_off)
+{
+	*ret_off = (uint64_t)(page < VM_PAGES ? page : page - VM_SECOND) * SGX_PAGE_SIZE;
+	return vm->file[page >= VM_PAGES];
+}
+
+uint32_t vm_nr(const struct vm *vm, uint32_t page)
+{
+	uint64_t off;
+	struct vepc *file = vm_file(vm, page, &off);
+
+	return vepc_page_nr(file, off);
+}
+
+int vm_touch(struct vm *vm, uint32_t page)
+{
+	uint64_t off;
+	struct vepc *file = vm_file(vm, page, &off);
+
+	return vepc_fault(file, off);
+}
+
+/* ---- instructions ------------------------------------------------------------------------------- */
+
+struct run {
+	struct vm *vm;
+	struct cpu_operands *ops;
+	int secs, va; /* which of the pages, or -1 */
+};
+
+static struct cpu_outcome run_step(void *ctx, struct cpu *cpu, const uint32_t *pages)
+{
+	struct run *run = ctx;
+
+	run->ops->page = pages[0];
+	if (run->secs >= 0)
+		run->ops->pi.secs = run->ops->secs = pages[run->secs];
+	if (run->va >= 0)
+		run->ops->va = pages[run->va];
+	return cpu_encls(cpu, &non_root, run->ops, &run->vm->exit);
+}
+
+struct cpu_outcome vm_encls(struct vm *vm, struct cpu_operands *ops, uint32_t page, uint32_t secs,
+			    uint32_t va)
+{
+	struct run run = { .vm = vm, .ops = ops, .secs = -1, .va = -1 };
+	struct cpu_outcome out = { .fault = CPU_UD };
+	uint64_t gpas[VIRT_PAGES_MAX];
+	unsigned int nr = 0;
+
+	ops->physical = gpas[nr++] = vm_gpa(vm, page);
+	if (secs == VM_NONE)
+		ops->pi.secs = CPU_NO_PAGE;
+	if (secs != VM_NONE) {
+		run.secs = (int)nr;
+		gpas[nr++] = vm_gpa(vm, secs);
+	}
+	if (va != VM_NONE) {
+		run.va = (int)nr;
+		gpas[nr++] = vm_gpa(vm, va);
+	}
+	for (;;) {
+		if (virt_step(vm->guest, gpas, nr, run_step, &run, &out) != 0)
+			return (struct cpu_outcome){ .fault = CPU_UD };
+		if (out.fault != CPU_VM_EXIT || vm->raw_exits)
+			return out;
+		vm->exits++;
+		if (!virt_conflict_is_ours(vm->guest, &vm->exit))
+			return virt_conflict_outcome(&vm->exit, ops->leaf);
+		vm->reruns++;
+	}
+}
+
+struct cpu_outcome vm_encls_raw(struct vm *vm, struct cpu_operands *ops, uint32_t page)
+{
+	ops->physical = vm_gpa(vm, page);
+	return cpu_encls(vm->w.cpu, &non_root, ops, &vm->exit);
+}
+
+struct cpu_outcome vm_simple(struct vm *vm, enum sgx_encls leaf, uint32_t page)
+{
+	struct cpu_operands ops = { .leaf = leaf };
+
+	return vm_encls(vm, &ops, page, VM_NONE, VM_NONE);
+}
+
+bool vm_ecreate(struct vm *vm, uint32_t secs)
+{
+	struct sgx_secinfo secinfo = { .flags = SGX_SECINFO_TYPE(SGX_PT_SECS) };
+	struct cpu_operands ops = { .leaf = SGX_ECREATE };
+	struct sgx_secs *src = aligned_alloc(4096, 4096);
+	bool ok;
+
+	memset(src, 0, sizeof(*src));
+	src->size = VM_SIZE;
+	src->baseaddr = VM_BASE;
+	src->ssa_frame_size = 1;
+	src->attributes.flags = SGX_ATTR_MODE64BIT;
+	src->attributes.xfrm = SGX_XFRM_LEGACY;
+	ops.pi.srcpge = src;
+	ops.pi.secinfo = &secinfo;
+	ok = cpu_ok(vm_encls(vm, &ops, secs, VM_NONE, VM_NONE));
+	free(src);
+	return ok;
+}
+
+/* What the page holds when it is added; a TCS has to be one. */
+static void source_of(void *page, uint64_t i, uint64_t flags)
+{
+	struct sgx_tcs *tcs = page;
+
+	page_pattern(page, VM_PATTERN(i), 0);
+	if ((flags & SGX_SECINFO_TYPE_MASK) != SGX_SECINFO_TYPE(SGX_PT_TCS))
+		return;
+	memset(page, 0, 4096);
+	tcs->nssa = 1;
+	tcs->ossa = i * SGX_PAGE_SIZE;
+	tcs->fslimit = tcs->gslimit = 0xfff;
+}
+
+bool vm_eadd(struct vm *vm, uint32_t secs, uint32_t page, uint64_t i, uint64_t flags)
+{
+	struct sgx_secinfo secinfo = { .flags = flags };
+	struct cpu_operands ops = { .leaf = SGX_EADD };
+	void *src = aligned_alloc(4096, 4096);
+	bool ok;
+
+	source_of(src, i, flags);
+	ops.pi.linaddr = VM_BASE + i * SGX_PAGE_SIZE;
+	ops.pi.srcpge = src;
+	ops.pi.secinfo = &secinfo;
+	ok = cpu_ok(vm_encls(vm, &ops, page, secs, VM_NONE));
+	free(src);
+	return ok;
+}
+
+bool vm_epa(struct vm *vm, uint32_t va) { return cpu_ok(vm_simple(vm, SGX_EPA, va)); }
+
+struct cpu_outcome vm_ewb(struct vm *vm, uint32_t page, uint32_t va, uint32_t slot,
+			  struct vm_evicted *to)
+{
+	struct cpu_operands ops = { .leaf = SGX_EWB, .slot = slot, .out = to->bytes };
+	struct cpu_outcome out;
+
+	ops.pi.pcmd = &to->pcmd;
+	out = vm_encls(vm, &ops, page, VM_NONE, va);
+	to->la = ops.linaddr;
+	return out;
+}
+
+struct cpu_outcome vm_eldu(struct vm *vm, uint32_t page, uint32_t secs, uint32_t va, uint32_t slot,
+			   const struct vm_evicted *from)
+{
+	struct cpu_operands ops = { .leaf = SGX_ELDU, .slot = slot };
+	struct sgx_pcmd *pcmd = aligned_alloc(128, sizeof(*pcmd));
+	struct cpu_outcome out;
+
+	*pcmd = from->pcmd;
+	ops.pi.pcmd = pcmd;
+	ops.pi.srcpge = from->bytes;
+	ops.pi.linaddr = from->la;
+	out = vm_encls(vm, &ops, page, secs, va);
+	free(pcmd);
+	return out;
+}
+
+/* ---- the host ------------------------------------------------------------------------------------ */
+
+void vm_reclaim(struct vm *vm)
+{
+	unsigned int idle = 0;
+
+	while (idle < 40)
+		idle = epc_reclaim(vm->w.epc) ? 0 : idle + 1;
+}
+
+bool vm_is_intact(struct vm *vm, uint32_t page, uint64_t i, uint64_t flags)
+{
+	uint8_t *want = aligned_alloc(4096, 4096);
+	struct cpu_epcm epcm;
+	uint32_t nr;
+	bool ok;
+
+	source_of(want, i, flags);
+	if (vm_touch(vm, page) != 0) {
+		free(want);
+		return false;
+	}
+	nr = vm_nr(vm, page);
+	epcm = cpu_epcm_read(vm->w.cpu, nr);
+	ok = epcm.valid && !epcm.blocked && epcm.la == VM_BASE + i * SGX_PAGE_SIZE &&
+	     SGX_SECINFO_TYPE(epcm.type) == (flags & SGX_SECINFO_TYPE_MASK) &&
+	     epcm.rwx == (flags & SGX_SECINFO_RWX) && !memcmp(want, cpu_bytes(vm->w.cpu, nr), 4096);
+	free(want);
+	return ok;
+}
+
+struct sgx_rdinfo vm_rdinfo(struct vm *vm, uint32_t page)
+{
+	struct sgx_rdinfo *info = aligned_alloc(32, sizeof(*info)), copy;
+
+	assert(cpu_ok(encls_erdinfo(vm->w.cpu, info, vm_nr(vm, page))));
+	copy = *info;
+	free(info);
+	return copy;
+}

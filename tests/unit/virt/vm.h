@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * A model of a virtual machine: a guest with two regions of EPC, each from a raw EPC file of its own, whose
+ * kernel executes ENCLS in VMX non-root operation with the EPC virtualisation extensions.
+ *
+ * Guest addresses are page numbers: 0 and on in the first region, VM_SECOND and on in the second.
+ */
+#ifndef SWSGX_TESTS_VM_H
+#define SWSGX_TESTS_VM_H
+
+#include "cpu/vmx.h"
+#include "lib/world.h"
+#include "vepc/vepc.h"
+#include "virt/virt.h"
+
+#define VM_PAGES      256u
+#define VM_SECOND     1000u
+#define VM_NONE       UINT32_MAX
+#define VM_GPA        0x40000000ull
+#define VM_HVA        0x7e0000000000ull
+#define VM_BASE       (1ull << 30) /* of the enclaves in it */
+#define VM_SIZE       (1ull << 22)
+#define VM_PATTERN(i) ((i) + 77u)
+
+struct vm {
+	struct world w;
+	struct vepc_registry *registry;
+	struct virt_guest *guest;
+	struct vepc *file[2];
+	uint64_t gpa[2]; /* of the regions */
+	struct cpu_exit exit;
+	unsigned int exits, reruns;
+	bool raw_exits; /* an instruction that exits is handed back as that */
+};
+
+void vm_init(struct vm *vm, uint32_t epc_pages);
+/* The guest ends, as it is: audit before and after. */
+static inline void vm_fini(struct vm *vm, const char *name)
+{
+	world_audit(&vm->w, name);
+	vepc_put(vm->file[0]);
+	vepc_put(vm->file[1]);
+	virt_put(vm->guest);
+	TAP_CHECK(vepc_zombie_nr(vm->registry) == 0, "%s: no zombie", name);
+	vepc_registry_destroy(vm->registry);
+	world_fini(&vm->w, name);
+}
+
+uint64_t vm_gpa(const struct vm *vm, uint32_t page);
+struct vepc *vm_file(const struct vm *vm, uint32_t page, uint64_t *ret_off);
+/* The EPC page it is in, or CPU_NO_PAGE. */
+uint32_t vm_nr(const struct vm *vm, uint32_t page);
+/* As the guest's kernel or one of its enclaves touches it: it is brought in. */
+int vm_touch(struct vm *vm, uint32_t page);
+
+/* One ENCLS. @secs, @va: guest pages or VM_NONE. The rest of *@ops is the caller's. */
+struct cpu_outcome vm_encls(struct vm *vm, struct cpu_operands *ops, uint32_t page, uint32_t secs,
+			    uint32_t va);
+/* One, on a page that is there, past the host's lock: from a hook. */
+struct cpu_outcome vm_encls_raw(struct vm *vm, struct cpu_operands *ops, uint32_t page);
+
+/* Leaves that succeed. Page i of an enclave has pattern VM_PATTERN(i). */
+bool vm_ecreate(struct vm *vm, uint32_t secs);
+bool vm_eadd(struct vm *vm, uint32_t secs, uint32_t page, uint64_t i, uint64_t flags);
+bool vm_epa(struct vm *vm, uint32_t va);
+struct cpu_outcome vm_simple(struct vm *vm, enum sgx_encls leaf, uint32_t page);
+
+/* What the guest's own driver writes out and loads. */
+struct vm_evicted {
+	uint8_t bytes[4096] __attribute__((aligned(4096)));
+	struct sgx_pcmd pcmd __attribute__((aligned(128)));
+	uint64_t la;
+};
+struct cpu_outcome vm_ewb(struct vm *vm, uint32_t page, uint32_t va, uint32_t slot,
+			  struct vm_evicted *to);
+struct cpu_outcome vm_eldu(struct vm *vm, uint32_t page, uint32_t secs, uint32_t va, uint32_t slot,
+			   const struct vm_evicted *from);
+
+/* The host takes all that it can get. */
+void vm_reclaim(struct vm *vm);
+/* The page is what it was when it was added, in the EPCM and in its bytes; it is brought in for that. */
+bool vm_is_intact(struct vm *vm, uint32_t page, uint64_t i, uint64_t flags);
+/* ERDINFO in root operation, of a page that is there. */
+struct sgx_rdinfo vm_rdinfo(struct vm *vm, uint32_t page);
+#define VM_CHILD     1u
+#define VM_VIRTCHILD 2u
+
+#endif
