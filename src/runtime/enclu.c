@@ -91,6 +91,8 @@ static struct cpu_outcome enter(struct rt_thread *t, struct cpu_regs *regs, void
 
 	if (regs->rax != SGX_EENTER && regs->rax != SGX_ERESUME)
 		return out;
+	if (!rt_thread_stack_ready(t))
+		return out; /* in a handler on the signal stack that was there before ours */
 	rt_thread_arm_sud(t);
 	if (!t->foreign)
 		host_bases(t);

@@ -158,6 +158,43 @@ FUNC rt_call_client
 	jmp *%rcx
 	.size rt_call_client, . - rt_call_client
 
+/*
+ * A handler that ran on the client's signal stack returns here, beside its own way: the kernel changes signal
+ * stacks only for a thread that is on none.  On the stack: a struct rt_stack_change *, the address to go on at,
+ * and the red zone.  Every register is the client's.
+ */
+FUNC rt_stack_stub
+	push %rax
+	push %rcx
+	push %rdx
+	push %rsi
+	push %rdi
+	push %r10
+	push %r11
+	pushfq
+	mov 64(%rsp), %rdi
+	xor %esi, %esi
+	mov $__NR_sigaltstack, %eax
+	syscall
+	mov 64(%rsp), %rsi
+	add $24, %rsi
+	mov $2, %edi /* SIG_SETMASK */
+	xor %edx, %edx
+	mov $8, %r10d
+	mov $__NR_rt_sigprocmask, %eax
+	syscall
+	popfq
+	pop %r11
+	pop %r10
+	pop %rdi
+	pop %rsi
+	pop %rdx
+	pop %rcx
+	pop %rax
+	lea 8(%rsp), %rsp
+	ret $128
+	.size rt_stack_stub, . - rt_stack_stub
+
 /* rt_copy_user_bytes(to, from, bytes): 0 or -EFAULT, see rt_copy_user_fixup(). */
 FUNC rt_copy_user_bytes
 	mov %rdx, %rcx

@@ -186,7 +186,7 @@ bool rt_abort_page_step(struct rt_thread *t, ucontext_t *uc, uint64_t la, struct
 	memset((void *)la, 0xff, 4096);
 	if (!t->abort_nr) {
 		t->abort_tf = (uint64_t)uc->uc_mcontext.gregs[REG_EFL] & RFLAGS_TF;
-		t->deferred_mask = *mask;
+		t->abort_mask = *mask;
 	}
 	t->abort_page[t->abort_nr++].la = la;
 	uc->uc_mcontext.gregs[REG_EFL] |= RFLAGS_TF;
@@ -203,7 +203,7 @@ bool rt_abort_page_trap(struct rt_thread *t, ucontext_t *uc)
 		rt_range_restore_locked(t->abort_page[i].la);
 	lock_release(&rt.lock);
 	t->abort_nr = 0;
-	*(uint64_t *)&uc->uc_sigmask = t->deferred_mask;
+	*(uint64_t *)&uc->uc_sigmask = t->abort_mask;
 	if (t->abort_tf)
 		return false; /* the client single-steps as well: its trap */
 	uc->uc_mcontext.gregs[REG_EFL] &= ~RFLAGS_TF;

@@ -16,6 +16,7 @@
 #define RFLAGS_RF        0x10000
 #define MXCSR_INIT       0x1f80u
 #define XSTATE_MAGIC1    0x46505853u
+#define XSTATE_PKRU      (1u << 9)
 #define XSTATE_MAGIC1_AT 464 /* fpx_sw_bytes in the legacy area */
 
 /* What the kernel puts on the stack for a handler; the XSAVE image lies above it. */
@@ -101,6 +102,7 @@ size_t rt_frame_xsave_bytes(const ucontext_t *uc)
 
 void rt_xsave_to_frame(struct rt_thread *t, ucontext_t *uc)
 {
+	const struct cpu_config *config = cpu_get_config(rt.cpu);
 	uint8_t *fp = (uint8_t *)uc->uc_mcontext.fpregs;
 	size_t bytes = fpstate_bytes(fp);
 	uint8_t sw[48];
@@ -116,7 +118,11 @@ void rt_xsave_to_frame(struct rt_thread *t, ucontext_t *uc)
 
 		assert(bytes <= RT_XSAVE_BYTES);
 		memcpy(fp, t->xsave, 512);
-		memcpy(fp + 576, t->xsave + 576, bytes - 576);
+		for (unsigned int i = 2; i < 63; i++)
+			if ((t->xfrm >> i & 1) &&
+			    config->xsave_offset[i] + config->xsave_size[i] <= bytes)
+				memcpy(fp + config->xsave_offset[i],
+				       t->xsave + config->xsave_offset[i], config->xsave_size[i]);
 		*bv = others | (*(uint64_t *)(t->xsave + 512) & t->xfrm);
 	} else {
 		memcpy(fp, t->xsave, 512);
@@ -217,34 +223,63 @@ static void enter_handler(ucontext_t *uc, int sig, uint64_t sp, const struct rt_
 	g[REG_EFL] &= ~(greg_t)(RFLAGS_TF | RFLAGS_DF | RFLAGS_RF);
 	*uc_mask(uc) = blocked;
 	if (fp && fpstate_bytes(fp) > 576)
-		*(uint64_t *)(fp + 512) = 0;
+		*(uint64_t *)(fp + 512) &= XSTATE_PKRU; /* not the handler's to lose */
 	if (fp)
 		*(uint32_t *)(fp + 24) = MXCSR_INIT;
 }
 
-/*
- * A handler on a thread without a block: it may enter enclaves, and its return must not undo our signal stack.
- * From now on the client's stack is ours to give, so its other signals have to come by us as well.  True when
- * the kernel put the frame on that stack and the handler did not ask for it.
- */
-static bool first_contact(const struct rt_client_act *act, ucontext_t *uc)
+/* The handler's frame lies on the signal stack that is to be changed: that has to wait until it has returned. */
+static bool by_stub(struct rt_thread *t, ucontext_t *uc)
 {
+	greg_t *g = uc->uc_mcontext.gregs;
+	uint64_t words[2] = { (uint64_t)&t->change, (uint64_t)g[REG_RIP] };
+	uint64_t sp = (uint64_t)g[REG_RSP] - 128 - sizeof(words);
+
+	if (rt_copy_user((void *)sp, words, sizeof(words)))
+		return false;
+	t->change = (struct rt_stack_change){ .stack = rt_thread_stack(t), .mask = *uc_mask(uc) };
+	t->stack_missing = false;
+	g[REG_RSP] = (greg_t)sp;
+	g[REG_RIP] = (greg_t)rt_stack_stub;
+	*uc_mask(uc) = ~0ull;
+	return true;
+}
+
+/*
+ * The signal found a thread without a block, on a stack of the client's.  Give it one, and let the signal come
+ * again: a fault does so by itself when the handler returns, which also puts our stack in place.  False when that
+ * is not to be had: the thread stood on the client's signal stack already, which the kernel then won't change.
+ */
+bool rt_come_again(int sig, siginfo_t *info, ucontext_t *uc)
+{
+	static const uint64_t faults =
+		RT_SIGBIT(SIGSEGV) | RT_SIGBIT(SIGBUS) | RT_SIGBIT(SIGILL) | RT_SIGBIT(SIGFPE);
 	bool known = rt_thread_peek();
 	stack_t *alt = &rt_thread_self()->client_stack;
+	uint64_t bit = RT_SIGBIT(sig);
 
 	if (!known) { /* on its own stack, the kernel would not have told what it is */
 		*alt = uc->uc_stack;
 		alt->ss_flags &= ~SS_ONSTACK;
 	}
 	rt_use();
-	rt_thread_show_stack(uc);
-	return !(act->flags & SA_ONSTACK) && on_stack(alt, (uint64_t)uc) &&
-	       !on_stack(alt, (uint64_t)uc->uc_mcontext.gregs[REG_RSP]);
+	if (on_stack(alt, (uint64_t)uc->uc_mcontext.gregs[REG_RSP]))
+		return false;
+	if (!on_stack(alt, (uint64_t)uc))
+		rt_thread_show_stack(uc);
+	else if (!by_stub(rt_thread_self(), uc))
+		return false;
+	if (info->si_code > 0 && (faults & bit))
+		return true;
+	/* Not before we return. */
+	sys4(SYS_rt_sigprocmask, SIG_BLOCK, &bit, 0, 8);
+	sys4(SYS_rt_tgsigqueueinfo, sys(SYS_getpid, 0, 0, 0), sys(SYS_gettid, 0, 0, 0), sig, info);
+	return true;
 }
 
 /*
  * On our signal stack: the frame is built where the client wants it, and our own sigreturn goes to the handler.
- * A thread that had no block when the signal came has the frame where the kernel put it for the client anyway.
+ * Elsewhere (rt_come_again()) the frame stays where the kernel has put it for the client.
  */
 void rt_deliver(int sig, siginfo_t *info, ucontext_t *uc)
 {
@@ -260,6 +295,8 @@ void rt_deliver(int sig, siginfo_t *info, ucontext_t *uc)
 		die_of(sig, info, uc);
 		return;
 	}
+	if (!on_slot(uc) && rt_come_again(sig, info, uc))
+		return;
 	if (act.flags & SA_RESETHAND) {
 		struct rt_client_act dfl = { .word = 0 };
 
@@ -268,7 +305,7 @@ void rt_deliver(int sig, siginfo_t *info, ucontext_t *uc)
 			kernel_act(sig, &dfl);
 	}
 	blocked &= ~RT_SIG_CRITICAL;
-	if (on_slot(uc) || first_contact(&act, uc)) {
+	if (on_slot(uc)) {
 		t = rt_thread_self();
 		sp = frame_build(t, &act, info, uc);
 		if (sp)

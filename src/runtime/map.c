@@ -25,7 +25,7 @@
 #include "runtime/sys.h"
 
 #define RANGE_MAX (1u << 20)
-#define GRAVE_MAX 4096u
+#define GRAVE_MAX RANGE_MAX
 
 static int prot_of(unsigned int rwx)
 {
@@ -212,10 +212,11 @@ static int host_map(const struct rt_range *range)
 	uint64_t off;
 	long r;
 
-	if (!range->backed)
-		return (int)(sys6(SYS_mmap, (long)range->start, (long)len, PROT_NONE,
-				  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) >>
-			     63);
+	if (!range->backed) {
+		r = sys6(SYS_mmap, (long)range->start, (long)len, PROT_NONE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
+		return r < 0 && r > -4096 ? (int)r : 0;
+	}
 	off = range->vepc ? vepc_win_off(range->vepc, range->off)
 			  : encl_win_off(range->encl) + (range->start - encl_base(range->encl));
 	r = sys6(SYS_mmap, (long)range->start, (long)len, prot_of(range->applied_rwx),
@@ -519,6 +520,24 @@ static long may_protect(uint64_t addr, uint64_t end, unsigned int rwx)
 }
 
 /*
+ * Before a range is given rights that its VMA has not now: drop its translations, so that each page asks the EPCM
+ * again.  PROT_NONE first, or another thread would have them back in between.
+ */
+static void revoke_locked(uint64_t addr, uint64_t end, unsigned int rwx)
+{
+	for (size_t i = lower(addr); i < rt.range_nr && rt.range[i].start < end; i++) {
+		const struct rt_range *r = &rt.range[i];
+		uint64_t from = addr > r->start ? addr : r->start;
+		uint64_t to = end < r->end ? end : r->end;
+
+		if (!r->backed || !(rwx & ~(unsigned int)r->applied_rwx))
+			continue;
+		sys(SYS_mprotect, from, to - from, PROT_NONE);
+		sys(SYS_madvise, from, to - from, MADV_DONTNEED);
+	}
+}
+
+/*
  * Within [addr, end) the ranges now ask for @rwx.  Pages that the EPCM had cut down have their translations
  * dropped, so that the next touch asks the EPCM again.
  */
@@ -532,8 +551,6 @@ static void set_rwx_locked(uint64_t addr, uint64_t end, unsigned int rwx)
 	for (size_t i = first; i < rt.range_nr && rt.range[i].start < end; i++) {
 		struct rt_range *r = &rt.range[i];
 
-		if (r->backed && r->applied_rwx != r->vma_rwx)
-			sys(SYS_madvise, r->start, r->end - r->start, MADV_DONTNEED);
 		r->vma_rwx = (uint8_t)rwx;
 		r->applied_rwx = (uint8_t)rwx;
 		if (!r->backed)
@@ -561,6 +578,7 @@ long rt_mprotect(uint64_t addr, uint64_t len, int prot)
 	if (r)
 		return r;
 	lock_acquire(&rt.lock);
+	revoke_locked(addr, end, rwx_of(prot));
 	r = sys(SYS_mprotect, addr, len, prot);
 	if (!r)
 		set_rwx_locked(addr, end, rwx_of(prot));
@@ -592,8 +610,8 @@ long rt_mremap(uint64_t addr, uint64_t old_len, uint64_t new_len, int flags, uin
 		}
 		return r;
 	}
-	r = -EFAULT;
-	if (new_len > old_len || addr + old_len > range.end)
+	r = new_len ? -EFAULT : -EINVAL;
+	if (!new_len || new_len > old_len || addr + old_len > range.end)
 		goto put;
 	r = (long)addr;
 	if (!(flags & MREMAP_FIXED)) {

@@ -73,7 +73,12 @@ struct rt_thread {
 		uint64_t la;
 	} abort_page[4];
 	unsigned int abort_nr;
-	uint64_t abort_tf;
+	uint64_t abort_tf, abort_mask;
+	struct rt_stack_change {
+		stack_t stack;
+		uint64_t mask;
+	} change;           /* what rt_stack_stub does */
+	bool stack_missing; /* the kernel still has the client's signal stack */
 };
 
 /* A mapped range of the device, in this process: like a VMA. */
@@ -182,12 +187,17 @@ void rt_thread_lend(struct rt_thread *t);
 /* Install @t's signal stack, now and over the return of the handler of @uc. Touches no TLS. */
 void rt_thread_stack_to(struct rt_thread *t, ucontext_t *uc);
 void rt_thread_show_stack(ucontext_t *uc);
+stack_t rt_thread_stack(struct rt_thread *t);
+/* Our signal stack is in place, or can be put there now. */
+bool rt_thread_stack_ready(struct rt_thread *t);
 /* Make t->jump, which entry.S loads, from @regs. */
 void rt_jump_from_regs(struct rt_thread *t, const struct cpu_regs *regs);
 void rt_go(struct rt_thread *t) __attribute__((noreturn));
 /* Async signals wait between the two (they nest). */
 void rt_critical_enter(struct rt_thread *t);
 void rt_critical_leave(struct rt_thread *t);
+/* Send the deferred signal again; the mask is the caller's business. */
+void rt_critical_resend(struct rt_thread *t);
 int rt_thread_arm_sud(struct rt_thread *t);
 
 /* signal.c */
@@ -201,6 +211,8 @@ long rt_sigaltstack(const stack_t *stack, stack_t *ret_old);
 long rt_sigaltstack_at(const stack_t *stack, stack_t *ret_old, uint64_t rsp);
 /* rt_sigprocmask() on *@mask instead of the kernel's. */
 long rt_sigprocmask_virtual(int how, const uint64_t *set, uint64_t *mask, uint64_t *ret_old);
+/* What waited for the client to unblock it comes now. */
+void rt_client_unpend(void);
 /* Critical signals that wait for the client to unblock them: a set, for sigpending(). */
 uint64_t rt_pending_critical(void);
 /* What sigreturn does with the frame at @frame: into @uc, which our own sigreturn loads. */
@@ -212,6 +224,8 @@ size_t rt_frame_xsave_bytes(const ucontext_t *uc);
 void rt_signal(int sig, siginfo_t *info, ucontext_t *uc, struct rt_thread *t);
 /* Give the signal to the client's handler, as the kernel would in the state @uc; may not return. */
 void rt_deliver(int sig, siginfo_t *info, ucontext_t *uc);
+/* The thread has no block: give it one and let the signal come on its stack. False: it cannot. */
+bool rt_come_again(int sig, siginfo_t *info, ucontext_t *uc);
 void rt_regs_from_uc(struct cpu_regs *regs, const ucontext_t *uc);
 void rt_regs_to_uc(ucontext_t *uc, const struct cpu_regs *regs);
 #define RT_SIGBIT(s) (1ull << ((s)-1))
@@ -317,6 +331,7 @@ void rt_end(void);
 void rt_stats_print(void);
 
 /* entry.S */
+void rt_stack_stub(void);
 void rt_sigentry(int sig, siginfo_t *info, void *uc);
 void rt_restorer(void);
 extern char rt_restorer_end[];

@@ -41,6 +41,10 @@ static void async(int sig, siginfo_t *info, ucontext_t *uc, struct rt_thread *t,
 	}
 	if (in_enclave) {
 		rt_interrupt(uc, t);
+	} else if (t && t->critical && t->deferred_sig) {
+		/* All others are blocked by then: one of those that never are. */
+		rt_client_pend(sig, info);
+		return;
 	} else if (t && t->critical) {
 		t->deferred_sig = sig;
 		t->deferred_info = *info;
@@ -154,10 +158,12 @@ static void illegal(int sig, siginfo_t *info, ucontext_t *uc, struct rt_thread *
 
 	rt_copy_user(op, (void *)uc->uc_mcontext.gregs[REG_RIP], sizeof(op));
 	if (op[0] == 0x0f && op[1] == 0x01 && op[2] == 0xd7) {
-		if (!t)
-			rt_thread_self(); /* trap again, on its stack */
-		else
+		if (!t && rt_come_again(sig, info, uc))
+			return;
+		if (t)
 			rt_enclu_trap(info, uc, t, in_enclave);
+		else
+			rt_deliver(sig, info, uc);
 		return;
 	}
 	if (!in_enclave) {
@@ -231,6 +237,14 @@ static void arrive(struct rt_thread *t, ucontext_t *uc)
 	/* After EENTER the vector state is the host's, and it is in the frame already. */
 	if (t->load_xsave && uc->uc_mcontext.fpregs)
 		rt_xsave_to_frame(t, uc);
+	/* It will not come back to rt_critical_leave(). */
+	if (t->critical) {
+		t->critical = 0;
+		if (t->deferred_sig) {
+			rt_critical_resend(t);
+			*uc_mask(uc) = t->deferred_mask;
+		}
+	}
 }
 
 /*

@@ -35,7 +35,7 @@ void rt_client_pend(int sig, const siginfo_t *info)
 }
 
 /* What waited for the client to unblock it comes now. */
-static void unpend(void)
+void rt_client_unpend(void)
 {
 	uint64_t now = client_pending & ~client_blocked;
 
@@ -135,7 +135,7 @@ long rt_sigprocmask_virtual(int how, const uint64_t *set, uint64_t *mask, uint64
 		return -EINVAL;
 	*mask = mask_changed(how, *mask, *set) & ~RT_SIG_CRITICAL;
 	client_blocked = mask_changed(how, client_blocked, *set) & RT_SIG_CRITICAL;
-	unpend();
+	rt_client_unpend();
 	return 0;
 }
 

@@ -49,6 +49,7 @@ static_assert(offsetof(struct cpu_regs, rflags) == RT_R_RFLAGS, "entry.S");
 static_assert(offsetof(struct cpu_regs, rip) == RT_R_RIP, "entry.S");
 static_assert(sizeof(struct cpu_regs) == RT_R_BYTES, "entry.S");
 static_assert(RT_SLOT_BYTES == RT_SLOT_MASK + 1, "entry.S");
+static_assert(offsetof(struct rt_stack_change, mask) == 24, "entry.S");
 
 /* Initial-exec: no allocation on first use, so that a signal handler may look. */
 __thread struct rt_thread *rt_self
@@ -93,7 +94,10 @@ static void thread_exit(void *arg)
 {
 	struct rt_thread *t = arg;
 	stack_t off = { .ss_flags = SS_DISABLE };
+	uint64_t others = ~RT_SIG_CRITICAL;
 
+	/* The thread is all but gone: no handler of the client's while locks are held here. */
+	sys4(SYS_rt_sigprocmask, SIG_BLOCK, &others, 0, 8);
 	rt_self = NULL;
 	/* The selector is about to be another thread's. */
 	if (t->sud_armed)
@@ -102,9 +106,6 @@ static void thread_exit(void *arg)
 		off = t->client_stack;
 	sys(SYS_sigaltstack, &off, 0, 0);
 	rt_process_lp_done(t->rlp);
-	/* The selector goes with the block: whoever has it next says "block" for itself alone. */
-	if (t->sud_armed)
-		sys6(SYS_prctl, PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_OFF, 0, 0, 0, 0);
 	slot_give(t);
 }
 
@@ -113,7 +114,7 @@ struct rt_thread *rt_thread_peek(void)
 	return rt_self;
 }
 
-static stack_t stack_of(struct rt_thread *t)
+stack_t rt_thread_stack(struct rt_thread *t)
 {
 	return (stack_t){ .ss_sp = stack_bottom(t),
 			  .ss_size = (size_t)((uint8_t *)t + RT_SLOT_BYTES - stack_bottom(t)) };
@@ -121,12 +122,19 @@ static stack_t stack_of(struct rt_thread *t)
 
 static void thread_install_stack(struct rt_thread *t)
 {
-	stack_t stack = stack_of(t);
+	stack_t stack = rt_thread_stack(t);
 	stack_t old;
 
-	if (sys(SYS_sigaltstack, &stack, &old, 0) == 0 && t->client_stack.ss_flags == 0 &&
-	    t->client_stack.ss_sp == NULL)
+	t->stack_missing = sys(SYS_sigaltstack, &stack, &old, 0) < 0;
+	if (!t->stack_missing && t->client_stack.ss_flags == 0 && t->client_stack.ss_sp == NULL)
 		t->client_stack = old;
+}
+
+bool rt_thread_stack_ready(struct rt_thread *t)
+{
+	if (t->stack_missing)
+		thread_install_stack(t);
+	return !t->stack_missing;
 }
 
 struct rt_thread *rt_thread_new(void)
@@ -155,7 +163,7 @@ void rt_thread_lend(struct rt_thread *t)
 
 void rt_thread_stack_to(struct rt_thread *t, ucontext_t *uc)
 {
-	stack_t stack = stack_of(t);
+	stack_t stack = rt_thread_stack(t);
 
 	sys(SYS_sigaltstack, &stack, 0, 0);
 	uc->uc_stack = stack;
@@ -164,7 +172,8 @@ void rt_thread_stack_to(struct rt_thread *t, ucontext_t *uc)
 /* The handler that runs was begun before this thread had a block: let its return keep our stack. */
 void rt_thread_show_stack(ucontext_t *uc)
 {
-	uc->uc_stack = stack_of(rt_self);
+	uc->uc_stack = rt_thread_stack(rt_self);
+	rt_self->stack_missing = false;
 }
 
 void rt_thread_adopt(struct rt_thread *t)
@@ -177,13 +186,17 @@ void rt_thread_adopt(struct rt_thread *t)
 struct rt_thread *rt_thread_self(void)
 {
 	struct rt_thread *t = rt_self;
+	uint64_t others = ~RT_SIG_CRITICAL, mask;
 
 	if (t)
 		return t;
+	/* A handler of the client's would find a lock held, or begin the same. */
+	sys4(SYS_rt_sigprocmask, SIG_BLOCK, &others, &mask, 8);
 	t = rt_thread_new();
 	assert(t); /* 16,384 threads with enclaves in one process, or no memory left to share */
 	rt_thread_adopt(t);
 	pthread_setspecific(exit_key, t);
+	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &mask, 0, 8);
 	return t;
 }
 
@@ -219,21 +232,25 @@ void rt_critical_enter(struct rt_thread *t)
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 }
 
+void rt_critical_resend(struct rt_thread *t)
+{
+	int sig = t->deferred_sig;
+
+	t->deferred_sig = 0;
+	sys4(SYS_rt_tgsigqueueinfo, rt.pid, t->tid, sig, &t->deferred_info);
+}
+
 void rt_critical_leave(struct rt_thread *t)
 {
-	siginfo_t info;
 	uint64_t mask;
-	int sig;
 
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	if (--t->critical || !t->deferred_sig)
 		return;
-	sig = t->deferred_sig;
-	info = t->deferred_info;
 	mask = t->deferred_mask;
-	t->deferred_sig = 0;
-	sys4(SYS_rt_tgsigqueueinfo, rt.pid, t->tid, sig, &info);
+	rt_critical_resend(t);
 	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &mask, 0, 8);
+	rt_client_unpend();
 }
 
 /*
