@@ -7,6 +7,7 @@
 #   make kernel-selftests  the Linux kernel's own SGX tests, unmodified
 #   make lint              formatter, layers, sizes, spelling, shell scripts
 #   make asan | tsan       the tests under AddressSanitizer and UBSan | ThreadSanitizer
+#   make fuzz              each fuzz target for FUZZ_SECONDS (60), with clang
 #   make bench             the benchmarks
 #   make install           into PREFIX (/usr/local), DESTDIR as usual
 
@@ -14,7 +15,7 @@ BUILD ?= build
 PREFIX ?= /usr/local
 MESONFLAGS ?=
 
-.PHONY: all setup demo check kernel-selftests lint asan tsan bench install clean
+.PHONY: all setup demo check kernel-selftests lint asan tsan fuzz bench install clean
 
 all: $(BUILD)/build.ninja
 	ninja -C $(BUILD)
@@ -55,6 +56,13 @@ tsan: setup
 	TSAN_OPTIONS=report_thread_leaks=0 meson test -C build-tsan --no-rebuild --print-errorlogs --timeout-multiplier 10 \
 		--no-suite integration --no-suite lint
 
+FUZZ_SECONDS ?= 60
+fuzz: setup
+	test -f build-fuzz/build.ninja || CC=clang meson setup build-fuzz -Dfuzz=true \
+		-Db_sanitize=address,undefined -Db_lundef=false \
+		-Dc_args='-fsanitize=fuzzer-no-link -fno-sanitize-recover=undefined' $(MESONFLAGS)
+	tools/fuzz build-fuzz $(FUZZ_SECONDS)
+
 bench: all
 	meson test -C $(BUILD) --benchmark --no-rebuild --verbose
 
@@ -62,4 +70,4 @@ install: all
 	meson install -C $(BUILD) --no-rebuild
 
 clean:
-	rm -rf $(BUILD) build-asan build-tsan
+	rm -rf $(BUILD) build-asan build-fuzz build-tsan

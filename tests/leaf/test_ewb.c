@@ -349,6 +349,7 @@ int main(void)
 
 	RUN_ROWS(ewb, ewb_rows);
 	RUN_ROWS(eldu, eldu_rows);
+	RUN_ROWS(eldb, eldu_rows);
 	RUN_ROWS(eldb, eldb_rows);
 	RUN_ROWS(elduc, eldc_rows);
 	RUN_ROWS(eldbc, eldc_rows);

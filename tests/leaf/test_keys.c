@@ -116,6 +116,7 @@ static const struct row getkey_rows[] = {
 };
 
 /* These write RAX and ZF; nothing but registers changes. */
+/* EGETKEY rows */
 static const struct {
 	const char *name;
 	void (*spoil)(struct machine *m);
@@ -157,6 +158,7 @@ static void configsvn_provision_seal(struct machine *m)
 	configsvn_new(m);
 }
 
+/* EGETKEY rows */
 static const struct {
 	const char *name;
 	void (*spoil)(struct machine *m);

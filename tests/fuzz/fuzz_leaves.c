@@ -3,7 +3,7 @@
  * Bytes as a program of leaves over a small EPC: every operand, and every structure that software
  * passes, may be anything.  After each leaf what must always hold is checked; a breach aborts.
  *
- * With libFuzzer: clang -fsanitize=fuzzer,address -DSWSGX_LIBFUZZER, and -max_len=4096.  Without it
+ * With libFuzzer (-DSWSGX_LIBFUZZER) it is a target like the others, see fuzz.h.  Without it
  * this is a test, which makes its bytes by a seeded generator: fuzz_leaves [SEED [PROGRAMS]].
  */
 #include <stdlib.h>
