@@ -22,6 +22,7 @@
 
 #include "arch/sgx.h"
 #include "base/arena.h"
+#include "base/hide.h"
 #include "base/lock.h"
 #include "epc/window_priv.h"
 
@@ -135,7 +136,7 @@ int backing_create(struct arena *arena, const char *path, uint64_t bytes_max, st
 	r = open_file(path);
 	if (r < 0)
 		goto free_backing;
-	backing->fd = window_fd_hide(r);
+	backing->fd = fd_hide(r);
 	r = size_and_map(backing, bytes_max);
 	if (r < 0)
 		goto close_fd;

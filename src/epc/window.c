@@ -23,6 +23,7 @@
 
 #include "arch/sgx.h"
 #include "base/arena.h"
+#include "base/hide.h"
 #include "epc/window_priv.h"
 
 /* 16 TiB, or what the address space limit leaves. */
@@ -216,7 +217,7 @@ int window_create(struct arena *arena, uint32_t homes, struct window **ret_windo
 		r = -errno;
 		goto free_window;
 	}
-	window->fd = window_fd_hide(window->fd);
+	window->fd = fd_hide(window->fd);
 	r = map_file(window, &span_order);
 	if (r < 0)
 		goto close_fd;

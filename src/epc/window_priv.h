@@ -54,8 +54,6 @@ struct window {
 	struct window_slot slots[WINDOW_SLOTS + 1];
 };
 
-/* @fd moved out of the way of the program's own; closes it where that works. */
-int window_fd_hide(int fd);
 int window_slots_create(struct window *window);
 void window_slots_destroy(struct window *window);
 /* Finds out how pages can be pinned here. -EOPNOTSUPP: in no way. */

@@ -30,29 +30,14 @@
 
 #include "arch/sgx.h"
 #include "base/arena.h"
+#include "base/hide.h"
 #include "epc/window_priv.h"
 
 enum {
-	FD_FLOOR = 1000, /* programs count on low numbers */
 	RETRIES = 1000,
 	UNMAP_SLOT = WINDOW_SLOTS,
 	SLOT_NR = WINDOW_SLOTS + 1,
 };
-
-int window_fd_hide(int fd)
-{
-	struct rlimit limit;
-	rlim_t floor = FD_FLOOR;
-	int high;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < 2 * FD_FLOOR)
-		floor = limit.rlim_cur > 64 ? limit.rlim_cur - 32 : limit.rlim_cur / 2;
-	high = fcntl(fd, F_DUPFD_CLOEXEC, (int)floor);
-	if (high < 0)
-		return fd;
-	close(fd);
-	return high;
-}
 
 static int slot_init(struct window_slot *slot, unsigned int *pipe_pages)
 {
@@ -61,8 +46,8 @@ static int slot_init(struct window_slot *slot, unsigned int *pipe_pages)
 	slot->pipe[0] = slot->pipe[1] = -1;
 	if (pipe2(slot->pipe, O_CLOEXEC) < 0)
 		return -errno;
-	slot->pipe[0] = window_fd_hide(slot->pipe[0]);
-	slot->pipe[1] = window_fd_hide(slot->pipe[1]);
+	slot->pipe[0] = fd_hide(slot->pipe[0]);
+	slot->pipe[1] = fd_hide(slot->pipe[1]);
 	bytes = fcntl(slot->pipe[1], F_GETPIPE_SZ);
 	/* A user with many pipes gets small ones. */
 	if (bytes > 0 && (unsigned int)bytes / SGX_PAGE_SIZE < *pipe_pages)

@@ -111,6 +111,13 @@ static void hold(struct rt_fd *file)
 		file->hold = rt_process_hold_vepc(file->vepc);
 }
 
+static void set_locked(long fd, struct rt_fd file)
+{
+	rt.fd[fd] = file;
+	if ((size_t)fd >= rt.fd_end)
+		rt.fd_end = (size_t)fd + 1;
+}
+
 long rt_device_open(enum rt_fd_kind kind, int flags)
 {
 	struct rt_fd file = { .kind = kind };
@@ -135,7 +142,7 @@ long rt_device_open(enum rt_fd_kind kind, int flags)
 	vepc_put(file.vepc);
 	file.ino = inode_of((int)fd);
 	lock_acquire(&rt.lock);
-	rt.fd[fd] = file;
+	set_locked(fd, file);
 	lock_release(&rt.lock);
 	return fd;
 }
@@ -189,7 +196,7 @@ void rt_fd_dup(int from, int to)
 	if (!rt_fd_get(from, &file))
 		return;
 	lock_acquire(&rt.lock);
-	rt.fd[to] = file; /* the reference goes with it */
+	set_locked(to, file); /* the reference goes with it */
 	lock_release(&rt.lock);
 }
 
@@ -201,7 +208,7 @@ bool rt_fd_hidden(int fd)
 
 void rt_device_fork_child(void)
 {
-	for (size_t fd = 0; fd < 65536 && fd < rt.fd_max; fd++)
+	for (size_t fd = 0; fd < rt.fd_end; fd++)
 		hold(&rt.fd[fd]);
 }
 

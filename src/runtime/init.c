@@ -15,6 +15,7 @@
 #include <sys/auxv.h>
 
 #include "base/arena.h"
+#include "base/hide.h"
 #include "cpu/platform.h"
 #include "epc/epc.h"
 #include "runtime/donor.h"
@@ -182,8 +183,7 @@ static int start(char **envp)
 		rt.proc_auxv_right = vdso_patch_proc_auxv(envp) == 0;
 	if (stats) {
 		rt.stats_json = !strcmp(stats, "json");
-		rt.stats_fd = (int)sys(SYS_fcntl, stats_fd ? atoi(stats_fd) : 2,
-				       1030 /* F_DUPFD_CLOEXEC */, 902);
+		rt.stats_fd = fd_hide((int)sys(SYS_dup, stats_fd ? atoi(stats_fd) : 2, 0, 0));
 	}
 	pthread_atfork(fork_prepare, fork_parent, fork_child);
 	rt_signal_init();

@@ -360,7 +360,10 @@ int rt_range_apply_locked(struct rt_range *range, uint64_t la, unsigned int rwx)
 /* A forked child has the parent's mappings of enclaves, but no userfaultfd watches them; and none of raw EPC. */
 void rt_range_fork_child(void)
 {
+	int old = rt.uffd;
+
 	rt.uffd = rt_uffd_open();
+	sys(SYS_close, old, 0, 0); /* the parent's, which serves no address of ours */
 	rt.grave_nr = 0;
 	for (size_t i = 0; i < rt.range_nr;) {
 		struct rt_range *range = &rt.range[i];

@@ -18,6 +18,7 @@
 #include <sys/mman.h>
 
 #include "base/arena.h"
+#include "base/hide.h"
 #include "runtime/sys.h"
 
 #define PROC_MAX  16384u
@@ -101,7 +102,7 @@ static void slot_claim(void)
 
 int rt_process_init(void)
 {
-	long fd, high;
+	int fd;
 
 	rt.shared = arena_alloc(rt.arena, sizeof(*rt.shared));
 	if (!rt.shared)
@@ -111,12 +112,7 @@ int rt_process_init(void)
 	fd = memfd_create("swsgx-alive", MFD_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	high = sys(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 901);
-	if (high >= 0) {
-		sys(SYS_close, fd, 0, 0);
-		fd = high;
-	}
-	rt.shared->live_fd = (int)fd;
+	rt.shared->live_fd = fd_hide(fd);
 	slot_claim();
 	return 0;
 }

@@ -145,7 +145,7 @@ struct rt {
 	size_t grave_nr;
 	uint64_t range_low, range_high; /* bounds of all ranges, for a quick "not ours" */
 	struct rt_fd *fd;               /* by number */
-	size_t fd_max;
+	size_t fd_max, fd_end;          /* its room, and one above the highest that was ever open */
 	struct rt_source source;
 	struct rt_thread *borrowed; /* every block made with a donor */
 	struct rt_thread *spare;    /* one that nobody has */

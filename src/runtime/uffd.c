@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <sys/uio.h>
 
+#include "base/hide.h"
 #include "epc/window.h"
 #include "runtime/sys.h"
 
@@ -27,7 +28,7 @@ int rt_uffd_open(void)
 				  .features = UFFD_FEATURE_SIGBUS | UFFD_FEATURE_MISSING_SHMEM |
 					      UFFD_FEATURE_MINOR_SHMEM };
 	long fd = sys(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY, 0, 0);
-	long high, r;
+	long r;
 
 	if (fd < 0)
 		return (int)fd;
@@ -36,11 +37,7 @@ int rt_uffd_open(void)
 		sys(SYS_close, fd, 0, 0);
 		return (int)r;
 	}
-	high = sys(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 900);
-	if (high < 0)
-		return (int)fd;
-	sys(SYS_close, fd, 0, 0);
-	return (int)high;
+	return fd_hide((int)fd);
 }
 
 int rt_uffd_register(int fd, uint64_t start, uint64_t len)

@@ -47,7 +47,7 @@ static bool sweep(struct fake_owner *owner, unsigned int rounds)
 	return ok;
 }
 
-enum { FD_NR = 2048 };
+enum { FD_NR = 16384 };
 
 static void note_fds(bool *open)
 {
@@ -61,7 +61,7 @@ static void note_fds(bool *open)
 static void check_fds(struct epc *epc, const bool *before)
 {
 	unsigned int wrong = 0, owned = 0;
-	bool now[FD_NR];
+	static bool now[FD_NR];
 	int fd;
 
 	note_fds(now);
@@ -77,7 +77,7 @@ static void test_create(void)
 {
 	struct fake_machine m;
 	struct epc_config config;
-	bool fds[FD_NR];
+	static bool fds[FD_NR];
 	size_t used;
 	struct epc *epc;
 
