@@ -160,6 +160,19 @@ static bool speaks_for_itself(int fd, const Elf64_Ehdr *ehdr)
 	return own;
 }
 
+/* The library is one for glibc: any other linker, musl's for one, could not load it. */
+static bool is_glibc(int fd, const Elf64_Phdr *phdr)
+{
+	char path[256], *name;
+
+	if (phdr->p_filesz < 2 || phdr->p_filesz > sizeof(path) ||
+	    !read_at(fd, path, phdr->p_filesz, phdr->p_offset))
+		return false;
+	path[phdr->p_filesz - 1] = 0;
+	name = strrchr(path, '/');
+	return name && !strcmp(name + 1, "ld-linux-x86-64.so.2");
+}
+
 static enum program_kind elf_kind(int fd, const Elf64_Ehdr *ehdr)
 {
 	bool interpreter = false, go = false;
@@ -168,7 +181,7 @@ static enum program_kind elf_kind(int fd, const Elf64_Ehdr *ehdr)
 	for (unsigned int i = 0; i < ehdr->e_phnum && i < PHDR_MAX; i++) {
 		if (!read_at(fd, &phdr, sizeof(phdr), ehdr->e_phoff + i * sizeof(phdr)))
 			break;
-		interpreter |= phdr.p_type == PT_INTERP;
+		interpreter |= phdr.p_type == PT_INTERP && is_glibc(fd, &phdr);
 		go |= phdr.p_type == PT_NOTE && is_go_note(fd, &phdr);
 	}
 	return interpreter && !go && !speaks_for_itself(fd, ehdr) ? PROGRAM_DYNAMIC

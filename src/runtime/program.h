@@ -7,9 +7,9 @@
 #define SWSGX_RUNTIME_PROGRAM_H
 
 enum program_kind {
-	PROGRAM_DYNAMIC, /* 64-bit ELF with an interpreter: the dynamic linker loads the runtime */
-	PROGRAM_DIRECT,  /* 64-bit ELF that makes its own system calls: static, Go, some others */
-	PROGRAM_SCRIPT,  /* #!, or something that execvp() hands to the shell */
+	PROGRAM_DYNAMIC, /* 64-bit ELF for glibc's dynamic linker, which loads the runtime */
+	PROGRAM_DIRECT, /* 64-bit ELF with system calls of its own: static, Go, musl, some others */
+	PROGRAM_SCRIPT, /* #!, or something that execvp() hands to the shell */
 	PROGRAM_FOREIGN, /* an ELF file for another machine, 32-bit programs included */
 };
 
