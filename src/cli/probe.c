@@ -75,7 +75,8 @@ static bool try_auxv(char *detail)
 	size_t bytes;
 	int r;
 
-	r = vdso_build((const void *)getauxval(AT_SYSINFO_EHDR), (void *)try_auxv, &image, &bytes);
+	r = vdso_build((const void *)getauxval(AT_SYSINFO_EHDR), (void *)try_auxv, 0, &image,
+		       &bytes);
 	if (r == 0)
 		r = vdso_patch_auxv(environ, image);
 	if (r < 0) {

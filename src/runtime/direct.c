@@ -33,7 +33,6 @@
 #include "runtime/offsets.h"
 #include "runtime/rt.h"
 #include "runtime/sys.h"
-#include "runtime/vdso.h"
 
 #define RUNTIME_NAME "libswsgx_runtime.so"
 #define BRK_BYTES    (64ull << 30)
@@ -41,13 +40,11 @@
 long rt_clone_raw(unsigned long flags, void *stack, int *ptid, int *ctid, uint64_t tls,
 		  struct rt_thread *t);
 void rt_direct_child(struct rt_thread *t);
-extern const char rt_trap_enter[], rt_trap_enclu[], rt_trap_exception[], rt_trap_end[];
 
 /* What a program of this kind has once. */
 static struct direct {
 	char self[4096]; /* the program's path, for /proc/self/exe */
 	char host[4096]; /* swsgx-exec, to start the next such program with */
-	uint8_t *trap;   /* the copy of rt_trap_enter */
 	uint64_t brk_start, brk;
 } direct;
 
@@ -88,30 +85,6 @@ void rt_direct_child(struct rt_thread *t)
 	go(t, t->direct_mask);
 }
 
-static uint8_t *copy_trap(void)
-{
-	size_t n = (size_t)(rt_trap_end - rt_trap_enter);
-	uint8_t *page =
-		mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	if (page == MAP_FAILED)
-		return NULL;
-	memcpy(page, rt_trap_enter, n);
-	mprotect(page, 4096, PROT_READ | PROT_EXEC);
-	return page;
-}
-
-bool rt_direct_is_vdso(uint64_t rip)
-{
-	return direct.trap &&
-	       rip == (uint64_t)direct.trap + (uint64_t)(rt_trap_enclu - rt_trap_enter);
-}
-
-uint64_t rt_direct_exception(void)
-{
-	return (uint64_t)direct.trap + (uint64_t)(rt_trap_exception - rt_trap_enter);
-}
-
 /* A program with a dynamic linker of its own must not load the runtime once more. */
 static void strip_preload(char **envp)
 {
@@ -129,7 +102,6 @@ static int start(const char *path, char **argv, char **envp, struct rt_thread **
 	struct load_image image;
 	struct rt_thread *t;
 	uint64_t sp;
-	size_t bytes;
 	void *vdso;
 	int r;
 
@@ -138,11 +110,8 @@ static int start(const char *path, char **argv, char **envp, struct rt_thread **
 	if (readlink("/proc/self/exe", direct.host, sizeof(direct.host) - 1) < 0)
 		return -errno;
 	exec_set_loader(direct.host);
-	direct.trap = copy_trap();
-	if (!direct.trap)
-		return -ENOMEM;
 	strip_preload(envp);
-	r = vdso_build((const void *)rt.kernel_vdso, direct.trap, &vdso, &bytes);
+	r = rt_vdso_make(true, &vdso);
 	if (!r)
 		r = load_program(path, &image);
 	if (!r)

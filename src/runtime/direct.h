@@ -22,8 +22,4 @@ void rt_gate(void);
 extern const char rt_gate_jump[] __attribute__((visibility("hidden")));
 /* SIGSYS outside of an enclave. */
 void rt_direct_syscall(ucontext_t *uc, struct rt_thread *t);
-/* @rip is the ENCLU of the vDSO function that such programs are given; where its exception exit is. */
-bool rt_direct_is_vdso(uint64_t rip);
-uint64_t rt_direct_exception(void);
-
 #endif

@@ -17,7 +17,6 @@
 
 #include <asm/prctl.h>
 
-#include "runtime/direct.h"
 #include "runtime/sys.h"
 
 struct step {
@@ -128,8 +127,7 @@ static void report(ucontext_t *uc, unsigned int vector, uint32_t error, uint64_t
 	g[REG_RDI] = vector;
 	g[REG_RSI] = (uint16_t)error;
 	g[REG_RDX] = (greg_t)addr;
-	g[REG_RIP] = rt_thread_peek()->direct ? (greg_t)rt_direct_exception()
-					      : (greg_t)rt_vdso_exception;
+	g[REG_RIP] = (greg_t)rt_vdso_exception_at();
 }
 
 /* Host-mode fault of the ENCLU itself, as the client would see it. */
@@ -165,7 +163,7 @@ static void deliver_fault(siginfo_t *info, ucontext_t *uc, struct cpu_outcome ou
 static void host_enclu(siginfo_t *info, ucontext_t *uc, struct rt_thread *t)
 {
 	uint64_t at = (uint64_t)uc->uc_mcontext.gregs[REG_RIP];
-	bool by_vdso = at == (uint64_t)rt_vdso_trap || (t->direct && rt_direct_is_vdso(at));
+	bool by_vdso = rt_vdso_is_enclu(at);
 	struct cpu_regs regs;
 	struct cpu_outcome out;
 

@@ -212,12 +212,13 @@ FUNC rt_copy_user_fault
  *
  * Not a function of the usual ABI: the enclave sees rdi, rsi, rdx, r8, r9 and all else as they are,
  * and what it leaves in its registers is what the caller gets; only rbx and rbp are ours to restore.
+ *
+ * This is copied into the image that the client is told of, so it refers to nothing but itself, and the AEP is
+ * its ENCLU, in the symbol's range: programs compare.  rt_vdso_way says how to enter: rt_vdso_fast, or for programs
+ * whose FS is not the runtime's the ENCLU itself, which traps.
  */
-	/* By its name too: programs link to linux-vdso.so.1, and the dynamic linker knows the kernel's only. */
-	.globl __vdso_sgx_enter_enclave
-	.type __vdso_sgx_enter_enclave, @function
-	.set __vdso_sgx_enter_enclave, rt_vdso_enter
-FUNC rt_vdso_enter
+	.balign 64
+FUNC rt_vdso_code
 	endbr64
 	push %rbp
 	mov %rsp, %rbp
@@ -237,91 +238,11 @@ FUNC rt_vdso_enter
 	mov %ecx, %eax
 	mov RT_RUN_TCS(%rbx), %rbx
 	lea rt_vdso_aep(%rip), %rcx
+	jmp *rt_vdso_way(%rip)
 	/* An AEX comes back here with RAX = 3, RBX = TCS, RCX = this address: ERESUME. */
 FUNC rt_vdso_aep
-	lea -(RT_R_BYTES + 8)(%rsp), %rsp
-	mov %rax, RT_R_RAX(%rsp)
-	mov %rcx, RT_R_RCX(%rsp)
-	mov %rdx, RT_R_RDX(%rsp)
-	mov %rbx, RT_R_RBX(%rsp)
-	lea (RT_R_BYTES + 8)(%rsp), %rax
-	mov %rax, RT_R_RSP(%rsp)
-	mov %rbp, RT_R_RBP(%rsp)
-	mov %rsi, RT_R_RSI(%rsp)
-	mov %rdi, RT_R_RDI(%rsp)
-	mov %r8, RT_R_R8(%rsp)
-	mov %r9, RT_R_R9(%rsp)
-	mov %r10, RT_R_R10(%rsp)
-	mov %r11, RT_R_R11(%rsp)
-	mov %r12, RT_R_R12(%rsp)
-	mov %r13, RT_R_R13(%rsp)
-	mov %r14, RT_R_R14(%rsp)
-	mov %r15, RT_R_R15(%rsp)
-	pushfq
-	popq RT_R_RFLAGS(%rsp)
-	lea rt_vdso_exit - 3(%rip), %rax
-	mov %rax, RT_R_RIP(%rsp)
-	cld
-	mov %rsp, %rbx
-	and $-16, %rsp
-	/*
-	 * Is FS that of this thread's libc block?  A block names itself twice; a thread that shares another's
-	 * finds the other's id there, unless it stands on the very page of stack that was looked at before:
-	 * two threads that live never do.
-	 */
-	mov %fs:0, %rax
-	cmp %rax, %fs:16
-	jne .Lby_trap
-	mov rt_self@GOTTPOFF(%rip), %rcx
-	mov %fs:(%rcx), %rcx
-	test %rcx, %rcx
-	jz .Llook
-	mov %rbx, %rax
-	shr $12, %rax
-	cmp %rax, RT_T_STACK_PAGE(%rcx)
-	je .Lknown
-.Llook:
-	mov $__NR_gettid, %eax
-	syscall
-	mov rt_tid_offset(%rip), %rcx
-	cmp %eax, %fs:(%rcx)
-	jne .Lby_trap
-.Lknown:
-	mov %rbx, %rdi
-	call rt_vdso_enclu
-	/* It came back: vector, error code and address are in the slots of rdi, rsi, rdx. */
-
-	mov RT_R_RAX(%rbx), %rax
-	mov RT_R_RDI(%rbx), %rdi
-	mov RT_R_RSI(%rbx), %rsi
-	mov RT_R_RDX(%rbx), %rdx
-	mov RT_R_RSP(%rbx), %rsp
-	/* An exception in the enclave arrives here too, after the AEX: EAX = 3. */
-FUNC rt_vdso_exception
-	mov 16(%rbp), %rbx
-	mov %eax, RT_RUN_FUNCTION(%rbx)
-	mov %di, RT_RUN_VECTOR(%rbx)
-	mov %si, RT_RUN_ERROR(%rbx)
-	mov %rdx, RT_RUN_ADDR(%rbx)
-	jmp .Lexited
-
-	/* A thread that libc does not know: the ENCLU itself has to trap (thread.c). Everything as it was. */
-.Lby_trap:
-	mov RT_R_RSI(%rbx), %rsi
-	mov RT_R_RDI(%rbx), %rdi
-	mov RT_R_R8(%rbx), %r8
-	mov RT_R_R9(%rbx), %r9
-	mov RT_R_R10(%rbx), %r10
-	mov RT_R_R11(%rbx), %r11
-	mov RT_R_RDX(%rbx), %rdx
-	mov RT_R_RCX(%rbx), %rcx
-	mov RT_R_RAX(%rbx), %rax
-	mov RT_R_RSP(%rbx), %rsp
-	mov RT_R_RBX(%rbx), %rbx
-FUNC rt_vdso_trap
 	.byte 0x0f, 0x01, 0xd7
 	/* EEXIT comes back here: RCX of the enclave on entry. */
-FUNC rt_vdso_exit
 	mov 16(%rbp), %rbx
 	mov %eax, RT_RUN_FUNCTION(%rbx)
 .Lexited:
@@ -336,6 +257,14 @@ FUNC rt_vdso_exit
 .Linvalid:
 	mov $-22, %eax
 	jmp .Lout
+	/* An exception: EAX is the leaf, vector, error code and address are in RDI, RSI, RDX. */
+FUNC rt_vdso_exception
+	mov 16(%rbp), %rbx
+	mov %eax, RT_RUN_FUNCTION(%rbx)
+	mov %di, RT_RUN_VECTOR(%rbx)
+	mov %si, RT_RUN_ERROR(%rbx)
+	mov %rdx, RT_RUN_ADDR(%rbx)
+	jmp .Lexited
 
 	/* handler(rdi, rsi, rdx, rsp, r8, r9, run): <= 0 is our result, else the leaf to go on with. */
 .Lhandler:
@@ -354,8 +283,72 @@ FUNC rt_vdso_exit
 	jle .Lout
 	mov %eax, %ecx
 	jmp .Lagain
+	.balign 8
+FUNC rt_vdso_way
+	.quad 0
+FUNC rt_vdso_code_end
+	.size rt_vdso_code, . - rt_vdso_code
+
+/* By its name too: programs link to linux-vdso.so.1, and the dynamic linker knows the kernel's only. */
+	.globl __vdso_sgx_enter_enclave
+	.type __vdso_sgx_enter_enclave, @function
+__vdso_sgx_enter_enclave:
+	endbr64
+	jmp *rt_vdso_function(%rip)
+	.size __vdso_sgx_enter_enclave, . - __vdso_sgx_enter_enclave
+
+/* The way without a trap: RAX leaf, RBX TCS, RCX the ENCLU that is not executed, everything else the caller's. */
+FUNC rt_vdso_fast
+	lea -(RT_R_BYTES + 8)(%rsp), %rsp
+	mov %rax, RT_R_RAX(%rsp)
+	mov %rcx, RT_R_RCX(%rsp)
+	mov %rcx, RT_R_RIP(%rsp)
+	mov %rdx, RT_R_RDX(%rsp)
+	mov %rbx, RT_R_RBX(%rsp)
+	lea (RT_R_BYTES + 8)(%rsp), %rax
+	mov %rax, RT_R_RSP(%rsp)
+	mov %rbp, RT_R_RBP(%rsp)
+	mov %rsi, RT_R_RSI(%rsp)
+	mov %rdi, RT_R_RDI(%rsp)
+	mov %r8, RT_R_R8(%rsp)
+	mov %r9, RT_R_R9(%rsp)
+	mov %r10, RT_R_R10(%rsp)
+	mov %r11, RT_R_R11(%rsp)
+	mov %r12, RT_R_R12(%rsp)
+	mov %r13, RT_R_R13(%rsp)
+	mov %r14, RT_R_R14(%rsp)
+	mov %r15, RT_R_R15(%rsp)
+	pushfq
+	popq RT_R_RFLAGS(%rsp)
+	cld
+	mov %rsp, %rbx
+	and $-16, %rsp
+	/* Is FS that of this thread's libc block? One that shares another's has its id there. */
+	mov $__NR_gettid, %eax
+	syscall
+	mov rt_tid_offset(%rip), %rcx
+	cmp %eax, %fs:(%rcx)
+	jne .Lby_trap
+	mov %rbx, %rdi
+	call rt_vdso_enclu
+	/* It came back: vector, error code and address are in the slots of rdi, rsi, rdx. */
+	addq $(rt_vdso_exception - rt_vdso_aep), RT_R_RCX(%rbx)
+	/* A thread that libc does not know: the ENCLU itself has to trap (thread.c). Everything as it was. */
+.Lby_trap:
+	mov RT_R_RAX(%rbx), %rax
+	mov RT_R_RCX(%rbx), %rcx
+	mov RT_R_RDX(%rbx), %rdx
+	mov RT_R_RSI(%rbx), %rsi
+	mov RT_R_RDI(%rbx), %rdi
+	mov RT_R_R8(%rbx), %r8
+	mov RT_R_R9(%rbx), %r9
+	mov RT_R_R10(%rbx), %r10
+	mov RT_R_R11(%rbx), %r11
+	mov RT_R_RSP(%rbx), %rsp
+	mov RT_R_RBX(%rbx), %rbx
+	jmp *%rcx
 FUNC rt_vdso_end
-	.size rt_vdso_enter, . - rt_vdso_enter
+	.size rt_vdso_fast, . - rt_vdso_fast
 
 /*
  * rt_go(thread): load the thread's jump and be gone.  t->away is set already, so that from here on a signal
@@ -406,72 +399,5 @@ FUNC rt_clone_raw
 	call rt_direct_child
 	ud2
 	.size rt_clone_raw, . - rt_clone_raw
-
-/*
- * The vDSO function for programs whose FS is not the runtime's: the same contract, by an ENCLU that traps.
- * It is copied out of the runtime's text (direct.c), so it refers to nothing but itself.
- */
-	.balign 64
-FUNC rt_trap_enter
-	endbr64
-	push %rbp
-	mov %rsp, %rbp
-	push %rbx
-.Ltrap_again:
-	cmp $2, %ecx
-	jb .Ltrap_invalid
-	cmp $3, %ecx
-	ja .Ltrap_invalid
-	mov 16(%rbp), %rbx
-	mov $RT_RUN_RESERVED_WORDS, %eax
-.Ltrap_reserved:
-	cmpq $0, RT_RUN_RESERVED - 8(%rbx, %rax, 8)
-	jne .Ltrap_invalid
-	dec %eax
-	jnz .Ltrap_reserved
-	mov %ecx, %eax
-	mov RT_RUN_TCS(%rbx), %rbx
-	lea rt_trap_enclu(%rip), %rcx
-FUNC rt_trap_enclu
-	.byte 0x0f, 0x01, 0xd7
-	mov 16(%rbp), %rbx
-	mov %eax, RT_RUN_FUNCTION(%rbx)
-.Ltrap_exited:
-	cmpq $0, RT_RUN_HANDLER(%rbx)
-	jne .Ltrap_handler
-	xor %eax, %eax
-.Ltrap_out:
-	pop %rbx
-	leave
-	cld
-	ret
-.Ltrap_invalid:
-	mov $-22, %eax
-	jmp .Ltrap_out
-FUNC rt_trap_exception
-	mov 16(%rbp), %rbx
-	mov %eax, RT_RUN_FUNCTION(%rbx)
-	mov %di, RT_RUN_VECTOR(%rbx)
-	mov %si, RT_RUN_ERROR(%rbx)
-	mov %rdx, RT_RUN_ADDR(%rbx)
-	jmp .Ltrap_exited
-.Ltrap_handler:
-	mov %rsp, %rcx
-	mov %rbx, %rax
-	mov %rsp, %rbx
-	and $-16, %rsp
-	push %rax
-	push %rax
-	cld
-	mov RT_RUN_HANDLER(%rax), %rax
-	lfence
-	call *%rax
-	mov %rbx, %rsp
-	cmp $0, %eax
-	jle .Ltrap_out
-	mov %eax, %ecx
-	jmp .Ltrap_again
-FUNC rt_trap_end
-	.size rt_trap_enter, . - rt_trap_enter
 
 	.section .note.GNU-stack, "", @progbits

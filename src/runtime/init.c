@@ -143,7 +143,6 @@ static int start(char **envp)
 {
 	const char *stats = env_of(envp, "SWSGX_STATS");
 	const char *stats_fd = env_of(envp, "SWSGX_STATS_FD");
-	size_t bytes;
 	int r;
 
 	rt_next_init();
@@ -175,7 +174,7 @@ static int start(char **envp)
 	if (rt.uffd < 0)
 		return rt.uffd;
 	rt.kernel_vdso = getauxval(AT_SYSINFO_EHDR);
-	r = vdso_build((const void *)rt.kernel_vdso, (void *)rt_vdso_enter, &rt.vdso, &bytes);
+	r = rt_vdso_make(false, &rt.vdso);
 	if (r)
 		return r;
 	rt.auxv = auxv_of(envp);

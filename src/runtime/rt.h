@@ -324,6 +324,12 @@ bool rt_copy_user_fixup(ucontext_t *uc);
 /* The beginning of a client's string, terminated; false when it cannot be read. */
 bool rt_peek_path(const char *path, char *ret_head, size_t bytes);
 
+/* vdso_code.c: the image that the client is told of. @by_trap: its FS is not the runtime's. 0 or -errno. */
+int rt_vdso_make(bool by_trap, void **ret_image);
+/* @rip is the ENCLU of the vDSO function; where its exception exit is. */
+bool rt_vdso_is_enclu(uint64_t rip);
+uint64_t rt_vdso_exception_at(void);
+
 /* init.c */
 void rt_end(void);
 
@@ -335,9 +341,8 @@ void rt_stack_stub(void);
 void rt_sigentry(int sig, siginfo_t *info, void *uc);
 void rt_restorer(void);
 extern char rt_restorer_end[];
-int rt_vdso_enter(unsigned long rdi, unsigned long rsi, unsigned long rdx, unsigned int leaf,
-		  unsigned long r8, unsigned long r9, void *run);
-extern char rt_vdso_aep[], rt_vdso_exit[], rt_vdso_exception[], rt_vdso_trap[], rt_vdso_end[];
+void rt_vdso_fast(void);
+extern char rt_vdso_end[];
 /* Run @handler(sig, info, uc) on stack @sp, whose first word is its return address. */
 void rt_call_client(int sig, void *info, void *uc, void *handler, uint64_t sp)
 	__attribute__((noreturn));

@@ -28,7 +28,7 @@ static bool in_runtime(uint64_t rip)
 {
 	return rip >= (uint64_t)__ehdr_start && rip < (uint64_t)etext &&
 	       !(rip >= (uint64_t)rt_restorer && rip < (uint64_t)rt_restorer_end) &&
-	       !(rip >= (uint64_t)rt_vdso_enter && rip < (uint64_t)rt_vdso_end);
+	       !(rip >= (uint64_t)rt_vdso_fast && rip < (uint64_t)rt_vdso_end);
 }
 
 /* ---- whose signal is it ----------------------------------------------------------------------- */

@@ -73,6 +73,8 @@ struct image {
 	uint64_t phdr_offset, shdr_offset, bytes;
 	uint32_t sym_nr; /* the null symbol included */
 	uint32_t soname, version;
+	uint64_t
+		enter_bytes; /* in the text, where enter_enclave comes first; a multiple of a stub */
 	uint8_t *at;
 };
 
@@ -205,7 +207,7 @@ static void image_lay_out(struct image *img, uint64_t strings)
 				DYN_NR * sizeof(Elf64_Dyn) });
 	image_sec(img, SEC_TEXT,
 		  (struct sec){ 60, SHT_PROGBITS, SHF_ALLOC | SHF_EXECINSTR, 0, 0, VDSO_STUB_SIZE,
-				0, 0, (nr - 1) * VDSO_STUB_SIZE });
+				0, 0, img->enter_bytes + (nr - 2) * VDSO_STUB_SIZE });
 	image_sec(img, SEC_SHSTRTAB,
 		  (struct sec){ 66, SHT_STRTAB, 0, 0, 0, 1, 0, 0, sizeof(shstrtab) });
 	img->shdr_offset = (img->bytes + 7) & ~7ull;
@@ -327,37 +329,42 @@ static uint32_t image_string(const struct image *img, uint32_t *end, const char 
 	return at;
 }
 
-/* Symbol @nr, its version, its place in the hash table, and its code. */
+/* Symbol @nr, its version, its place in the hash table. Its code is at @code. */
 static void image_write_sym(const struct image *img, uint32_t nr, uint32_t *strings_end,
-			    const char *name, unsigned char info, uintptr_t target)
+			    const char *name, unsigned char info, const uint8_t *code, size_t bytes)
 {
-	/* endbr64; jmp *14(%rip); int3... ; .quad target */
-	static const uint8_t code[] = { 0xf3, 0x0f, 0x1e, 0xfa, 0xff, 0x25, 14, 0, 0, 0 };
 	Elf64_Sym *sym = (Elf64_Sym *)image_at(img, SEC_DYNSYM) + nr;
 	uint32_t *hash = image_at(img, SEC_HASH);
 	uint32_t *bucket = &hash[2 + sysv_hash(name) % img->sym_nr];
-	uint8_t *stub = (uint8_t *)image_at(img, SEC_TEXT) + (uint64_t)(nr - 1) * VDSO_STUB_SIZE;
-
-	static_assert(sizeof(code) + 14 == VDSO_STUB_ADDR, "the jump reads the address");
-	memset(stub, 0xcc, VDSO_STUB_SIZE);
-	memcpy(stub, code, sizeof(code));
-	memcpy(stub + VDSO_STUB_ADDR, &target, sizeof(target));
 
 	*sym = (Elf64_Sym){
 		.st_name = image_string(img, strings_end, name),
 		.st_info = info,
 		.st_other = STV_DEFAULT,
 		.st_shndx = SEC_TEXT,
-		.st_value = (uint64_t)(stub - img->at),
-		.st_size = VDSO_STUB_SIZE,
+		.st_value = (uint64_t)(code - img->at),
+		.st_size = bytes,
 	};
 	((uint16_t *)image_at(img, SEC_VERSYM))[nr] = 2;
 	hash[2 + img->sym_nr + nr] = *bucket;
 	*bucket = nr;
 }
 
-static void image_write(struct image *img, const struct dso *dso, void *enter_enclave)
+/* A jump to @target. */
+static void write_stub(uint8_t *stub, uintptr_t target)
 {
+	/* endbr64; jmp *14(%rip); int3... ; .quad target */
+	static const uint8_t code[] = { 0xf3, 0x0f, 0x1e, 0xfa, 0xff, 0x25, 14, 0, 0, 0 };
+
+	static_assert(sizeof(code) + 14 == VDSO_STUB_ADDR, "the jump reads the address");
+	memset(stub, 0xcc, VDSO_STUB_SIZE);
+	memcpy(stub, code, sizeof(code));
+	memcpy(stub + VDSO_STUB_ADDR, &target, sizeof(target));
+}
+
+static void image_write(struct image *img, const struct dso *dso, const void *enter, size_t bytes)
+{
+	uint8_t *code = image_at(img, SEC_TEXT), *stub = code + img->enter_bytes;
 	uint32_t strings_end = 1, nr = 1;
 	uint32_t *hash = image_at(img, SEC_HASH);
 
@@ -368,18 +375,26 @@ static void image_write(struct image *img, const struct dso *dso, void *enter_en
 	for (uint32_t i = 0; i < dso->sym_nr; i++) {
 		const Elf64_Sym *sym = &dso->symtab[i];
 
-		if (dso_sym_wanted(dso, sym))
-			image_write_sym(img, nr++, &strings_end, dso->strtab + sym->st_name,
-					sym->st_info, dso->bias + sym->st_value);
+		if (!dso_sym_wanted(dso, sym))
+			continue;
+		write_stub(stub, dso->bias + sym->st_value);
+		image_write_sym(img, nr++, &strings_end, dso->strtab + sym->st_name, sym->st_info,
+				stub, VDSO_STUB_SIZE);
+		stub += VDSO_STUB_SIZE;
 	}
+	if (bytes)
+		memcpy(code, enter, bytes);
+	else
+		write_stub(code, (uintptr_t)enter);
 	image_write_sym(img, nr, &strings_end, VDSO_ENTER, ELF64_ST_INFO(STB_GLOBAL, STT_FUNC),
-			(uintptr_t)enter_enclave);
+			code, bytes ? bytes : VDSO_STUB_SIZE);
 	image_write_headers(img);
 	image_write_dynamic(img);
 	image_write_verdef(img);
 }
 
-int vdso_build(const void *kernel_vdso, void *enter_enclave, void **ret_image, size_t *ret_bytes)
+int vdso_build(const void *kernel_vdso, const void *enter, size_t enter_bytes, void **ret_image,
+	       size_t *ret_bytes)
 {
 	struct image img = { .sym_nr = 2 };
 	uint64_t strings = sizeof(VDSO_ENTER);
@@ -397,11 +412,13 @@ int vdso_build(const void *kernel_vdso, void *enter_enclave, void **ret_image, s
 			return -EINVAL;
 	}
 
+	img.enter_bytes =
+		enter_bytes ? (enter_bytes + VDSO_STUB_SIZE - 1) & -VDSO_STUB_SIZE : VDSO_STUB_SIZE;
 	image_lay_out(&img, strings);
 	img.at = mmap(NULL, img.bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (img.at == MAP_FAILED)
 		return -errno;
-	image_write(&img, &dso, enter_enclave);
+	image_write(&img, &dso, enter, enter_bytes);
 	if (mprotect(img.at, img.bytes, PROT_READ | PROT_EXEC) < 0) {
 		r = -errno;
 		munmap(img.at, img.bytes);

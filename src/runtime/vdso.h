@@ -9,13 +9,15 @@
 
 /*
  * Make an ELF image in a mapping of its own (readable and executable) that exports every function of
- * @kernel_vdso (the image at AT_SYSINFO_EHDR; NULL: none), and __vdso_sgx_enter_enclave, which goes
- * to @enter_enclave.  The image stays for the life of the process.
+ * @kernel_vdso (the image at AT_SYSINFO_EHDR; NULL: none), and __vdso_sgx_enter_enclave.  That is a copy of the
+ * @enter_bytes at @enter, and the symbol's size says so: programs compare RIP with its range.  With no bytes it is
+ * a jump to @enter.  The header's entry point is where it begins.  The image stays for the life of the process.
  *
  *   -ENOMEM  no mapping to be had
  *   -EINVAL  @kernel_vdso is not an image that this code understands
  */
-int vdso_build(const void *kernel_vdso, void *enter_enclave, void **ret_image, size_t *ret_bytes);
+int vdso_build(const void *kernel_vdso, const void *enter, size_t enter_bytes, void **ret_image,
+	       size_t *ret_bytes);
 
 /*
  * Make the auxiliary vector name @image: the one on the initial stack, which begins behind @envp (as

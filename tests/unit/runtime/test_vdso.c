@@ -302,7 +302,7 @@ static void check_without_kernel_vdso(void)
 	void *image;
 	size_t bytes;
 
-	TAP_MUST(vdso_build(NULL, (void *)fake_enter, &image, &bytes) == 0,
+	TAP_MUST(vdso_build(NULL, (void *)fake_enter, 0, &image, &bytes) == 0,
 		 "an image without a kernel vDSO");
 	TAP_CHECK(view_read(&v, image) && hash_lookup(&v, ENTER) && v.hash[1] == 2,
 		  "holds enter_enclave alone");
@@ -315,7 +315,7 @@ static void check_two_generations(const void *image)
 	size_t bytes;
 	struct view a, b;
 
-	TAP_MUST(vdso_build(image, (void *)fake_enter, &second, &bytes) == 0,
+	TAP_MUST(vdso_build(image, (void *)fake_enter, 0, &second, &bytes) == 0,
 		 "an image made of an image, as under a nested run");
 	view_read(&a, image);
 	view_read(&b, second);
@@ -330,9 +330,10 @@ int main(int argc, char **argv, char **envp)
 	void *image = NULL;
 	size_t bytes = 0;
 
-	TAP_CHECK(vdso_build(&garbage, (void *)fake_enter, &image, &bytes) == -EINVAL,
+	TAP_CHECK(vdso_build(&garbage, (void *)fake_enter, 0, &image, &bytes) == -EINVAL,
 		  "what is no ELF image is refused");
-	TAP_MUST(vdso_build(kernel, (void *)fake_enter, &image, &bytes) == 0, "the image is made");
+	TAP_MUST(vdso_build(kernel, (void *)fake_enter, 0, &image, &bytes) == 0,
+		 "the image is made");
 	check_header(image, bytes);
 	check_lookup(image, bytes);
 	if (kernel) {
