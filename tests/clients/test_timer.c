@@ -281,6 +281,38 @@ static void check_pthread_kill(void)
 	client_destroy(&e);
 }
 
+static volatile sig_atomic_t dense;
+
+static void count_dense(int signo) { dense++; }
+
+/* Ticks so dense that they meet every instruction on the way in: none may be the last. */
+static void check_dense(void)
+{
+	struct client_conf conf = { .threads = 1 };
+	struct itimerval every = { { 0, 200 }, { 0, 200 } }, off = { { 0, 0 }, { 0, 0 } };
+	struct sigaction sa = { .sa_handler = count_dense };
+	time_t begin = time(NULL);
+	sigset_t mask;
+	sig_atomic_t before;
+
+	TAP_MUST(!client_create(&e, &conf), "dense: an enclave");
+	dense = 0;
+	sigaction(SIGALRM, &sa, NULL);
+	setitimer(ITIMER_REAL, &every, NULL);
+	while (time(NULL) - begin < 4)
+		for (int i = 0; i < 1000; i++)
+			client_op(&e, 0, OP_NOP, 0, 0, 0);
+	before = dense;
+	for (int i = 0; i < 200 && dense == before; i++)
+		usleep(1000);
+	TAP_CHECK(dense > before, "dense: it still ticks after %d", (int)before);
+	sigprocmask(SIG_BLOCK, NULL, &mask);
+	TAP_CHECK(!sigismember(&mask, SIGALRM), "dense: and is not blocked");
+	setitimer(ITIMER_REAL, &off, NULL);
+	signal(SIGALRM, SIG_DFL);
+	client_destroy(&e);
+}
+
 int main(void)
 {
 	stack_t ss = { .ss_sp = alt, .ss_size = sizeof(alt) };
@@ -291,5 +323,6 @@ int main(void)
 	check_longjmp(SA_ONSTACK, "alternate stack");
 	check_two_threads();
 	check_pthread_kill();
+	check_dense();
 	return tap_done();
 }
