@@ -192,10 +192,13 @@ struct rt_thread *rt_thread_self(void)
 		return t;
 	/* A handler of the client's would find a lock held, or begin the same. */
 	sys4(SYS_rt_sigprocmask, SIG_BLOCK, &others, &mask, 8);
-	t = rt_thread_new();
-	assert(t); /* 16,384 threads with enclaves in one process, or no memory left to share */
-	rt_thread_adopt(t);
-	pthread_setspecific(exit_key, t);
+	t = rt_self; /* one that came just before has done it */
+	if (!t) {
+		t = rt_thread_new();
+		assert(t); /* 16,384 threads with enclaves in one process, or no memory left to share */
+		rt_thread_adopt(t);
+		pthread_setspecific(exit_key, t);
+	}
 	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &mask, 0, 8);
 	return t;
 }

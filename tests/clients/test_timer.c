@@ -256,6 +256,40 @@ static void check_two_threads(void)
 	client_destroy(&e);
 }
 
+/* Threads that live for one call, under a signal every 50 us: it comes at their first and last steps too. */
+static void *short_life(void *arg)
+{
+	return (void *)client_op(&e, *(unsigned int *)arg, OP_NOP, 0, 0, 0);
+}
+
+static void check_short_lives(void)
+{
+	struct client_conf conf = { .threads = 4 };
+	struct itimerval fast = { { 0, 50 }, { 0, 50 } };
+	struct sigaction sa = { .sa_sigaction = on_usr1, .sa_flags = SA_SIGINFO | SA_RESTART };
+	unsigned int nr[4] = { 0, 1, 2, 3 };
+	uint64_t bad = 0;
+
+	TAP_MUST(!client_create(&e, &conf), "an enclave for threads that come and go");
+	sigaction(SIGALRM, &sa, NULL);
+	setitimer(ITIMER_REAL, &fast, NULL);
+	for (int i = 0; i < 150; i++) {
+		pthread_t threads[4];
+
+		for (int k = 0; k < 4; k++)
+			pthread_create(&threads[k], NULL, short_life, &nr[k]);
+		for (int k = 0; k < 4; k++) {
+			void *ret;
+
+			pthread_join(threads[k], &ret);
+			bad += ret != NULL;
+		}
+	}
+	finish();
+	TAP_CHECK(!bad, "600 threads that live for one call, under a signal every 50 us");
+	client_destroy(&e);
+}
+
 /* pthread_kill from one thread to another that computes inside: as runtimes stop threads. */
 static void check_pthread_kill(void)
 {
@@ -322,6 +356,7 @@ int main(void)
 	check_longjmp(0, "own stack");
 	check_longjmp(SA_ONSTACK, "alternate stack");
 	check_two_threads();
+	check_short_lives();
 	check_pthread_kill();
 	check_dense();
 	return tap_done();
