@@ -124,6 +124,8 @@ void vepc_free(struct vepc *vepc)
 	struct vepc_registry *registry = vepc->registry;
 	bool all, quiet;
 
+	if (vepc->ops)
+		vepc->ops->going(vepc->keeper, vepc);
 	quiet = stop_reclaim(vepc);
 	/* Notices a holder that died. */
 	vepc_lock(vepc);

@@ -32,6 +32,7 @@ struct vepc_page {
  * @page_ops: of the file's frames
  * @fault:    vepc_fault() of page @idx, without any lock
  * @remove:   EREMOVE of a page for REMOVE_ALL, wherever it is: 0, SGX_CHILD_PRESENT, or -EBUSY. Lock held
+ * @going:    the file is about to end: nobody may find it any more. No lock held, as in the two below
  * @drop:     the file ends: forget what was kept of a page, and let the reclaimer forget its frame. The lock
  *            is not held: nobody else is left
  * @end:      the file has gone
@@ -40,6 +41,7 @@ struct vepc_keeper_ops {
 	const struct sgx_epc_page_ops *page_ops;
 	int (*fault)(void *keeper, struct vepc *vepc, uint64_t idx);
 	int (*remove)(void *keeper, struct vepc *vepc, uint64_t idx, struct vepc_page *page);
+	void (*going)(void *keeper, struct vepc *vepc);
 	void (*drop)(void *keeper, struct vepc *vepc, uint64_t idx, struct vepc_page *page);
 	void (*end)(void *keeper, struct vepc *vepc);
 };

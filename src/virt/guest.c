@@ -36,7 +36,7 @@ int virt_create(struct epc *epc, struct virt_guest **ret_guest)
 	guest->backing = epc_backing(epc);
 	ref_init(&guest->refs);
 	lock_init(&guest->lock, LOCK_OWNER);
-	list_init(&guest->vas);
+	list_init(&guest->va_pages);
 	*ret_guest = guest;
 	return 0;
 }
@@ -54,7 +54,7 @@ struct virt_guest *virt_put(struct virt_guest *guest)
 	return NULL;
 }
 
-static void file_end(void *keeper, struct vepc *vepc)
+static void file_going(void *keeper, struct vepc *vepc)
 {
 	struct virt_guest *guest = keeper;
 
@@ -62,6 +62,14 @@ static void file_end(void *keeper, struct vepc *vepc)
 	for (unsigned int i = 0; i < VIRT_SLOTS; i++)
 		if (guest->region[i].vepc == vepc)
 			guest->region[i] = (struct virt_region){ .slot = i };
+	guest_unlock(guest);
+}
+
+static void file_end(void *keeper, struct vepc *vepc)
+{
+	struct virt_guest *guest = keeper;
+
+	guest_lock(guest);
 	guest_va_trim_locked(guest);
 	guest_unlock(guest);
 	virt_put(guest);
@@ -71,6 +79,7 @@ static const struct vepc_keeper_ops keeper_ops = {
 	.page_ops = &guest_page_ops,
 	.fault = guest_fault,
 	.remove = guest_remove,
+	.going = file_going,
 	.drop = guest_drop,
 	.end = file_end,
 };
@@ -201,8 +210,7 @@ static int step_find_locked(struct virt_guest *guest, const uint64_t *gpas, unsi
 		if (!page)
 			return -ENOMEM;
 		if (!guest_page_is_here(page)) {
-			vepc_get(*ret_vepc);
-			return -EAGAIN;
+			return vepc_tryget(*ret_vepc) ? -EAGAIN : -EFAULT;
 		}
 		page->flags |= PAGE_REFERENCED;
 		ret_pages[i] = epc_page_nr(guest->epc, page->frame);

@@ -24,7 +24,9 @@ struct load {
 	struct virt_guest *guest;
 	struct epc_page *frame;
 	struct vepc *file; /* that the frame is for; NULL: a VA page */
-	struct kept *secs; /* brought for a child, and not tracked yet */
+	struct vepc *
+		secs_file; /* of a SECS brought for a child, and not tracked yet; with a reference */
+	uint64_t secs_idx;
 	uint64_t refused_ns;
 	unsigned int waits;
 };
@@ -214,13 +216,21 @@ static int bring_secs_locked(struct load *l, struct kept *secs)
 
 	if (!secs->vepc)
 		return -EIO;
-	l->secs = secs;
+	if (l->secs_file && (l->secs_file != secs->vepc || l->secs_idx != secs->idx))
+		return -ESTALE;
+	if (!l->secs_file && !vepc_tryget(secs->vepc)) {
+		wait_locked(l);
+		return -EAGAIN;
+	}
+	l->secs_file = secs->vepc;
+	l->secs_idx = secs->idx;
 	return bring_step_locked(l, secs->vepc, secs->idx, &page);
 }
 
 static int bring_away_locked(struct load *l, struct kept *kept, struct vepc_page *page)
 {
 	int r = kept->secs ? bring_secs_locked(l, kept->secs) : 0;
+	bool is_secs;
 
 	if (r == 0)
 		r = need_frame_locked(l, kept->vepc);
@@ -237,9 +247,10 @@ static int bring_away_locked(struct load *l, struct kept *kept, struct vepc_page
 			wait_locked(l);
 		return r;
 	}
+	is_secs = kept->vepc == l->secs_file && kept->idx == l->secs_idx;
 	load_done_locked(l, kept, page);
 	/* A SECS waits for its child. */
-	if (kept != l->secs)
+	if (!is_secs)
 		guest_page_track_locked(l->guest, page);
 	return 0;
 }
@@ -309,26 +320,37 @@ static int bring_step_locked(struct load *l, struct vepc *vepc, uint64_t idx,
 /* Whatever came of the child: the reclaimer may have its SECS, as soon as the child lets it. */
 static void secs_offer_locked(struct load *l)
 {
-	struct kept *secs = l->secs;
 	struct vepc_page *page;
 
-	page = secs && secs->vepc ? vepc_page_locked(secs->vepc, secs->idx) : NULL;
+	page = l->secs_file ? vepc_page_locked(l->secs_file, l->secs_idx) : NULL;
 	if (page && page->frame)
 		guest_page_track_locked(l->guest, page);
 }
 
-int guest_fault(void *keeper, struct vepc *vepc, uint64_t idx)
+/* -ESTALE: the page has become a child of another SECS meanwhile. */
+static int fault_once(struct virt_guest *guest, struct vepc *vepc, uint64_t idx)
 {
-	struct load l = { .guest = keeper };
+	struct load l = { .guest = guest };
 	struct vepc_page *page;
 	int r;
 
-	guest_lock(l.guest);
+	guest_lock(guest);
 	do {
 		r = bring_step_locked(&l, vepc, idx, &page);
 	} while (r == -EAGAIN);
 	secs_offer_locked(&l);
-	guest_unlock(l.guest);
+	guest_unlock(guest);
 	frame_drop(&l);
+	vepc_put(l.secs_file);
+	return r;
+}
+
+int guest_fault(void *keeper, struct vepc *vepc, uint64_t idx)
+{
+	int r;
+
+	do {
+		r = fault_once(keeper, vepc, idx);
+	} while (r == -ESTALE);
 	return r;
 }

@@ -56,14 +56,14 @@ int guest_va_add_locked(struct virt_guest *guest, struct epc_page *frame)
 		return -EFAULT;
 	}
 	va->frame = frame;
-	list_add(&guest->vas, &va->node);
+	list_add(&guest->va_pages, &va->node);
 	guest->va_nr++;
 	return 0;
 }
 
 void guest_va_slot_get_locked(struct virt_guest *guest, struct kept *kept)
 {
-	struct va *va = LIST_ENTRY(list_first(&guest->vas), struct va, node);
+	struct va *va = LIST_ENTRY(list_first(&guest->va_pages), struct va, node);
 	unsigned int word = 0, bit;
 
 	assert(guest->va_nr > 0 && va->used_nr < SGX_VA_SLOTS);
@@ -73,7 +73,7 @@ void guest_va_slot_get_locked(struct virt_guest *guest, struct kept *kept)
 	va->used[word] |= 1ull << bit;
 	if (++va->used_nr == SGX_VA_SLOTS) {
 		list_del(&va->node);
-		list_add_tail(&guest->vas, &va->node);
+		list_add_tail(&guest->va_pages, &va->node);
 	}
 	kept->va = va;
 	kept->va_slot = (uint16_t)(word * 64 + bit);
@@ -88,7 +88,7 @@ void guest_va_slot_put_locked(struct virt_guest *guest, struct kept *kept)
 	va->used[kept->va_slot / 64] &= ~mask;
 	if (va->used_nr-- == SGX_VA_SLOTS) {
 		list_del(&va->node);
-		list_add(&guest->vas, &va->node);
+		list_add(&guest->va_pages, &va->node);
 	}
 	kept->va = NULL;
 }
@@ -97,7 +97,7 @@ void guest_va_trim_locked(struct virt_guest *guest)
 {
 	struct list *pos, *tmp;
 
-	list_for_each_safe (pos, tmp, &guest->vas) {
+	list_for_each_safe (pos, tmp, &guest->va_pages) {
 		struct va *va = LIST_ENTRY(pos, struct va, node);
 
 		/* Half a page of slots to spare, so that it does not come and go with every page. */

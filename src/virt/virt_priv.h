@@ -78,7 +78,7 @@ struct virt_guest {
 	struct lock lock;
 	bool dead;
 	struct virt_region region[VIRT_SLOTS];
-	struct list vas;
+	struct list va_pages;
 	uint64_t va_nr;
 	uint64_t slots_used;
 	uint64_t page_nr; /* resident or away: each is sure of a slot */
