@@ -234,7 +234,7 @@ static void sign_quotients(struct sgx_sigstruct *sig)
 	BN_CTX_free(ctx);
 }
 
-void machine_sign(struct sgx_sigstruct *sig)
+static void sign(struct sgx_sigstruct *sig)
 {
 	EVP_PKEY *key = test_key();
 	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
@@ -257,6 +257,23 @@ void machine_sign(struct sgx_sigstruct *sig)
 	BN_free(n);
 	EVP_MD_CTX_free(ctx);
 	EVP_PKEY_free(key);
+}
+
+/* The same enclave is built over and over: what was signed last is not signed again. */
+void machine_sign(struct sgx_sigstruct *sig)
+{
+	static _Thread_local struct sgx_sigstruct last;
+
+	if (!last.exponent || memcmp(&last, sig, 128) ||
+	    memcmp(&last.miscselect, &sig->miscselect, 128)) {
+		last = *sig;
+		sign(&last);
+		last.exponent = 3;
+	}
+	memcpy(sig->modulus, last.modulus, sizeof(sig->modulus));
+	memcpy(sig->signature, last.signature, sizeof(sig->signature));
+	memcpy(sig->q1, last.q1, sizeof(sig->q1));
+	memcpy(sig->q2, last.q2, sizeof(sig->q2));
 }
 
 void machine_sigstruct(struct machine *m)
