@@ -15,6 +15,8 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include <asm/sgx.h>
+
 #include "abi/ioctl.h"
 #include "epc/epc.h"
 #include "epc/window.h"
@@ -122,8 +124,11 @@ long rt_device_open(enum rt_fd_kind kind, int flags)
 {
 	struct rt_fd file = { .kind = kind };
 	long fd;
-	int r = 0;
+	int r;
 
+	r = rt_process_join();
+	if (r)
+		return r;
 	rt_process_reap();
 	if (kind == RT_FD_ENCLAVE)
 		r = encl_open(rt.registry, &file.encl);
@@ -202,14 +207,21 @@ void rt_fd_dup(int from, int to)
 
 bool rt_fd_hidden(int fd)
 {
-	return rt.ready && (fd == rt.uffd || epc_owns_fd(rt.epc, fd) ||
-			    fd == rt_process_live_fd() || (fd >= 0 && fd == rt.stats_fd));
+	return rt.ready && fd >= 0 &&
+	       (fd == rt.uffd || epc_owns_fd(rt.epc, fd) || fd == rt_process_live_fd() ||
+		fd == rt.stats_fd);
 }
 
-void rt_device_fork_child(void)
+void rt_device_fork_child(bool ours)
 {
-	for (size_t fd = 0; fd < rt.fd_end; fd++)
-		hold(&rt.fd[fd]);
+	for (size_t fd = 0; fd < rt.fd_end; fd++) {
+		if (rt.fd[fd].kind == RT_FD_NONE)
+			continue;
+		if (ours)
+			hold(&rt.fd[fd]);
+		else
+			rt.fd[fd] = (struct rt_fd){ .kind = RT_FD_NONE };
+	}
 }
 
 /* ---- ioctl ------------------------------------------------------------------------------------------ */
@@ -246,6 +258,16 @@ static const struct abi_caller_ops caller_ops = {
 	.is_provision_fd = is_provision_fd,
 };
 
+/* Of a request that came to -ENOMEM: what was half done is the caller's to go on with. */
+static bool nothing_done(unsigned long request, uint64_t arg)
+{
+	struct sgx_enclave_add_pages add;
+
+	if (request == SGX_IOC_ENCLAVE_ADD_PAGES)
+		return !rt_copy_user(&add, (const void *)arg, sizeof(add)) && !add.count;
+	return request == SGX_IOC_ENCLAVE_CREATE;
+}
+
 long rt_device_ioctl(const struct rt_fd *fd, unsigned long request, uint64_t arg)
 {
 	const struct abi_caller caller = { .ops = &caller_ops, .mm = &rt_mm };
@@ -264,6 +286,12 @@ long rt_device_ioctl(const struct rt_fd *fd, unsigned long request, uint64_t arg
 	was_created = encl_created(fd->encl);
 	rt_critical_enter(t);
 	r = abi_encl_ioctl(fd->encl, &caller, request, arg);
+	if (r == -ENOMEM) {
+		/* The dead may have what is missing. */
+		rt_process_reap();
+		if (nothing_done(request, arg))
+			r = abi_encl_ioctl(fd->encl, &caller, request, arg);
+	}
 	if (!was_created && encl_created(fd->encl))
 		rt_range_back(fd->encl);
 	rt_critical_leave(t);

@@ -99,6 +99,10 @@ static enum rt_fault_result raw_fault(const struct rt_range *seen, uint64_t la)
 	int r = vepc_fault(seen->vepc, seen->off + (la - seen->start));
 	struct rt_range *range;
 
+	if (r == -ENOMEM) {
+		rt_process_reap();
+		r = vepc_fault(seen->vepc, seen->off + (la - seen->start));
+	}
 	if (r < 0) {
 		tell("raw EPC",
 		     r == -ENOMEM ? "no EPC page can be freed for it" : "what it held is lost");
@@ -146,6 +150,11 @@ enum rt_fault_result rt_fault(ucontext_t *uc, uint64_t addr, uint64_t err, bool 
 	if (in_enclave && t->rlp->encl != range.encl)
 		in_enclave = false;
 	f = encl_fault(range.encl, &rt_mm, la, access_of(err), range.vma_rwx, in_enclave);
+	if (f.kind == ENCL_FAULT_OOM) {
+		/* The dead may have what is missing. */
+		rt_process_reap();
+		f = encl_fault(range.encl, &rt_mm, la, access_of(err), range.vma_rwx, in_enclave);
+	}
 	switch (f.kind) {
 	case ENCL_FAULT_DONE:
 		break;

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <unistd.h>
 
 #include "base/arena.h"
 #include "base/hide.h"
@@ -20,6 +21,7 @@
 #include "epc/epc.h"
 #include "runtime/donor.h"
 #include "runtime/exec.h"
+#include "runtime/hooks.h"
 #include "runtime/next.h"
 #include "runtime/sys.h"
 #include "runtime/vdso.h"
@@ -101,7 +103,9 @@ static void fork_prepare(void)
 
 	if (t)
 		rt_critical_enter(t);
+	rt_process_fork_room();
 	lock_acquire(&rt.lock);
+	rt_process_fork_prepare();
 }
 
 static void fork_parent(void)
@@ -109,18 +113,45 @@ static void fork_parent(void)
 	struct rt_thread *t = rt_thread_peek();
 
 	lock_release(&rt.lock);
+	rt_process_fork_parent();
 	if (t)
 		rt_critical_leave(t);
 }
 
 static void fork_child(void)
 {
+	bool used = rt.proc_slot != RT_NO_SLOT, ours;
+
 	lock_forget(&rt.lock);
-	rt_process_fork_child();
+	ours = rt_process_fork_child();
 	rt_thread_fork_child();
 	rt_donor_fork_child();
-	rt_device_fork_child();
-	rt_range_fork_child();
+	if (!used) {
+		/* The device has not been opened: nothing to hand on.  rt_process_join() opens one when needed. */
+		if (rt.uffd >= 0)
+			sys(SYS_close, rt.uffd, 0, 0);
+		rt.uffd = -1;
+		return;
+	}
+	rt_device_fork_child(ours);
+	rt_range_fork_child(ours);
+	rt_process_fork_done();
+}
+
+pid_t __fork(void);
+
+/* libc does not tell fork_parent() that there is no child. */
+HOOK pid_t fork(void)
+{
+	pid_t pid = __fork();
+
+	if (pid < 0 && rt.ready) {
+		int saved_errno = errno;
+
+		rt_process_fork_failed();
+		errno = saved_errno;
+	}
+	return pid;
 }
 
 void rt_use(void)

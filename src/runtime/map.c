@@ -357,13 +357,23 @@ int rt_range_apply_locked(struct rt_range *range, uint64_t la, unsigned int rwx)
 	return 0;
 }
 
-/* A forked child has the parent's mappings of enclaves, but no userfaultfd watches them; and none of raw EPC. */
-void rt_range_fork_child(void)
+/* No enclave here any more: the place is kept, and nothing can be touched there. */
+static void lose_at_locked(size_t i)
 {
-	int old = rt.uffd;
+	const struct rt_range *range = &rt.range[i];
 
-	rt.uffd = rt_uffd_open();
-	sys(SYS_close, old, 0, 0); /* the parent's, which serves no address of ours */
+	sys6(SYS_mmap, (long)range->start, (long)(range->end - range->start), PROT_NONE,
+	     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
+	remove_at_locked(i);
+}
+
+/* A forked child has the parent's mappings of enclaves, but no userfaultfd watches them; and none of raw EPC. */
+void rt_range_fork_child(bool ours)
+{
+	if (rt.uffd >= 0) {
+		sys(SYS_close, rt.uffd, 0, 0);
+		rt.uffd = rt_uffd_open();
+	}
 	rt.grave_nr = 0;
 	for (size_t i = 0; i < rt.range_nr;) {
 		struct rt_range *range = &rt.range[i];
@@ -372,10 +382,15 @@ void rt_range_fork_child(void)
 			remove_at_locked(i);
 			continue;
 		}
-		i++;
+		/* Pages of the window that nobody watches are other enclaves' as well. */
+		if (!ours || rt.uffd < 0 ||
+		    (range->backed &&
+		     rt_uffd_register(rt.uffd, range->start, range->end - range->start))) {
+			lose_at_locked(i);
+			continue;
+		}
 		range->hold = rt_process_hold(range->encl);
-		if (range->backed)
-			rt_uffd_register(rt.uffd, range->start, range->end - range->start);
+		i++;
 	}
 	bounds_locked();
 }

@@ -7,6 +7,10 @@
  * kernel drops that at its death or exec, whatever the cause.  Whoever needs EPC, opens an enclave or forks
  * first lets the dead go (rt_process_reap()).
  *
+ * A process has a slot from when it first opens the device.  The forker makes its child's, with a hold on whatever
+ * the child's tables will name, before there is a child: so the parent may let go at once.  The child takes
+ * it over; in a child that finds none, nothing of the device is open.
+ *
  * Invariant: every reference that a process holds across an instruction of its client is in the ledger.
  */
 #include "runtime/rt.h"
@@ -16,6 +20,7 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #include "base/arena.h"
 #include "base/hide.h"
@@ -23,6 +28,8 @@
 
 #define PROC_MAX  16384u
 #define PROC_REAP 256u
+/* Seconds that a child has to take its slot: past them it never came to be, or does without. */
+#define FORK_SECONDS 60
 
 /*
  * What a process holds of one enclave, or of one raw EPC file: one reference, for as long as @nr is not 0.  @nr becomes 0, and the
@@ -36,7 +43,10 @@ struct rt_hold {
 };
 
 struct rt_proc {
-	int pid; /* 0: free */
+	int pid;        /* 0: free */
+	bool pending;   /* of a child that has not taken it yet; pid is the forker's */
+	long since;     /* it is pending */
+	uint64_t stamp; /* no two that were ever pending have the same */
 	struct rt_hold *held;
 	struct rt_lp *lps;
 };
@@ -44,6 +54,7 @@ struct rt_proc {
 struct rt_shared {
 	struct lock lock; /* LOCK_LEDGER */
 	unsigned int proc_nr;
+	uint64_t stamps;
 	unsigned int reap_at; /* so many slots in use: look for the dead */
 	int live_fd;
 	struct rt_proc proc[PROC_MAX];
@@ -82,28 +93,79 @@ static void make_room(struct rt_shared *sh)
 	sh->reap_at = living < PROC_REAP / 2 ? PROC_REAP : 2 * living;
 }
 
-static void slot_claim(void)
+/* Of the fork that this thread is making. */
+static __thread struct {
+	unsigned int slot;
+	uint64_t stamp;
+	struct rt_hold *lost; /* for a slot that was not to be had */
+} forking __attribute__((tls_model("initial-exec")));
+
+static long seconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	return now.tv_sec;
+}
+
+/* RT_NO_SLOT: so many living processes are in one tree. */
+static unsigned int slot_locked(struct rt_proc proc) REQUIRES(&rt.shared->lock)
+{
+	struct rt_shared *sh = rt.shared;
+	unsigned int slot = first_free(sh);
+
+	if (slot == PROC_MAX)
+		return RT_NO_SLOT;
+	sh->proc[slot] = proc;
+	if (slot >= sh->proc_nr)
+		sh->proc_nr = slot + 1;
+	return slot;
+}
+
+int rt_process_join(void)
 {
 	struct rt_shared *sh = rt.shared;
 	struct flock fl;
-	unsigned int slot;
+	int r = 0, uffd = -1;
 
+	if (__atomic_load_n(&rt.proc_slot, __ATOMIC_ACQUIRE) != RT_NO_SLOT && rt.uffd >= 0)
+		return 0;
 	make_room(sh);
-	lock_acquire(&sh->lock);
-	slot = first_free(sh);
-	assert(slot < PROC_MAX); /* so many living processes in one tree */
-	sh->proc[slot] = (struct rt_proc){ .pid = rt.pid };
-	if (slot >= sh->proc_nr)
-		sh->proc_nr = slot + 1;
-	rt.proc_slot = slot;
-	live_lock(slot, F_SETLK, F_WRLCK, &fl);
-	lock_release(&sh->lock);
+	/* Only a forked child has none. */
+	if (rt.uffd < 0)
+		uffd = rt_uffd_open();
+	/* A fork comes before or after. */
+	lock_acquire(&rt.lock);
+	if (rt.uffd < 0) {
+		rt.uffd = uffd;
+		uffd = -1;
+	}
+	if (rt.uffd < 0)
+		r = rt.uffd;
+	if (!r && rt.proc_slot == RT_NO_SLOT) {
+		unsigned int slot;
+
+		lock_acquire(&sh->lock);
+		slot = slot_locked((struct rt_proc){ .pid = rt.pid, .lps = rt.early_lps });
+		if (slot != RT_NO_SLOT) {
+			rt.early_lps = NULL;
+			live_lock(slot, F_SETLK, F_WRLCK, &fl);
+		}
+		__atomic_store_n(&rt.proc_slot, slot, __ATOMIC_RELEASE);
+		lock_release(&sh->lock);
+		r = slot == RT_NO_SLOT ? -ENOMEM : 0;
+	}
+	lock_release(&rt.lock);
+	if (uffd >= 0)
+		sys(SYS_close, uffd, 0, 0); /* another thread was faster */
+	return r;
 }
 
 int rt_process_init(void)
 {
 	int fd;
 
+	rt.proc_slot = RT_NO_SLOT;
 	rt.shared = arena_alloc(rt.arena, sizeof(*rt.shared));
 	if (!rt.shared)
 		return -ENOMEM;
@@ -113,7 +175,6 @@ int rt_process_init(void)
 	if (fd < 0)
 		return -errno;
 	rt.shared->live_fd = fd_hide(fd);
-	slot_claim();
 	return 0;
 }
 
@@ -206,16 +267,17 @@ void rt_process_unhold(struct rt_hold *hold)
 struct rt_lp *rt_process_lp(void)
 {
 	struct rt_shared *sh = rt.shared;
-	struct rt_lp *lp;
+	struct rt_lp *lp, **lps;
 
 	lock_acquire(&sh->lock);
-	for (lp = sh->proc[rt.proc_slot].lps; lp && lp->used; lp = lp->next)
+	lps = rt.proc_slot == RT_NO_SLOT ? &rt.early_lps : &sh->proc[rt.proc_slot].lps;
+	for (lp = *lps; lp && lp->used; lp = lp->next)
 		;
 	if (!lp) {
 		lp = arena_alloc(rt.arena, sizeof(*lp));
 		if (lp) {
-			lp->next = sh->proc[rt.proc_slot].lps;
-			sh->proc[rt.proc_slot].lps = lp;
+			lp->next = *lps;
+			*lps = lp;
 		}
 	}
 	if (lp)
@@ -239,18 +301,14 @@ void rt_process_lp_done(struct rt_lp *lp)
 	lock_release(&rt.shared->lock);
 }
 
-void rt_process_fork_child(void)
-{
-	rt.pid = (int)sys(SYS_getpid, 0, 0, 0);
-	slot_claim();
-}
-
 static bool dead(unsigned int slot)
 {
 	struct flock fl;
 
 	if (slot == rt.proc_slot || !rt.shared->proc[slot].pid)
 		return false;
+	if (rt.shared->proc[slot].pending)
+		return seconds() - rt.shared->proc[slot].since > FORK_SECONDS;
 	if (live_lock(slot, F_GETLK, F_WRLCK, &fl) < 0)
 		return false;
 	return fl.l_type == F_UNLCK;
@@ -293,5 +351,111 @@ void rt_process_reap(void)
 		}
 		lock_release(&sh->lock);
 		bury(proc);
+	}
+}
+
+/* ---- fork --------------------------------------------------------------------------------------------- */
+
+/* @from once more, each with one reference, which is for as long as the child has not counted its own. */
+static bool copy_holds(const struct rt_hold *from, struct rt_hold **to)
+{
+	for (; from; from = from->next) {
+		struct rt_hold *h = arena_alloc(rt.arena, sizeof(*h));
+
+		if (!h)
+			return false;
+		h->encl = from->encl ? encl_get(from->encl) : NULL;
+		h->vepc = from->vepc ? vepc_get(from->vepc) : NULL;
+		h->nr = 1;
+		h->next = *to;
+		*to = h;
+	}
+	return true;
+}
+
+void rt_process_fork_room(void)
+{
+	if (rt.proc_slot != RT_NO_SLOT)
+		make_room(rt.shared);
+}
+
+void rt_process_fork_prepare(void)
+{
+	struct rt_shared *sh = rt.shared;
+	struct rt_proc proc = { .pid = rt.pid, .pending = true };
+
+	forking.slot = RT_NO_SLOT;
+	if (rt.proc_slot == RT_NO_SLOT)
+		return;
+	lock_acquire(&sh->lock);
+	proc.since = seconds();
+	proc.stamp = ++sh->stamps;
+	forking.stamp = proc.stamp;
+	/* With a part of the holds it is a slot that no child takes: it goes with its time. */
+	if (!copy_holds(sh->proc[rt.proc_slot].held, &proc.held))
+		forking.stamp = 0;
+	forking.slot = slot_locked(proc);
+	lock_release(&sh->lock);
+	if (forking.slot == RT_NO_SLOT)
+		forking.lost = proc.held;
+}
+
+void rt_process_fork_parent(void)
+{
+	bury((struct rt_proc){ .held = forking.lost });
+	forking.lost = NULL;
+}
+
+void rt_process_fork_failed(void)
+{
+	struct rt_shared *sh = rt.shared;
+	struct rt_proc proc = { .pid = 0 };
+	unsigned int slot = forking.slot;
+
+	if (slot == RT_NO_SLOT)
+		return;
+	lock_acquire(&sh->lock);
+	if (sh->proc[slot].pending && sh->proc[slot].stamp == forking.stamp) {
+		proc = sh->proc[slot];
+		sh->proc[slot] = (struct rt_proc){ .pid = 0 };
+	}
+	lock_release(&sh->lock);
+	bury(proc);
+}
+
+bool rt_process_fork_child(void)
+{
+	struct rt_shared *sh = rt.shared;
+	unsigned int slot = forking.slot;
+	bool had = rt.proc_slot != RT_NO_SLOT;
+	struct flock fl;
+
+	rt.pid = (int)sys(SYS_getpid, 0, 0, 0);
+	rt.proc_slot = RT_NO_SLOT;
+	rt.early_lps = NULL;
+	forking.lost = NULL; /* the parent's to bury */
+	if (slot == RT_NO_SLOT)
+		return !had;
+	lock_acquire(&sh->lock);
+	if (sh->proc[slot].pending && sh->proc[slot].stamp == forking.stamp) {
+		live_lock(slot, F_SETLK, F_WRLCK, &fl);
+		sh->proc[slot].pending = false;
+		sh->proc[slot].pid = rt.pid;
+		rt.proc_slot = slot;
+	}
+	lock_release(&sh->lock);
+	return rt.proc_slot != RT_NO_SLOT;
+}
+
+/* What the child's tables name has been counted: now the forker's references are not needed any more. */
+void rt_process_fork_done(void)
+{
+	struct rt_hold *h, *next;
+
+	if (rt.proc_slot == RT_NO_SLOT)
+		return;
+	for (h = rt.shared->proc[rt.proc_slot].held; h; h = next) {
+		next = h->next;
+		rt_process_unhold(h);
 	}
 }

@@ -28,6 +28,7 @@ struct epc;
 #define RT_SLOT_NR     16384u
 #define RT_XSAVE_BYTES 16384u
 #define RT_NSIG        65
+#define RT_NO_SLOT     (~0u)
 
 /*
  * A thread that has met the runtime.  It lies at the bottom of the thread's signal stack, so that the
@@ -156,7 +157,8 @@ struct rt {
 	struct encl_registry *registry;
 	struct vepc_registry *vepc_registry;
 	struct rt_shared *shared;
-	unsigned int proc_slot;
+	unsigned int proc_slot; /* RT_NO_SLOT: the device has not been opened */
+	struct rt_lp *early_lps; /* made before there was a slot to put them into */
 	uint8_t *slots; /* RT_SLOT_NR * RT_SLOT_BYTES, aligned */
 	uint64_t slot_bitmap[RT_SLOT_NR / 64];
 	void *vdso;
@@ -266,7 +268,8 @@ int rt_range_init(void);
 int rt_range_apply_locked(struct rt_range *range, uint64_t la, unsigned int rwx) REQUIRES(&rt.lock);
 /* The enclave has been created: its ranges get the window. */
 void rt_range_back(struct encl *encl);
-void rt_range_fork_child(void);
+/* @ours: the enclaves are still there. */
+void rt_range_fork_child(bool ours);
 /* Let go of the enclaves and files whose ranges were removed: after rt.lock has been released. */
 void rt_range_bury(void);
 
@@ -288,7 +291,7 @@ bool rt_fd_ours(int fd);
 void rt_fd_closed(int fd);
 void rt_fd_dup(int from, int to);
 bool rt_fd_hidden(int fd);
-void rt_device_fork_child(void);
+void rt_device_fork_child(bool ours);
 int rt_device_init(void);
 long rt_device_ioctl(const struct rt_fd *fd, unsigned long request, uint64_t arg);
 
@@ -307,7 +310,20 @@ void rt_process_drop(struct encl *encl);
 /* One more for someone who has one, and giving one back: no lock, unless it is the last. */
 void rt_process_hold_more(struct rt_hold *hold);
 void rt_process_unhold(struct rt_hold *hold);
-void rt_process_fork_child(void);
+/*
+ * Before anything of the device is held in this process: its place in the ledger, its userfaultfd.
+ * -ENOMEM: too many processes, or what userfaultfd() said.
+ */
+int rt_process_join(void);
+/* Around a fork: with no lock; with rt.lock; in the parent, with none, and when there is no child. */
+void rt_process_fork_room(void);
+void rt_process_fork_prepare(void) REQUIRES(&rt.lock);
+void rt_process_fork_parent(void);
+void rt_process_fork_failed(void);
+/* First in the child: false when what its tables name may be gone. */
+bool rt_process_fork_child(void);
+/* Last, when the child has made its own holds. */
+void rt_process_fork_done(void);
 void rt_process_reap(void);
 struct rt_lp *rt_process_lp(void);
 void rt_process_lp_done(struct rt_lp *lp);
