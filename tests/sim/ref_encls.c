@@ -7,6 +7,12 @@
 
 static bool is_epc(int page) { return page >= 0 && page < REF_PAGES; }
 
+/* NULL when it is no EPC page: the leaf has yet to find out. */
+static struct ref_page *at(struct ref *ref, int page)
+{
+	return is_epc(page) ? &ref->page[page] : NULL;
+}
+
 bool ref_is_child(const struct ref_page *p)
 {
 	return p->type == SGX_PT_REG || p->type == SGX_PT_TCS || p->type == SGX_PT_TRIM;
@@ -211,7 +217,7 @@ static struct ref_out eadd(struct ref *ref, const struct ref_op *op)
 
 static struct ref_out eextend(struct ref *ref, const struct ref_op *op)
 {
-	const struct ref_page *p = &ref->page[op->page];
+	const struct ref_page *p = at(ref, op->page);
 	struct ref_encl *encl;
 	uint8_t record[64] = "EEXTEND";
 	uint64_t offset;
@@ -554,7 +560,7 @@ static struct ref_out emodt(struct ref *ref, const struct ref_op *op)
 
 static struct ref_out erdinfo(struct ref *ref, const struct ref_op *op, struct ref_result *res)
 {
-	const struct ref_page *p = &ref->page[op->page];
+	const struct ref_page *p = at(ref, op->page);
 
 	if (!is_epc(op->page))
 		return ref_info(SGX_PG_NONEPC);
@@ -578,7 +584,7 @@ static struct ref_out erdinfo(struct ref *ref, const struct ref_op *op, struct r
 
 static struct ref_out edbg(struct ref *ref, const struct ref_op *op, struct ref_result *res)
 {
-	struct ref_page *p = &ref->page[op->page];
+	struct ref_page *p = at(ref, op->page);
 	bool write = op->leaf == SGX_EDBGWR;
 
 	if (op->offset % 8)
@@ -671,7 +677,7 @@ struct ref_out ref_encls(struct ref *ref, const struct ref_op *op, struct ref_re
 
 struct ref_out ref_enclv(struct ref *ref, const struct ref_op *op)
 {
-	const struct ref_page *p = &ref->page[op->page];
+	const struct ref_page *p = at(ref, op->page);
 	uint64_t *count;
 
 	if (!is_epc(op->page))

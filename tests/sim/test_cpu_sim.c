@@ -268,7 +268,7 @@ static void fill_operands(struct ref_op *op, struct cpu_operands *ops)
 		.linear = GUEST_LA,
 		.physical = op->physical,
 		.pi = { .linaddr = op->linaddr,
-			.srcpge = (const uint8_t *)op->src + off,
+			.srcpge = op->src ? (const uint8_t *)op->src + off : NULL,
 			.secinfo = &sim.secinfo[0],
 			.secs = number(op->secs) },
 		.secinfo = &sim.secinfo[0],
