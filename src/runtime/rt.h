@@ -157,9 +157,9 @@ struct rt {
 	struct encl_registry *registry;
 	struct vepc_registry *vepc_registry;
 	struct rt_shared *shared;
-	unsigned int proc_slot; /* RT_NO_SLOT: the device has not been opened */
+	unsigned int proc_slot;  /* RT_NO_SLOT: the device has not been opened */
 	struct rt_lp *early_lps; /* made before there was a slot to put them into */
-	uint8_t *slots; /* RT_SLOT_NR * RT_SLOT_BYTES, aligned */
+	uint8_t *slots;          /* RT_SLOT_NR * RT_SLOT_BYTES, aligned */
 	uint64_t slot_bitmap[RT_SLOT_NR / 64];
 	void *vdso;
 	unsigned long kernel_vdso;
