@@ -5,11 +5,16 @@
  * of a donor, a thread of our libc that sleeps for ever and was made for that.  A borrower is "foreign": its
  * bases are put aside at the first instruction of each handler and loaded again at the last.
  *
+ * The blocks are made by the dynamic linker as libc has it make them for threads (_dl_allocate_tls()), with no
+ * thread behind them: a thread that sleeps for ever would be counted, by libc when the program's last one ends
+ * and by the kernel when it changes namespaces.  Where the linker does not let us, they are such threads'.
+ *
  * One donor is always kept spare, because a foreign thread that needs its first one has no TLS to make it with.
  */
 #include "runtime/donor.h"
 
 #include <assert.h>
+#include <dlfcn.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
@@ -24,6 +29,9 @@
 
 /* Offset of the thread id in libc's thread block, found in the first thread's; entry.S reads it too. */
 uint64_t rt_tid_offset __attribute__((visibility("hidden")));
+
+extern __thread struct rt_thread *rt_self
+	__attribute__((tls_model("initial-exec"), visibility("hidden")));
 
 static uint64_t fs_base(void)
 {
@@ -77,7 +85,7 @@ static void *donor(void *arg)
 }
 
 /* A block with a TLS that nobody else uses; NULL when no thread can be made. */
-static struct rt_thread *donor_make(void)
+static struct rt_thread *donor_thread(void)
 {
 	uint64_t all = ~0ull, mask;
 	struct rt_thread *t = NULL;
@@ -98,6 +106,107 @@ static struct rt_thread *donor_make(void)
 	while (!__atomic_load_n(&t, __ATOMIC_ACQUIRE))
 		sched_yield();
 	return t == (void *)-1 ? NULL : t;
+}
+
+/* Where libc has what in the block of a thread: the ABI's part, and what was found in the first thread's. */
+#define TCB_SELF          0
+#define TCB_SELF_AGAIN    16
+#define TCB_MULTIPLE      24
+#define TCB_STACK_GUARD   40
+#define TCB_POINTER_GUARD 48
+
+static void put(uint8_t *block, uint64_t at, uint64_t word)
+{
+	memcpy(block + at, &word, sizeof(word));
+}
+
+static void copy_word(uint8_t *block, uint64_t at)
+{
+	memcpy(block + at, (const uint8_t *)fs_base() + at, sizeof(uint64_t));
+}
+
+/* A fresh block as it is just before a thread begins on it; NULL: the linker is not as we know it. */
+static uint8_t *tls_make(void)
+{
+	void *(*allocate)(void *) = NULL;
+	uint64_t head = 0, bytes = 0;
+	uint8_t *block;
+	int one = 1;
+
+	*(void **)&allocate = dlsym(RTLD_DEFAULT, "_dl_allocate_tls");
+	if (!allocate || sys(SYS_get_robust_list, 0, &head, &bytes) < 0)
+		return NULL;
+	head -= fs_base();
+	/* The list of robust locks is a thread's, and just behind the id: else we have not understood. */
+	if (bytes != 24 || head < rt_tid_offset || head - rt_tid_offset > 64)
+		return NULL;
+	block = allocate(NULL);
+	if (!block)
+		return NULL;
+	put(block, TCB_SELF, (uint64_t)block);
+	put(block, TCB_SELF_AGAIN, (uint64_t)block);
+	memcpy(block + TCB_MULTIPLE, &one, sizeof(one));
+	copy_word(block, TCB_STACK_GUARD);
+	copy_word(block, TCB_POINTER_GUARD);
+	/* Empty lists: of all threads (fork() takes us out of it), and of robust locks. */
+	put(block, rt_tid_offset - 16, (uint64_t)block + rt_tid_offset - 16);
+	put(block, rt_tid_offset - 8, (uint64_t)block + rt_tid_offset - 16);
+	put(block, head - 8, (uint64_t)block + head);
+	put(block, head, (uint64_t)block + head);
+	copy_word(block, head + 8);
+	return block;
+}
+
+static void *nothing(void *arg)
+{
+	__atomic_store_n((int *)arg, (int)sys(SYS_gettid, 0, 0, 0), __ATOMIC_RELEASE);
+	return NULL;
+}
+
+/* libc leaves out its locks in a process that has never had a second thread. */
+static void have_threads(void)
+{
+	uint64_t all = ~RT_SIG_CRITICAL, mask;
+	pthread_t thread;
+	int tid = 0;
+
+	if (rt.threads_known)
+		return;
+	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &all, &mask, 8);
+	if (!pthread_create(&thread, NULL, nothing, &tid)) {
+		pthread_join(thread, NULL);
+		/* The kernel counts it for a moment longer. */
+		for (int i = 0; i < 1000 && sys(SYS_tgkill, rt.pid, tid, 0) == 0; i++)
+			sched_yield();
+		rt.threads_known = true;
+	}
+	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &mask, 0, 8);
+}
+
+static struct rt_thread *donor_make(void)
+{
+	uint8_t *block = tls_make();
+	struct rt_thread **self, *t;
+
+	if (!block)
+		return donor_thread();
+	t = rt_thread_new();
+	if (!t)
+		return NULL;
+	t->home_fs = (uint64_t)block;
+	t->foreign = true;
+	t->tls_made = true;
+	/* rt_self of that block: as far from it as ours is from ours. */
+	self = (struct rt_thread **)(block + ((uint8_t *)&rt_self - (uint8_t *)fs_base()));
+	*self = t;
+	return t;
+}
+
+/* libc knows a lock's holder by the id in its block. Touches no TLS. */
+void rt_donor_name(struct rt_thread *t)
+{
+	if (t->tls_made)
+		memcpy((uint8_t *)t->home_fs + rt_tid_offset, &t->tid, sizeof(t->tid));
 }
 
 /* One whose borrower has died. */
@@ -126,7 +235,10 @@ static struct rt_thread *reuse(void)
 
 struct rt_thread *rt_donor_thread(void)
 {
-	struct rt_thread *t = reuse();
+	struct rt_thread *t;
+
+	have_threads();
+	t = reuse();
 
 	if (!t) {
 		t = donor_make();
@@ -154,6 +266,7 @@ void rt_donor_fork_child(void)
 {
 	struct rt_thread *me = rt_thread_peek();
 
+	rt.threads_known = false;
 	for (struct rt_thread *t = rt.borrowed; t; t = t->donor_next)
 		if (t != me && t != rt.spare) {
 			t->rlp = rt_process_lp();
@@ -183,6 +296,47 @@ bool rt_thread_known(void)
 	return word == tid;
 }
 
+/* A spare one, for which one may have to wait: another thread is about to make it. NULL when that is in vain. */
+static struct rt_thread *take_spare(void)
+{
+	const struct timespec ms = { .tv_nsec = 1000000 };
+	struct rt_thread *t;
+
+	if (!rt.used)
+		return NULL;
+	for (int i = 0; i < 3000; i++) {
+		t = __atomic_exchange_n(&rt.spare, NULL, __ATOMIC_ACQUIRE);
+		if (t)
+			return t;
+		if (i < 1000)
+			sys(SYS_sched_yield, 0, 0, 0);
+		else
+			sys(SYS_nanosleep, &ms, 0, 0);
+	}
+	return NULL;
+}
+
+static bool is_cpuid(int sig, const siginfo_t *info, const ucontext_t *uc)
+{
+	uint8_t op[2] = { 0 };
+	struct iovec to = { op, sizeof(op) };
+	struct iovec from = { (void *)uc->uc_mcontext.gregs[REG_RIP], sizeof(op) };
+
+	if (sig != SIGSEGV || info->si_code <= 0 || uc->uc_mcontext.gregs[REG_TRAPNO] != CPU_GP)
+		return false;
+	sys6(SYS_process_vm_readv, sys(SYS_getpid, 0, 0, 0), (long)&to, 1, (long)&from, 1, 0);
+	return op[0] == 0x0f && op[1] == 0xa2;
+}
+
+/* No runtime for this process or thread: what the program has asked for holds, and the signal comes again. */
+static void without_us(int sig, siginfo_t *info)
+{
+	sys4(SYS_rt_sigaction, sig, &rt.act[sig], 0, 8);
+	if (info->si_code <= 0 || !(RT_SIG_CRITICAL & RT_SIGBIT(sig)))
+		sys4(SYS_rt_tgsigqueueinfo, sys(SYS_getpid, 0, 0, 0), sys(SYS_gettid, 0, 0, 0), sig,
+		     info);
+}
+
 /*
  * The first signal of such a thread.  It gets a block, and the signal comes again on the block's stack: a fault
  * by itself, any other because we send it on.
@@ -191,9 +345,18 @@ void rt_thread_borrow(int sig, siginfo_t *info, ucontext_t *uc)
 {
 	struct rt_thread *t;
 
-	while (!(t = __atomic_exchange_n(&rt.spare, NULL, __ATOMIC_ACQUIRE)))
-		sys(SYS_sched_yield, 0, 0, 0);
+	if (is_cpuid(sig, info, uc)) {
+		rt_cpuid_trap(uc);
+		return;
+	}
+	/* A process that was made by a bare clone() or vfork(), maybe on our very memory. */
+	t = sys(SYS_getpid, 0, 0, 0) == rt.pid ? take_spare() : NULL;
+	if (!t) {
+		without_us(sig, info);
+		return;
+	}
 	t->tid = (int)sys(SYS_gettid, 0, 0, 0);
+	rt_donor_name(t);
 	t->client_stack = uc->uc_stack;
 	rt_thread_stack_to(t, uc);
 	sys(SYS_arch_prctl, ARCH_GET_FS, &t->away_fs, 0);

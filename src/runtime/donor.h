@@ -18,6 +18,8 @@ struct rt_thread *rt_donor_thread(void);
 /* See to it that one is spare. On a thread with a TLS of its own. */
 void rt_donor_keep_spare(void);
 void rt_donor_fork_child(void);
+/* @t->tid has been set: its borrowed TLS is to say the same. */
+void rt_donor_name(struct rt_thread *t);
 
 /* FS is that of this thread's libc block. Touches no TLS. */
 bool rt_thread_known(void);

@@ -57,7 +57,8 @@ struct rt_thread {
 	/* From here on only C looks. */
 	struct cpu_regs regs; /* what jump was made from */
 	bool sud_armed;
-	bool foreign; /* its TLS is borrowed (donor.c) */
+	bool foreign;  /* its TLS is borrowed (donor.c) */
+	bool tls_made; /* and has no thread of its own */
 	bool direct;  /* and the program makes its own system calls (direct.c) */
 	struct rt_thread *donor_next;
 	uint64_t direct_mask;
@@ -150,6 +151,7 @@ struct rt {
 	struct rt_source source;
 	struct rt_thread *borrowed; /* every block made with a donor */
 	struct rt_thread *spare;    /* one that nobody has */
+	bool threads_known;         /* libc has seen a second thread in this process */
 	struct rt_client_act act[RT_NSIG];
 	struct arena *arena;
 	struct cpu *cpu;

@@ -17,6 +17,7 @@
 
 #include <asm/prctl.h>
 
+#include "runtime/donor.h"
 #include "runtime/offsets.h"
 #include "runtime/sys.h"
 
@@ -179,6 +180,7 @@ void rt_thread_show_stack(ucontext_t *uc)
 void rt_thread_adopt(struct rt_thread *t)
 {
 	t->tid = (int)sys(SYS_gettid, 0, 0, 0);
+	rt_donor_name(t);
 	thread_install_stack(t);
 	rt_self = t;
 }

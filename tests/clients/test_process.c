@@ -3,6 +3,8 @@
  * Processes come and go around an enclave: parents that let go at once, children without number, forks
  * that fail, few file descriptors; and a thread of the runtime must not be there for the program to find.
  */
+#include <cpuid.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
@@ -174,14 +176,78 @@ static void check_few_fds(const char *self)
 		  status);
 }
 
+static void *late(void *arg)
+{
+	usleep(20000);
+	return arg;
+}
+
+/* The process ends with its last thread, and has as many as it made. */
+static void check_no_hidden_thread(void)
+{
+	pid_t pid = fork();
+	int status;
+
+	if (!pid) {
+		pthread_t thread;
+
+		alarm(5);
+		make();
+		if (!geteuid() && unshare(CLONE_NEWUSER) && errno == EINVAL)
+			_exit(4);
+		if (pthread_create(&thread, NULL, late, NULL) || pthread_detach(thread))
+			_exit(3);
+		pthread_exit(NULL);
+	}
+	status = wait_status(pid);
+	TAP_CHECK(status == 0, "a process ends with its last thread (%#x)", status);
+}
+
+static int fault_child(void *arg)
+{
+	if (arg) {
+		*(volatile int *)0 = 1;
+	} else {
+		unsigned int a, b, c, d;
+
+		__cpuid(0, a, b, c, d);
+	}
+	return 7;
+}
+
+/* Such a child has nothing that the runtime knows of. */
+static void check_bare_clone(const char *when)
+{
+	static char stack[65536] __attribute__((aligned(16)));
+
+	for (int fault = 0; fault < 2; fault++)
+		for (int vm = 0; vm < 2; vm++) {
+			int flags = SIGCHLD | (vm ? CLONE_VM | CLONE_VFORK : 0);
+			pid_t pid = clone(fault_child, stack + sizeof(stack), flags,
+					  fault ? stack : NULL);
+			int status = wait_status(pid);
+
+			TAP_CHECK(fault ? WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV
+					: status == 7 << 8,
+				  "%s: %s in a child of a bare clone()%s (%#x)", when,
+				  fault ? "a fault" : "CPUID", vm ? ", memory shared" : "", status);
+		}
+}
+
 int main(int argc, char **argv)
 {
 	if (argc > 1)
 		return few_main(atoi(argv[1]));
+	alarm(100);
 	check_few_fds(argv[0]);
+	check_bare_clone("before the first open");
+	check_no_hidden_thread();
 	check_parent_lets_go();
 	check_orphans();
 	check_many();
 	check_failing_forks();
+	make();
+	check_bare_clone("with an enclave");
+	client_destroy(&e);
 	return tap_done();
 }
