@@ -156,11 +156,16 @@ HOOK pid_t fork(void)
 
 void rt_use(void)
 {
+	uint64_t others = ~RT_SIG_CRITICAL, mask;
+
 	if (rt.used)
 		return;
+	/* From the first line on a client's handler comes by us, and would find the ledger locked. */
+	sys4(SYS_rt_sigprocmask, SIG_BLOCK, &others, &mask, 8);
 	rt.used = true;
 	rt_signal_use();
 	rt_donor_keep_spare();
+	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &mask, 0, 8);
 }
 
 static const unsigned long *auxv_of(char **envp)

@@ -59,7 +59,7 @@ struct rt_thread {
 	bool sud_armed;
 	bool foreign;  /* its TLS is borrowed (donor.c) */
 	bool tls_made; /* and has no thread of its own */
-	bool direct;  /* and the program makes its own system calls (direct.c) */
+	bool direct;   /* and the program makes its own system calls (direct.c) */
 	struct rt_thread *donor_next;
 	uint64_t direct_mask;
 	bool entered_by_vdso;

@@ -184,17 +184,6 @@ static void check_setgid(void)
 	TAP_CHECK(join(thread, &ret) && ret == &e, "and leaves it when it is done");
 }
 
-static void check_cancel_inside(void)
-{
-	pthread_t thread = start_spinning(&e);
-	void *ret = NULL;
-
-	pthread_cancel(thread);
-	if (!TAP_CHECK(join(thread, &ret), "a thread in an enclave can be cancelled"))
-		exit(tap_done());
-	TAP_CHECK(ret == PTHREAD_CANCELED, "and says that it was");
-}
-
 /* ---- descriptors that libc closes ------------------------------------------------------------------ */
 
 static bool is_device(int fd)
@@ -394,7 +383,6 @@ int main(void)
 	TAP_MUST(mkdtemp(folder) != NULL, "a folder");
 	TAP_MUST(!client_create(&e, &conf), "an enclave");
 	check_setgid();
-	check_cancel_inside();
 	check_cancellation(folder);
 	rmdir(folder);
 	check_fclose();
