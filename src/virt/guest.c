@@ -245,6 +245,42 @@ int virt_step(struct virt_guest *guest, const uint64_t *gpas, unsigned int nr, v
 	}
 }
 
+int virt_fault(struct virt_guest *guest, uint64_t gpa, uint64_t *ret_win_off)
+{
+	struct vepc *vepc;
+	uint64_t off;
+	int r;
+
+	guest_lock(guest);
+	r = guest_region_find_locked(guest, gpa & ~(uint64_t)(SGX_PAGE_SIZE - 1), &vepc, &off);
+	if (r == 0 && !vepc_tryget(vepc))
+		r = -ENOENT;
+	guest_unlock(guest);
+	if (r < 0)
+		return r;
+	r = vepc_fault(vepc, off);
+	*ret_win_off = vepc_win_off(vepc, off);
+	vepc_put(vepc);
+	return r;
+}
+
+uint32_t virt_page_nr(struct virt_guest *guest, uint64_t gpa)
+{
+	uint32_t nr = CPU_NO_PAGE;
+	struct vepc_page *page;
+	struct vepc *vepc;
+	uint64_t off;
+
+	guest_lock(guest);
+	if (guest_region_find_locked(guest, gpa, &vepc, &off) == 0) {
+		page = vepc_page_locked(vepc, off / SGX_PAGE_SIZE);
+		if (page && guest_page_is_here(page))
+			nr = epc_page_nr(guest->epc, page->frame);
+	}
+	guest_unlock(guest);
+	return nr;
+}
+
 void virt_info_read(struct virt_guest *guest, struct virt_info *ret_info)
 {
 	guest_lock(guest);

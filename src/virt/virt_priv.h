@@ -15,6 +15,7 @@
 #include "base/lock.h"
 #include "base/ref.h"
 #include "vepc/keeper.h"
+#include "virt/vcpu.h"
 #include "virt/virt.h"
 
 struct arena;
@@ -107,6 +108,11 @@ void kept_done_locked(struct virt_guest *guest, struct kept *kept);
 uint32_t kept_nr_locked(struct virt_guest *guest, const struct kept *kept);
 /* ENCLAVECONTEXT of a SECS that the host has loaded, see kept_named(). */
 struct cpu_outcome kept_name_locked(struct virt_guest *guest, struct kept *kept, uint32_t nr);
+
+/* ---- vcpu.c --------------------------------------------------------------------------------- */
+
+/* Enabled by what the guest has for firmware, and locked. */
+bool vcpu_sgx_is_enabled(const struct virt_vcpu *vcpu);
 
 /* ---- va.c ----------------------------------------------------------------------------------- */
 

@@ -142,8 +142,7 @@ bool vm_ecreate(struct vm *vm, uint32_t secs)
 	return ok;
 }
 
-/* What the page holds when it is added; a TCS has to be one. */
-static void source_of(void *page, uint64_t i, uint64_t flags)
+void vm_source(void *page, uint64_t i, uint64_t flags)
 {
 	struct sgx_tcs *tcs = page;
 
@@ -163,7 +162,7 @@ bool vm_eadd(struct vm *vm, uint32_t secs, uint32_t page, uint64_t i, uint64_t f
 	void *src = aligned_alloc(4096, 4096);
 	bool ok;
 
-	source_of(src, i, flags);
+	vm_source(src, i, flags);
 	ops.pi.linaddr = VM_BASE + i * SGX_PAGE_SIZE;
 	ops.pi.srcpge = src;
 	ops.pi.secinfo = &secinfo;
@@ -219,7 +218,7 @@ bool vm_is_intact(struct vm *vm, uint32_t page, uint64_t i, uint64_t flags)
 	uint32_t nr;
 	bool ok;
 
-	source_of(want, i, flags);
+	vm_source(want, i, flags);
 	if (vm_touch(vm, page) != 0) {
 		free(want);
 		return false;

@@ -62,6 +62,8 @@ struct cpu_outcome vm_encls_raw(struct vm *vm, struct cpu_operands *ops, uint32_
 /* Leaves that succeed. Page i of an enclave has pattern VM_PATTERN(i). */
 bool vm_ecreate(struct vm *vm, uint32_t secs);
 bool vm_eadd(struct vm *vm, uint32_t secs, uint32_t page, uint64_t i, uint64_t flags);
+/* What page i holds when it is added; a TCS has to be one. */
+void vm_source(void *page, uint64_t i, uint64_t flags);
 bool vm_epa(struct vm *vm, uint32_t va);
 struct cpu_outcome vm_simple(struct vm *vm, enum sgx_encls leaf, uint32_t page);
 
