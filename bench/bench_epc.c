@@ -98,6 +98,7 @@ static void bench_size(uint64_t mib)
 {
 	uint32_t pages = (uint32_t)(mib * 256), i;
 	struct fake_machine m;
+	struct epc_owner *owner;
 	struct epc_page *page;
 	unsigned long n = 0;
 	double start, create, fill, pair, evict;
@@ -110,9 +111,12 @@ static void bench_size(uint64_t mib)
 	create = now() - start;
 	bench_cpu = m.cpu;
 	bench_epc = m.epc;
+	if (epc_owner_create(m.epc, &(struct epc_owner_config){ .ops = &bare_ops, .owner = &m },
+			     &owner) < 0)
+		exit(1);
 	start = now();
 	for (i = 0; i < pages; i++) {
-		epc_alloc(m.epc, &bare_ops, &m, EPC_UNPLACED, &page);
+		epc_alloc(m.epc, owner, EPC_UNPLACED, &page);
 		epc_track(m.epc, page);
 	}
 	fill = now() - start;
@@ -126,7 +130,7 @@ static void bench_size(uint64_t mib)
 			page = epc_page_at(m.epc, (uint32_t)(n % 16384 * (pages / 16384)));
 			epc_untrack(m.epc, page);
 			epc_free(m.epc, page);
-			epc_alloc(m.epc, &bare_ops, &m, EPC_UNPLACED, &page);
+			epc_alloc(m.epc, owner, EPC_UNPLACED, &page);
 			epc_touch(m.epc, page);
 			epc_track(m.epc, page);
 		}
@@ -136,7 +140,7 @@ static void bench_size(uint64_t mib)
 	start = now();
 	while (now() - start < row_seconds) {
 		for (i = 0; i < 1000; i++, n++) {
-			epc_alloc(m.epc, &bare_ops, &m, EPC_UNPLACED | EPC_MAY_RECLAIM, &page);
+			epc_alloc(m.epc, owner, EPC_UNPLACED | EPC_MAY_RECLAIM, &page);
 			epc_track(m.epc, page);
 		}
 	}

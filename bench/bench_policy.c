@@ -231,10 +231,13 @@ static unsigned long faults_of(const struct trace *trace, uint32_t epc_pages, co
 	struct bare bare = { alloc_or_die(trace->pages, sizeof(struct epc_page *)) };
 	unsigned long faults = 0;
 	struct fake_machine m;
+	struct epc_owner *owner;
 	struct epc_page *page;
 	size_t i;
 
-	if (fake_machine_create(&m, epc_pages, policy, NULL, 0) < 0)
+	if (fake_machine_create(&m, epc_pages, policy, NULL, 0) < 0 ||
+	    epc_owner_create(m.epc, &(struct epc_owner_config){ .ops = &bare_ops, .owner = &bare },
+			     &owner) < 0)
 		exit(1);
 	for (i = 0; i < trace->nr; i++) {
 		page = bare.resident[trace->ref[i]];
@@ -243,7 +246,7 @@ static unsigned long faults_of(const struct trace *trace, uint32_t epc_pages, co
 			continue;
 		}
 		faults++;
-		if (epc_alloc(m.epc, &bare_ops, &bare, EPC_MAY_RECLAIM | EPC_UNPLACED, &page) < 0)
+		if (epc_alloc(m.epc, owner, EPC_MAY_RECLAIM | EPC_UNPLACED, &page) < 0)
 			exit(1);
 		epc_page_set_cookie(page, trace->ref[i]);
 		bare.resident[trace->ref[i]] = page;

@@ -34,6 +34,7 @@ static const char *const rank_names[] = {
 	[LOCK_RECLAIM] = "LOCK_RECLAIM", [LOCK_SECTION] = "LOCK_SECTION",
 	[LOCK_WINDOW] = "LOCK_WINDOW",   [LOCK_LEDGER] = "LOCK_LEDGER",
 	[LOCK_BACKING] = "LOCK_BACKING", [LOCK_ARENA] = "LOCK_ARENA",
+	[LOCK_GROUPS] = "LOCK_GROUPS",   [LOCK_CHARGE] = "LOCK_CHARGE",
 };
 static_assert(sizeof(rank_names) / sizeof(rank_names[0]) <= 32, "held_ranks has a bit for each");
 

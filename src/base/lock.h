@@ -11,7 +11,9 @@
  *   LOCK_OWNER      encl.lock          an enclave's pages, VA slots  EWB, ELDU, backing I/O
  *   LOCK_PROCESS    rt.lock            list of mapped ranges         mmap, mprotect, userfaultfd
  *   LOCK_LEDGER     rt ledger          what each process holds       nothing
- *   LOCK_RECLAIM    epc.reclaim_lock   the policy's lists            list moves only
+ *   LOCK_GROUPS     epc.groups_lock    groups, lists of owners       LOCK_RECLAIM and below
+ *   LOCK_CHARGE     epc.charge_lock    a look at max, and its use    LOCK_SECTION
+ *   LOCK_RECLAIM    epc.reclaim_lock   the policies' lists           list moves only
  *   LOCK_SECTION    section.lock       the free list                 list moves only
  *   LOCK_WINDOW     window.lock        ranges of the window          range moves only
  *   LOCK_BACKING    backing.lock       free slots of the store       slot moves, its file's growth
@@ -42,6 +44,8 @@ enum lock_rank {
 	LOCK_OWNER,
 	LOCK_PROCESS,
 	LOCK_LEDGER,
+	LOCK_GROUPS,
+	LOCK_CHARGE,
 	LOCK_RECLAIM,
 	LOCK_SECTION,
 	LOCK_WINDOW,

@@ -18,6 +18,7 @@
 #include "base/arena.h"
 #include "epc/backing.h"
 #include "epc/epc.h"
+#include "epc/owner.h"
 #include "epc/window.h"
 
 /* ---- where nothing is mapped ------------------------------------------------------------------ */
@@ -158,14 +159,18 @@ void encl_pause_locked(struct encl *encl, unsigned int *waits)
 int encl_open(struct encl_registry *registry, struct encl **ret_encl)
 {
 	struct encl *encl = arena_alloc(registry->arena, sizeof(*encl));
+	struct epc_owner_config config = { .ops = &encl_page_ops, .owner = encl };
 
 	if (!encl)
 		return -ENOMEM;
 	encl->buffer_block = arena_alloc(registry->arena, ENCL_BUFFER_BLOCK_BYTES);
-	if (!encl->buffer_block) {
-		arena_free(registry->arena, encl, sizeof(*encl));
-		return -ENOMEM;
-	}
+	if (!encl->buffer_block)
+		goto free_encl;
+	lock_acquire(&registry->lock);
+	encl->id = config.id = registry->next_id++;
+	lock_release(&registry->lock);
+	if (epc_owner_create(registry->epc, &config, &encl->epc_owner) < 0)
+		goto free_block;
 	encl->buffer = (void *)(((uintptr_t)encl->buffer_block + SGX_PAGE_SIZE - 1) &
 				~(uintptr_t)(SGX_PAGE_SIZE - 1));
 	encl->stage = (char *)encl->buffer + SGX_PAGE_SIZE;
@@ -183,11 +188,16 @@ int encl_open(struct encl_registry *registry, struct encl **ret_encl)
 	encl->secs.flags = ENCL_PAGE_EXISTS;
 
 	lock_acquire(&registry->lock);
-	encl->id = registry->next_id++;
 	list_add_tail(&registry->encls, &encl->node);
 	lock_release(&registry->lock);
 	*ret_encl = encl;
 	return 0;
+
+free_block:
+	arena_free(registry->arena, encl->buffer_block, ENCL_BUFFER_BLOCK_BYTES);
+free_encl:
+	arena_free(registry->arena, encl, sizeof(*encl));
+	return -ENOMEM;
 }
 
 struct encl *encl_get(struct encl *encl)

@@ -95,6 +95,7 @@ struct encl {
 	struct arena *arena;
 	struct window *window;
 	struct backing *backing;
+	struct epc_owner *epc_owner;
 	void *buffer; /* encl_ioctl_buffer(), inside buffer_block */
 	void *stage;  /* likewise; contents under the lock: a page on its way to the window */
 	void *buffer_block;

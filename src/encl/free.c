@@ -181,6 +181,7 @@ void encl_free(struct encl *encl)
 	free_va_structs(encl);
 	pages_destroy(encl);
 	lock_fini(&encl->lock);
+	epc_owner_destroy(encl->epc_owner);
 	arena_free(encl->arena, encl->buffer_block, ENCL_BUFFER_BLOCK_BYTES);
 	arena_free(encl->arena, encl, sizeof(*encl));
 }

@@ -47,7 +47,7 @@ static int bring_alloc(struct bring *b, unsigned int flags)
 	int r;
 
 	atomic_fetch_add(&encl->hand_nr, 1);
-	r = epc_alloc(encl->epc, &encl_page_ops, encl, flags, &b->frame);
+	r = epc_alloc(encl->epc, encl->epc_owner, flags, &b->frame);
 	if (r == 0) {
 		epc_page_set_cookie(b->frame, ENCL_COOKIE_NONE);
 

@@ -65,12 +65,33 @@ static void audit_page_quiet(struct audit *audit, uint32_t nr)
 		fault(audit, "page %u is in a batch that nobody runs", nr);
 	if (page->flags & PAGE_TAKEN)
 		fault(audit, "page %u was taken and not put back", nr);
-	if (state == EPC_PAGE_TRACKED && !page_ops(audit->epc, page)->blanks &&
+	if (state == EPC_PAGE_TRACKED && !page_ops(page)->blanks &&
 	    !cpu_epcm_read(audit->epc->cpu, nr).valid)
 		fault(audit, "page %u is tracked but not valid in the EPCM", nr);
 	if ((state == EPC_PAGE_TRACKED || state == EPC_PAGE_OWNED) &&
 	    !cpu_bytes(audit->epc->cpu, nr))
 		fault(audit, "page %u is in use but has no bytes", nr);
+}
+
+/* What the groups are charged for is what their owners have. */
+static void audit_charges(struct audit *audit, const struct section *section)
+{
+	struct charges sum;
+	const struct epc_page *page;
+	unsigned int i;
+
+	memset(&sum, 0, sizeof(sum));
+	for (i = section->first; i < section->first + section->nr; i++) {
+		page = &audit->epc->pages[i];
+		if (page->owner)
+			group_charge(&sum, page->owner->group);
+	}
+	for (i = 0; i < EPC_GROUPS_MAX; i++) {
+		if (sum.nr[i] != section->charges.nr[i])
+			fault(audit,
+			      "group %u has %u pages of the section at %u, is charged for %u", i,
+			      sum.nr[i], section->first, section->charges.nr[i]);
+	}
 }
 
 static void audit_section(struct audit *audit, struct section *section, bool live)
@@ -88,6 +109,7 @@ static void audit_section(struct audit *audit, struct section *section, bool liv
 	}
 	if (!pagelist_check(pages, &section->free) || !pagelist_check(pages, &section->deferred))
 		fault(audit, "a list of the section at %u is torn", section->first);
+	audit_charges(audit, section);
 	if (audit->state_nr[EPC_PAGE_FREE] - free_before != section->free.nr)
 		fault(audit, "%u pages are free, %u are on the free list",
 		      audit->state_nr[EPC_PAGE_FREE] - free_before, section->free.nr);
@@ -98,16 +120,31 @@ static void audit_section(struct audit *audit, struct section *section, bool liv
 	section_unlock(section);
 }
 
+static void audit_groups(struct audit *audit)
+{
+	struct epc *epc = audit->epc;
+	uint32_t in_batch = 0, tracked = group_tracked_locked(epc->group[0]);
+	unsigned int i;
+
+	for (i = 0; i < EPC_GROUPS_MAX; i++) {
+		if (!epc->group[i])
+			continue;
+		in_batch += epc->group[i]->in_batch_nr;
+		if (!epc->policy->check(epc->group[i]->policy_state))
+			fault(audit, "the order of group %s is torn", epc->group[i]->name);
+	}
+	if (audit->state_nr[EPC_PAGE_TRACKED] != tracked)
+		fault(audit, "%u pages are tracked, %u are in an order",
+		      audit->state_nr[EPC_PAGE_TRACKED], tracked);
+	if (in_batch != epc->in_batch_nr)
+		fault(audit, "%u pages are in batches, %u by group", epc->in_batch_nr, in_batch);
+}
+
 static void audit_sums(struct audit *audit, bool live)
 {
 	struct epc *epc = audit->epc;
 
-	if (!epc->policy->check(epc->policy_state))
-		fault(audit, "the order of policy %s is torn", epc->policy->name);
-	if (audit->state_nr[EPC_PAGE_TRACKED] != epc->policy->nr(epc->policy_state))
-		fault(audit, "%u pages are tracked, policy %s has %u",
-		      audit->state_nr[EPC_PAGE_TRACKED], epc->policy->name,
-		      epc->policy->nr(epc->policy_state));
+	audit_groups(audit);
 	if (audit->state_nr[EPC_PAGE_IN_BATCH] != epc->in_batch_nr)
 		fault(audit, "%u pages are in batches, %u were picked",
 		      audit->state_nr[EPC_PAGE_IN_BATCH], epc->in_batch_nr);

@@ -41,7 +41,6 @@ static void set_sizes(struct epc *epc)
 
 int epc_create(const struct epc_config *config, struct epc **ret_epc)
 {
-	struct policy_view view;
 	struct epc *epc;
 	int r = -ENOMEM;
 
@@ -63,14 +62,12 @@ int epc_create(const struct epc_config *config, struct epc **ret_epc)
 	epc->pages = shared_map((size_t)epc->page_nr * sizeof(struct epc_page));
 	if (!epc->pages)
 		goto free_epc;
-	view.pages = epc->pages;
-	view.page_nr = epc->page_nr;
-	epc->policy_state = epc->policy->create(config->arena, &view);
-	if (!epc->policy_state)
+	r = groups_init(epc);
+	if (r < 0)
 		goto unmap_pages;
 	r = window_create(config->arena, epc->page_nr, &epc->window);
 	if (r < 0)
-		goto destroy_policy;
+		goto fini_groups;
 	r = backing_create(config->arena, config->backing_path, config->backing_bytes_max,
 			   &epc->backing);
 	if (r < 0)
@@ -83,8 +80,8 @@ int epc_create(const struct epc_config *config, struct epc **ret_epc)
 
 destroy_window:
 	window_destroy(epc->window);
-destroy_policy:
-	epc->policy->destroy(epc->policy_state, config->arena);
+fini_groups:
+	groups_fini(epc);
 unmap_pages:
 	shared_unmap(epc->pages, (size_t)epc->page_nr * sizeof(struct epc_page));
 free_epc:
@@ -99,7 +96,7 @@ void epc_destroy(struct epc *epc)
 	lock_fini(&epc->reclaim_lock);
 	backing_destroy(epc->backing);
 	window_destroy(epc->window);
-	epc->policy->destroy(epc->policy_state, epc->arena);
+	groups_fini(epc);
 	shared_unmap(epc->pages, (size_t)epc->page_nr * sizeof(struct epc_page));
 	arena_free(epc->arena, epc, sizeof(*epc));
 }
@@ -137,12 +134,13 @@ static uint64_t now_ns(void)
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
-static uint32_t tracked_nr(struct epc *epc)
+static uint32_t tracked_nr(struct epc_group *top)
 {
+	struct epc *epc = top->epc;
 	uint32_t nr;
 
 	order_lock(epc);
-	nr = epc->policy->nr(epc->policy_state);
+	nr = group_tracked_locked(top);
 	order_unlock(epc);
 	return nr;
 }
@@ -156,8 +154,10 @@ struct search {
 };
 
 /* True while it makes sense to try once more. */
-static bool may_still_come(struct epc *epc, const struct search *search)
+static bool may_still_come(struct epc_group *top, const struct search *search)
 {
+	struct epc *epc = top->epc;
+
 	if (now_ns() - search->since_ns > STUCK_NS)
 		return false;
 	/* A page in somebody's hands will be free, or may be tried again. */
@@ -166,11 +166,37 @@ static bool may_still_come(struct epc *epc, const struct search *search)
 	if (search->unwritten >= UNWRITTEN_MAX)
 		return false;
 	return search->rounds < LOOK_ROUNDS ||
-	       search->looked < (uint64_t)LOOK_ROUNDS * tracked_nr(epc);
+	       search->looked < (uint64_t)LOOK_ROUNDS * tracked_nr(top);
 }
 
-static struct epc_page *alloc_reclaiming(struct epc *epc, void *owner)
+/*
+ * A page, if there is one and the group may have it; else NULL, and who must give some first.
+ */
+static struct epc_page *alloc_try(struct epc_owner *owner, struct epc_group **ret_top)
 {
+	struct epc *epc = owner->epc;
+	bool limited = group_is_limited(owner->group);
+	struct epc_page *page = NULL;
+
+	*ret_top = NULL;
+	if (limited) {
+		lock_acquire(&epc->charge_lock);
+		epc->charge_lock.holder_died = false; /* it protects no data */
+		*ret_top = group_at_max(owner->group);
+	}
+	if (!*ret_top)
+		page = section_alloc(epc, owner);
+	if (limited)
+		lock_release(&epc->charge_lock);
+	if (!page && !*ret_top)
+		*ret_top = epc_group_root(epc);
+	return page;
+}
+
+/* @top: who must give some, as alloc_try() found. */
+static struct epc_page *alloc_reclaiming(struct epc_owner *owner, struct epc_group *top)
+{
+	struct epc *epc = owner->epc;
 	uint64_t start = now_ns();
 	struct search search = { .since_ns = start };
 	struct reclaim_result result;
@@ -178,10 +204,10 @@ static struct epc_page *alloc_reclaiming(struct epc *epc, void *owner)
 	int freed;
 
 	for (;;) {
-		freed = reclaim_batch(epc, &result);
+		freed = reclaim_batch(epc, top, &result);
 		if (freed >= 0)
 			count(&epc->counters.direct_reclaims, 1);
-		page = section_alloc(epc, owner);
+		page = alloc_try(owner, &top);
 		if (page)
 			break;
 		if (freed > 0) {
@@ -191,31 +217,57 @@ static struct epc_page *alloc_reclaiming(struct epc *epc, void *owner)
 		search.looked += result.looked;
 		search.unwritten += result.unwritten;
 		search.rounds++;
-		if (!may_still_come(epc, &search))
+		if (!may_still_come(top, &search))
 			break;
 		/* Others hold pages: let them go on; and if they are dead, do it for them. */
 		sched_yield();
 		reclaim_recover(epc);
-		page = section_alloc(epc, owner);
+		page = alloc_try(owner, &top);
 		if (page)
 			break;
 	}
+	if (!page)
+		group_event(top, EPC_GROUP_OOM);
 	count(&epc->counters.stall_ns, now_ns() - start);
 	return page;
 }
 
-int epc_alloc(struct epc *epc, const struct sgx_epc_page_ops *ops, void *owner, unsigned int flags,
+/* Whoever takes a page beyond high makes some of the group's go first; it is no failure when none can. */
+static bool alloc_stay_low(struct epc_owner *owner, bool may_reclaim)
+{
+	struct epc_group *group = group_over_high(owner->group);
+	struct reclaim_result result;
+
+	if (!group)
+		return true;
+	if (!may_reclaim)
+		return false;
+	group_event(group, EPC_GROUP_HIGH);
+	(void)reclaim_batch(owner->epc, group, &result);
+	return true;
+}
+
+int epc_alloc(struct epc *epc, struct epc_owner *owner, unsigned int flags,
 	      struct epc_page **ret_page)
 {
-	struct epc_page *page = section_alloc(epc, owner);
+	bool may_reclaim = flags & EPC_MAY_RECLAIM;
+	struct epc_group *top;
+	struct epc_page *page;
 
-	if (!page && !(flags & EPC_MAY_RECLAIM))
+	assert(owner->epc == epc);
+	if (!alloc_stay_low(owner, may_reclaim))
 		return -EBUSY;
-	if (!page)
-		page = alloc_reclaiming(epc, owner);
+	page = alloc_try(owner, &top);
+	if (!page && !may_reclaim)
+		return -EBUSY;
+	if (!page) {
+		if (top->parent)
+			group_event(top, EPC_GROUP_MAX);
+		page = alloc_reclaiming(owner, top);
+	}
 	if (!page)
 		return -ENOMEM;
-	page_own(epc, page, ops, owner, flags & EPC_UNPLACED);
+	page_own(epc, page, flags & EPC_UNPLACED);
 	*ret_page = page;
 	return 0;
 }
@@ -236,7 +288,7 @@ void epc_track(struct epc *epc, struct epc_page *page)
 	order_lock(epc);
 	assert(page_state(page) == EPC_PAGE_OWNED);
 	page_set_state(page, EPC_PAGE_TRACKED);
-	epc->policy->insert(epc->policy_state, page_index(epc, page));
+	epc->policy->insert(page_policy_state(page), page_index(epc, page));
 	order_unlock(epc);
 }
 
@@ -247,7 +299,7 @@ int epc_untrack(struct epc *epc, struct epc_page *page)
 	order_lock(epc);
 	assert(page_state(page) == EPC_PAGE_TRACKED || page_state(page) == EPC_PAGE_IN_BATCH);
 	if (page_state(page) == EPC_PAGE_TRACKED) {
-		epc->policy->remove(epc->policy_state, page_index(epc, page));
+		epc->policy->remove(page_policy_state(page), page_index(epc, page));
 		page_set_state(page, EPC_PAGE_OWNED);
 		r = 0;
 	}
@@ -274,7 +326,7 @@ void epc_touch(struct epc *epc, struct epc_page *page)
 unsigned int epc_reclaim(struct epc *epc)
 {
 	struct reclaim_result result;
-	int freed = reclaim_batch(epc, &result);
+	int freed = reclaim_batch(epc, epc_group_root(epc), &result);
 
 	return freed > 0 ? (unsigned int)freed : 0;
 }

@@ -21,9 +21,9 @@
 struct arena;
 struct cpu;
 struct epc;
+struct epc_owner;
 struct epc_page;
 struct epc_policy;
-struct sgx_epc_page_ops;
 struct window;
 struct backing;
 
@@ -68,13 +68,14 @@ bool epc_owns_fd(const struct epc *epc, int fd);
 	2u /* no home: it has no bytes before epc_page_place(). Saves the clearing of the home */
 
 /*
- * A page for @owner, in state OWNED, contents undefined, bytes in its home.  No lock of any owner
+ * A page for @owner (epc/owner.h), in state OWNED, contents undefined, bytes in its home.  No lock of any owner
  * may be held with EPC_MAY_RECLAIM.
  *
- *   -ENOMEM  none is free and nothing can be reclaimed (or a bounded number of tries freed none)
- *   -EBUSY   none is free and the caller forbade reclaim
+ *   -ENOMEM  none is free, or its group may have no more, and nothing can be reclaimed (or a bounded number
+ *            of tries freed none)
+ *   -EBUSY   some page must be reclaimed first, and the caller forbade that
  */
-int epc_alloc(struct epc *epc, const struct sgx_epc_page_ops *ops, void *owner, unsigned int flags,
+int epc_alloc(struct epc *epc, struct epc_owner *owner, unsigned int flags,
 	      struct epc_page **ret_page);
 /* Give back a page in state OWNED whose EPCM entry is invalid (EREMOVE, EWB). Its bytes are dropped. */
 void epc_free(struct epc *epc, struct epc_page *page);

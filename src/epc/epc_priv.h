@@ -14,6 +14,7 @@
 
 #include "base/lock.h"
 #include "epc/epc.h"
+#include "epc/group_priv.h"
 #include "epc/page.h"
 #include "epc/pagelist.h"
 #include "epc/policy.h"
@@ -21,7 +22,6 @@
 
 enum {
 	EPC_SECTIONS_MAX = 8, /* as CPUID.12H can show here */
-	EPC_OWNER_KINDS = 16,
 	EPC_BATCH_MAX = WINDOW_STAGE_PAGES,
 };
 
@@ -34,6 +34,7 @@ struct section {
 	_Atomic uint32_t avail; /* FREE and DIRTY ones: written under the lock, read by anyone */
 	struct pagelist free;
 	struct pagelist deferred; /* DIRTY: a SECS that had children when it was its turn */
+	struct charges charges;
 	uint64_t allocs, frees;
 };
 
@@ -85,11 +86,13 @@ struct epc {
 	const struct epc_policy *policy;
 	void (*unmap)(const uint64_t *win_offs, unsigned int nr);
 
-	_Atomic(const struct sgx_epc_page_ops *) ops[EPC_OWNER_KINDS];
+	/* the table: groups_lock; the links: group_priv.h */
+	struct lock groups_lock;
+	struct epc_group *group[EPC_GROUPS_MAX]; /* the root is the first; NULL: none */
+	struct lock charge_lock;
 
 	/* reclaim_lock */
 	_Alignas(64) struct lock reclaim_lock;
-	void *policy_state;
 	_Atomic uint32_t in_batch_nr; /* written under it, read by anyone */
 
 	_Alignas(64) _Atomic uint32_t free_lowest; /* relaxed: for people */
@@ -114,10 +117,15 @@ static inline void page_set_state(struct epc_page *page, enum epc_state state)
 	atomic_store_explicit(&page->state, (uint8_t)state, memory_order_release);
 }
 
-static inline const struct sgx_epc_page_ops *page_ops(const struct epc *epc,
-						      const struct epc_page *page)
+static inline const struct sgx_epc_page_ops *page_ops(const struct epc_page *page)
 {
-	return atomic_load_explicit(&epc->ops[page->ops], memory_order_relaxed);
+	return page->owner->ops;
+}
+
+/* The order that the page is in, when it is in one. */
+static inline void *page_policy_state(const struct epc_page *page)
+{
+	return page->owner->group->policy_state;
 }
 
 static inline void count(_Atomic uint64_t *counter, uint64_t n)
@@ -126,19 +134,21 @@ static inline void count(_Atomic uint64_t *counter, uint64_t n)
 }
 
 /*
- * The two locks of the manager.  Where the last holder died, what it left half-done is mended first
+ * The locks of the manager.  Where the last holder died, what it left half-done is mended first
  * (repair.c), so whoever has the lock finds everything whole.
  */
 void order_lock(struct epc *epc) ACQUIRES(&epc->reclaim_lock);
 void order_unlock(struct epc *epc) RELEASES(&epc->reclaim_lock);
+void groups_lock(struct epc *epc) ACQUIRES(&epc->groups_lock);
+void groups_unlock(struct epc *epc) RELEASES(&epc->groups_lock);
 void section_lock(struct epc *epc, struct section *section) ACQUIRES(&section->lock);
 void section_unlock(struct section *section) RELEASES(&section->lock);
 
 /* section.c */
 void sections_init(struct epc *epc);
 void sections_fini(struct epc *epc);
-/* A page in state OWNED, sanitised; NULL when none is free. */
-struct epc_page *section_alloc(struct epc *epc, void *owner);
+/* A page in state OWNED, sanitised, and charged to its owner; NULL when none is free. */
+struct epc_page *section_alloc(struct epc *epc, struct epc_owner *owner);
 /* Pages in state OWNED or IN_BATCH become FREE. */
 void section_free(struct epc *epc, const uint32_t *nr, unsigned int n);
 uint32_t section_free_nr(const struct epc *epc);
@@ -147,8 +157,7 @@ void section_forget_page(struct epc_page *page);
 void section_count_locked(struct section *section) REQUIRES(&section->lock);
 
 /* page.c */
-void page_own(struct epc *epc, struct epc_page *page, const struct sgx_epc_page_ops *ops,
-	      void *owner, bool unplaced);
+void page_own(struct epc *epc, struct epc_page *page, bool unplaced);
 /* Its bytes are not needed any more, wherever they are (but on a stage). */
 void page_drop_bytes(struct epc *epc, struct epc_page *page);
 
@@ -161,10 +170,11 @@ struct reclaim_result {
 	unsigned int unwritten; /* pages that their owner could not write */
 };
 /*
- * One batch: pages freed.  -EAGAIN: as many reclaimers as there can be
+ * One batch of what @top and the groups below it have: pages freed.  -EAGAIN: as many reclaimers as there can be
  * are at work.
  */
-int reclaim_batch(struct epc *epc, struct reclaim_result *ret) EXCLUDES(&epc->reclaim_lock);
+int reclaim_batch(struct epc *epc, struct epc_group *top, struct reclaim_result *ret)
+	EXCLUDES(&epc->reclaim_lock);
 /* See through what processes that died have left half-done. */
 void reclaim_recover(struct epc *epc);
 

@@ -6,7 +6,11 @@
 #define SWSGX_EPC_OWNER_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
+struct epc;
+struct epc_group;
+struct epc_owner;
 struct epc_page;
 
 /**
@@ -44,5 +48,26 @@ struct sgx_epc_page_ops {
 	void (*put)(struct epc_page *page);
 	bool blanks;
 };
+
+/**
+ * struct epc_owner_config - a new owner
+ * @ops:   of its pages
+ * @owner: what epc_page_owner() says of them; in shared memory
+ * @group: where its pages are charged (epc/group.h), NULL for the root
+ * @id:    for statistics, together with @ops->name
+ */
+struct epc_owner_config {
+	const struct sgx_epc_page_ops *ops;
+	void *owner;
+	struct epc_group *group;
+	uint32_t id;
+};
+
+/* 0 or -ENOMEM. */
+int epc_owner_create(struct epc *epc, const struct epc_owner_config *config,
+		     struct epc_owner **ret_owner);
+/* It has no page any more, and none of its pages is in a batch. Takes NULL. */
+void epc_owner_destroy(struct epc_owner *owner);
+struct epc_group *epc_owner_group(const struct epc_owner *owner);
 
 #endif

@@ -23,7 +23,7 @@ struct epc_page *epc_page_at(const struct epc *epc, uint32_t nr)
 
 void *epc_page_owner(const struct epc_page *page)
 {
-	return page->owner;
+	return page->owner ? page->owner->owner : NULL;
 }
 
 enum epc_state epc_page_state(const struct epc_page *page)
@@ -41,32 +41,10 @@ void epc_page_set_cookie(struct epc_page *page, uint64_t cookie)
 	atomic_store_explicit(&page->cookie, cookie, memory_order_relaxed);
 }
 
-/* There are a few kinds of owners in a program: each has a row, for good. */
-static uint8_t ops_row(struct epc *epc, const struct sgx_epc_page_ops *ops)
-{
-	const struct sgx_epc_page_ops *seen;
-	unsigned int i;
-
-	for (i = 0; i < EPC_OWNER_KINDS; i++) {
-		seen = atomic_load_explicit(&epc->ops[i], memory_order_relaxed);
-		if (seen == ops)
-			return (uint8_t)i;
-		if (!seen &&
-		    (atomic_compare_exchange_strong(&epc->ops[i], &seen, ops) || seen == ops))
-			return (uint8_t)i;
-	}
-	assert(!"more kinds of owners than EPC_OWNER_KINDS");
-	return 0;
-}
-
-void page_own(struct epc *epc, struct epc_page *page, const struct sgx_epc_page_ops *ops,
-	      void *owner, bool unplaced)
+void page_own(struct epc *epc, struct epc_page *page, bool unplaced)
 {
 	uint32_t nr = page_index(epc, page);
 
-	assert(ops->name && ops->get && ops->reclaim && ops->block && ops->write && ops->put);
-	page->owner = owner;
-	page->ops = ops_row(epc, ops);
 	epc_page_set_cookie(page, 0);
 	page->win_page = PAGE_AT_HOME;
 	atomic_store_explicit(&page->flags, unplaced ? PAGE_NOWHERE : 0, memory_order_relaxed);

@@ -15,6 +15,8 @@
 /* Most that epc_touch() counts. */
 enum { PAGE_REF_MAX = 3 };
 
+struct epc_owner;
+
 enum page_flag {
 	PAGE_TAKEN = 1,   /* the bytes are on a batch's stage */
 	PAGE_NOWHERE = 2, /* not in the window: EPC_UNPLACED, or lent */
@@ -30,13 +32,13 @@ enum page_flag {
  *       one costs a fault at worst
  */
 struct epc_page {
-	void *owner;
+	struct epc_owner *owner; /* NULL: nobody's, and not charged */
 	_Atomic uint64_t cookie;
 	uint32_t next;
 	uint32_t prev;
 	uint32_t win_page; /* window offset / 4096, or PAGE_AT_HOME */
 	_Atomic uint8_t state;
-	uint8_t ops; /* row of epc.ops */
+	uint8_t spare;
 	_Atomic uint8_t ref;
 	_Atomic uint8_t flags; /* enum page_flag */
 };

@@ -25,7 +25,7 @@
 #include "epc/epc_priv.h"
 #include "epc/owner.h"
 
-enum { LOOK_MAX = 256 /* pages looked at for one batch */ };
+enum { LOOK_MAX = 256 /* pages of a group looked at for one batch */ };
 
 void batches_init(struct epc *epc)
 {
@@ -52,17 +52,22 @@ static unsigned int slot_of(const struct epc *epc, const struct batch *batch)
  * Undo get().  The page may be anybody's by now, so the owner is shown a copy of what it was: it is the
  * owner's reference that keeps alive what the copy points to.
  */
-static void owner_copy(struct epc_page *copy, const struct epc_page *page)
+struct owner_copy {
+	const struct sgx_epc_page_ops *ops;
+	struct epc_page page;
+};
+
+static void owner_copy(struct owner_copy *copy, const struct epc_page *page)
 {
 	memset(copy, 0, sizeof(*copy));
-	copy->owner = page->owner;
-	copy->ops = page->ops;
-	epc_page_set_cookie(copy, epc_page_cookie(page));
+	copy->ops = page_ops(page);
+	copy->page.owner = page->owner;
+	epc_page_set_cookie(&copy->page, epc_page_cookie(page));
 }
 
-static void owner_put(struct epc *epc, struct epc_page *copy)
+static void owner_put(struct owner_copy *copy)
 {
-	page_ops(epc, copy)->put(copy);
+	copy->ops->put(&copy->page);
 }
 
 /*
@@ -73,31 +78,48 @@ static void entry_put_back(struct epc *epc, struct batch_entry *entry, enum poli
 			   bool got)
 {
 	struct epc_page *page = &epc->pages[entry->nr];
-	struct epc_page copy;
+	struct owner_copy copy;
 
 	owner_copy(&copy, page);
 	order_lock(epc);
 	entry->phase = BATCH_NONE;
 	page_set_state(page, EPC_PAGE_TRACKED);
-	epc->policy->put_back(epc->policy_state, entry->nr, why);
+	epc->policy->put_back(page_policy_state(page), entry->nr, why);
+	page->owner->group->in_batch_nr--;
 	atomic_fetch_sub_explicit(&epc->in_batch_nr, 1, memory_order_relaxed);
 	order_unlock(epc);
 	if (got)
-		owner_put(epc, &copy);
+		owner_put(&copy);
 }
 
-/* Candidates into the free entries of @batch. Returns how many. */
-static unsigned int pick_more(struct epc *epc, struct batch *batch, unsigned int *looked)
+/* Whose pages a batch takes: @looked at so far of each group, and those that have nothing more to give. */
+struct collect {
+	struct epc_group *top;
+	struct epc_group *group; /* of the last pick_more(); NULL: no group gives anything */
+	struct group_set done;
+	uint16_t looked[EPC_GROUPS_MAX];
+};
+
+/* Candidates of one group into the free entries of @batch. Returns how many. */
+static unsigned int pick_more(struct epc *epc, struct batch *batch, struct collect *collect)
 {
 	struct batch_entry *entry;
 	unsigned int picked = 0;
+	struct epc_group *group;
+	uint16_t *looked;
 	unsigned int look;
-	uint32_t nr;
+	uint32_t nr, quota;
 
 	order_lock(epc);
-	while (batch->nr < epc->batch_nr && *looked < LOOK_MAX) {
-		nr = epc->policy->pick(epc->policy_state, &look);
-		*looked += look ? look : 1;
+	group = collect->group = group_choose_locked(collect->top, &collect->done, &quota);
+	if (!group) {
+		order_unlock(epc);
+		return 0;
+	}
+	looked = &collect->looked[group->index];
+	while (picked < quota && batch->nr < epc->batch_nr && *looked < LOOK_MAX) {
+		nr = epc->policy->pick(group->policy_state, &look);
+		*looked = (uint16_t)(*looked + (look ? look : 1));
 		if (nr == PAGE_NONE && look == 0)
 			break;
 		if (nr == PAGE_NONE)
@@ -109,10 +131,13 @@ static unsigned int pick_more(struct epc *epc, struct batch *batch, unsigned int
 		page_set_state(&epc->pages[nr], EPC_PAGE_IN_BATCH);
 		entry->phase = BATCH_PICKED;
 		batch->nr++;
+		group->in_batch_nr++;
 		atomic_fetch_add_explicit(&epc->in_batch_nr, 1, memory_order_relaxed);
 		picked++;
 	}
 	order_unlock(epc);
+	if (picked == 0 || *looked >= LOOK_MAX)
+		group_set_add(&collect->done, group);
 	return picked;
 }
 
@@ -129,7 +154,7 @@ static void ask_owners(struct epc *epc, struct batch *batch, unsigned int first)
 	for (i = first; i < batch->nr; i++) {
 		entry = &batch->entry[i];
 		page = &epc->pages[entry->nr];
-		if (page_ops(epc, page)->get(page))
+		if (page_ops(page)->get(page))
 			entry->phase = BATCH_GOT;
 		else
 			entry_put_back(epc, entry, POLICY_NOT_NOW, false);
@@ -139,7 +164,7 @@ static void ask_owners(struct epc *epc, struct batch *batch, unsigned int first)
 		if (entry->phase != BATCH_GOT)
 			continue;
 		page = &epc->pages[entry->nr];
-		if (page_ops(epc, page)->reclaim(page)) {
+		if (page_ops(page)->reclaim(page)) {
 			entry->phase = BATCH_READY;
 			continue;
 		}
@@ -169,16 +194,19 @@ static void compact(struct batch *batch)
 	batch->nr = to;
 }
 
-static unsigned int pass_collect(struct epc *epc, struct batch *batch)
+static unsigned int pass_collect(struct epc *epc, struct batch *batch, struct epc_group *top)
 {
-	unsigned int looked = 0, first, picked;
+	struct collect collect = { .top = top };
+	unsigned int looked = 0, first, i;
 
 	do {
 		first = batch->nr;
-		picked = pick_more(epc, batch, &looked);
+		(void)pick_more(epc, batch, &collect);
 		ask_owners(epc, batch, first);
 		compact(batch);
-	} while (picked > 0 && batch->nr < epc->batch_nr && looked < LOOK_MAX);
+	} while (collect.group && batch->nr < epc->batch_nr);
+	for (i = 0; i < EPC_GROUPS_MAX; i++)
+		looked += collect.looked[i];
 	return looked;
 }
 
@@ -193,7 +221,7 @@ static void pass_block(struct epc *epc, struct batch *batch)
 		if (entry->phase != BATCH_READY)
 			continue;
 		page = &epc->pages[entry->nr];
-		if (!page_ops(epc, page)->block(page)) {
+		if (!page_ops(page)->block(page)) {
 			entry_put_back(epc, entry, POLICY_NOT_NOW, true);
 			continue;
 		}
@@ -262,7 +290,7 @@ static unsigned int pass_write(struct epc *epc, struct batch *batch)
 		if (entry->phase != BATCH_BLOCKED)
 			continue;
 		page = &epc->pages[entry->nr];
-		if (page_ops(epc, page)->write(page) == 0) {
+		if (page_ops(page)->write(page) == 0) {
 			entry->phase = BATCH_WRITTEN;
 			continue;
 		}
@@ -288,7 +316,7 @@ static void note_peak(struct epc *epc)
 /* Written pages are free. Returns how many. */
 static unsigned int pass_free(struct epc *epc, struct batch *batch)
 {
-	struct epc_page copy[EPC_BATCH_MAX];
+	struct owner_copy copy[EPC_BATCH_MAX];
 	uint32_t freed[EPC_BATCH_MAX];
 	struct batch_entry *entry;
 	unsigned int i, nr = 0;
@@ -307,8 +335,10 @@ static unsigned int pass_free(struct epc *epc, struct batch *batch)
 	order_lock(epc);
 	for (i = 0; i < batch->nr; i++)
 		batch->entry[i].phase = BATCH_NONE;
-	for (i = 0; i < nr; i++)
-		epc->policy->evicted(epc->policy_state, freed[i]);
+	for (i = 0; i < nr; i++) {
+		epc->policy->evicted(page_policy_state(&epc->pages[freed[i]]), freed[i]);
+		epc->pages[freed[i]].owner->group->in_batch_nr--;
+	}
 	section_free(epc, freed, nr);
 	atomic_fetch_sub_explicit(&epc->in_batch_nr, nr, memory_order_relaxed);
 	order_unlock(epc);
@@ -319,7 +349,7 @@ static unsigned int pass_free(struct epc *epc, struct batch *batch)
 		note_peak(epc);
 	}
 	for (i = 0; i < nr; i++)
-		owner_put(epc, &copy[i]);
+		owner_put(&copy[i]);
 	return nr;
 }
 
@@ -377,7 +407,7 @@ LOCK_ATTR(no_thread_safety_analysis) void reclaim_recover(struct epc *epc)
 }
 
 LOCK_ATTR(no_thread_safety_analysis)
-int reclaim_batch(struct epc *epc, struct reclaim_result *ret)
+int reclaim_batch(struct epc *epc, struct epc_group *top, struct reclaim_result *ret)
 {
 	struct batch *batch = batch_claim(epc);
 	unsigned int freed = 0;
@@ -385,7 +415,7 @@ int reclaim_batch(struct epc *epc, struct reclaim_result *ret)
 	ret->looked = ret->unwritten = 0;
 	if (!batch)
 		return -EAGAIN;
-	ret->looked = pass_collect(epc, batch);
+	ret->looked = pass_collect(epc, batch, top);
 	if (batch->nr > 0) {
 		count(&epc->counters.batches, 1);
 		pass_block(epc, batch);

@@ -6,6 +6,8 @@
  * after a death in the middle of a change the lists are made anew from the states.  That walks all
  * pages: it happens once for a process killed within some hundred nanoseconds.
  */
+#include <string.h>
+
 #include "cpu/cpu.h"
 #include "epc/epc_priv.h"
 
@@ -33,24 +35,40 @@ static void order_stray_locked(struct epc *epc, uint32_t nr) REQUIRES(&epc->recl
 		return;
 	}
 	page_set_state(&epc->pages[nr], EPC_PAGE_TRACKED);
-	epc->policy->insert(epc->policy_state, nr);
+	epc->policy->insert(page_policy_state(&epc->pages[nr]), nr);
+}
+
+/* Every order is empty. */
+static void groups_reset_locked(struct epc *epc) REQUIRES(&epc->reclaim_lock)
+{
+	unsigned int i;
+
+	for (i = 0; i < EPC_GROUPS_MAX; i++) {
+		if (!epc->group[i])
+			continue;
+		epc->policy->reset(epc->group[i]->policy_state);
+		epc->group[i]->in_batch_nr = 0;
+	}
 }
 
 static void order_repair_locked(struct epc *epc) REQUIRES(&epc->reclaim_lock)
 {
 	uint32_t nr, in_batch = 0;
 
-	epc->policy->reset(epc->policy_state);
+	groups_relink_locked(epc);
+	groups_reset_locked(epc);
 	for (nr = 0; nr < epc->page_nr; nr++) {
 		switch (page_state(&epc->pages[nr])) {
 		case EPC_PAGE_TRACKED:
-			epc->policy->insert(epc->policy_state, nr);
+			epc->policy->insert(page_policy_state(&epc->pages[nr]), nr);
 			break;
 		case EPC_PAGE_IN_BATCH:
-			if (in_some_batch(epc, nr))
-				in_batch++;
-			else
+			if (!in_some_batch(epc, nr)) {
 				order_stray_locked(epc, nr);
+				break;
+			}
+			in_batch++;
+			epc->pages[nr].owner->group->in_batch_nr++;
 			break;
 		default:
 			break;
@@ -68,6 +86,7 @@ static void section_repair_locked(struct epc *epc, struct section *section) REQU
 
 	pagelist_init(&section->free);
 	pagelist_init(&section->deferred);
+	memset(&section->charges, 0, sizeof(section->charges));
 	for (nr = section->first; nr < section->dirty_next; nr++) {
 		page = &epc->pages[nr];
 		if (page_state(page) == EPC_PAGE_OWNED && !page->owner)
@@ -77,6 +96,8 @@ static void section_repair_locked(struct epc *epc, struct section *section) REQU
 			pagelist_add(epc->pages, &section->free, nr);
 		} else if (page_state(&epc->pages[nr]) == EPC_PAGE_DIRTY) {
 			pagelist_add_tail(epc->pages, &section->deferred, nr);
+		} else if (page->owner) {
+			group_charge(&section->charges, page->owner->group);
 		}
 	}
 	section_count_locked(section);

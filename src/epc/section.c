@@ -106,7 +106,7 @@ static void note_lowest(struct epc *epc)
 		atomic_store_explicit(&epc->free_lowest, nr, memory_order_relaxed);
 }
 
-struct epc_page *section_alloc(struct epc *epc, void *owner)
+struct epc_page *section_alloc(struct epc *epc, struct epc_owner *owner)
 {
 	struct section *section;
 	uint32_t nr = PAGE_NONE;
@@ -124,6 +124,7 @@ struct epc_page *section_alloc(struct epc *epc, void *owner)
 			page_set_state(&epc->pages[nr], EPC_PAGE_OWNED);
 			/* Under the lock, so that a page without an owner is nobody's. */
 			epc->pages[nr].owner = owner;
+			group_charge(&section->charges, owner->group);
 			section->allocs++;
 			section_count_locked(section);
 		}
@@ -132,6 +133,7 @@ struct epc_page *section_alloc(struct epc *epc, void *owner)
 	if (nr == PAGE_NONE)
 		return NULL;
 	note_lowest(epc);
+	group_note_peak(owner->group);
 	return &epc->pages[nr];
 }
 
@@ -154,6 +156,7 @@ void section_free(struct epc *epc, const uint32_t *nr, unsigned int n)
 		for (; i < n && section_of(epc, nr[i]) == section; i++) {
 			/* First of all: whoever finds this half done sees that the page is free. */
 			page_set_state(&epc->pages[nr[i]], EPC_PAGE_FREE);
+			group_uncharge(&section->charges, epc->pages[nr[i]].owner->group);
 			section_forget_page(&epc->pages[nr[i]]);
 			pagelist_add(epc->pages, &section->free, nr[i]);
 			section->frees++;

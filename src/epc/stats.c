@@ -20,7 +20,7 @@ static void count_states(struct epc *epc, struct epc_stats *stats)
 	unsigned int i;
 
 	order_lock(epc);
-	stats->tracked = epc->policy->nr(epc->policy_state);
+	stats->tracked = group_tracked_locked(epc->group[0]);
 	stats->in_batch = epc->in_batch_nr;
 	for (i = 0; i < epc->section_nr; i++) {
 		section = &epc->section[i];

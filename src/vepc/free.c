@@ -14,6 +14,7 @@
 #include "base/arena.h"
 #include "cpu/cpu.h"
 #include "epc/epc.h"
+#include "epc/owner.h"
 #include "epc/window.h"
 
 #define FREE_PATIENCE_NS 10000000000ull
@@ -73,6 +74,7 @@ static void vepc_destroy(struct vepc *vepc)
 
 	chunks_free(vepc);
 	lock_fini(&vepc->own_lock);
+	epc_owner_destroy(vepc->epc_owner);
 	if (ops)
 		ops->end(keeper, vepc);
 	arena_free(vepc->arena, vepc, sizeof(*vepc));

@@ -68,9 +68,14 @@ void vepc_registry_destroy(struct vepc_registry *registry)
 int vepc_open(struct vepc_registry *registry, struct vepc **ret_vepc)
 {
 	struct vepc *vepc = arena_alloc(registry->arena, sizeof(*vepc));
+	struct epc_owner_config config = { .ops = &vepc_page_ops, .owner = vepc };
 
 	if (!vepc)
 		return -ENOMEM;
+	if (epc_owner_create(registry->epc, &config, &vepc->epc_owner) < 0) {
+		arena_free(registry->arena, vepc, sizeof(*vepc));
+		return -ENOMEM;
+	}
 	vepc->registry = registry;
 	vepc->epc = registry->epc;
 	vepc->cpu = epc_cpu(registry->epc);
@@ -124,14 +129,20 @@ void vepc_unlock(struct vepc *vepc)
 
 int vepc_keep(struct vepc *vepc, const struct vepc_keeper_ops *ops, void *keeper, struct lock *lock)
 {
+	struct epc_owner_config config = { .ops = ops->page_ops, .owner = vepc };
+	struct epc_owner *kept;
 	int r = 0;
 
 	vepc_lock(vepc);
 	if (vepc->ops || !list_empty(&vepc->chunks))
 		r = -EEXIST;
 	vepc_unlock(vepc);
+	if (r == 0)
+		r = epc_owner_create(vepc->epc, &config, &kept);
 	if (r < 0)
 		return r;
+	epc_owner_destroy(vepc->epc_owner);
+	vepc->epc_owner = kept;
 	vepc->keeper = keeper;
 	vepc->lock = lock;
 	vepc->ops = ops;
@@ -192,8 +203,7 @@ int vepc_frame_alloc(struct vepc *vepc, unsigned int flags, struct epc_page **re
 	int r;
 
 	atomic_fetch_add(&vepc->hand_nr, 1);
-	r = epc_alloc(vepc->epc, vepc->ops ? vepc->ops->page_ops : &vepc_page_ops, vepc,
-		      flags | EPC_UNPLACED, ret_frame);
+	r = epc_alloc(vepc->epc, vepc->epc_owner, flags | EPC_UNPLACED, ret_frame);
 	if (r == 0)
 		epc_page_set_cookie(*ret_frame, VEPC_COOKIE_NONE);
 	else

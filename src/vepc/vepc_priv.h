@@ -48,6 +48,7 @@ struct vepc {
 	struct cpu *cpu;
 	struct arena *arena;
 	struct window *window;
+	struct epc_owner *epc_owner; /* the keeper's, once it has one */
 
 	struct ref refs;
 	atomic_uint hand_nr;  /* frames of ours that are no page yet */

@@ -14,6 +14,7 @@
 #include "base/arena.h"
 #include "epc/backing.h"
 #include "epc/epc.h"
+#include "epc/owner.h"
 #include "epc/window.h"
 #include "vepc/vepc.h"
 
@@ -22,6 +23,7 @@
 int virt_create(struct epc *epc, struct virt_guest **ret_guest)
 {
 	const uint32_t need = SGX_CPUID_ENCLV | SGX_CPUID_ENCLS_C;
+	struct epc_owner_config config = { .ops = &guest_va_page_ops };
 	struct virt_guest *guest;
 
 	if ((cpu_get_config(epc_cpu(epc))->caps & need) != need)
@@ -29,6 +31,11 @@ int virt_create(struct epc *epc, struct virt_guest **ret_guest)
 	guest = arena_alloc(epc_arena(epc), sizeof(*guest));
 	if (!guest)
 		return -ENOMEM;
+	config.owner = guest;
+	if (epc_owner_create(epc, &config, &guest->va_owner) < 0) {
+		arena_free(epc_arena(epc), guest, sizeof(*guest));
+		return -ENOMEM;
+	}
 	guest->epc = epc;
 	guest->cpu = epc_cpu(epc);
 	guest->arena = epc_arena(epc);
@@ -50,6 +57,8 @@ struct virt_guest *virt_put(struct virt_guest *guest)
 	guest_unlock(guest);
 	assert(guest->dead || (guest->page_nr == 0 && guest->va_nr == 0));
 	lock_fini(&guest->lock);
+	if (guest->va_nr == 0)
+		epc_owner_destroy(guest->va_owner);
 	arena_free(guest->arena, guest, sizeof(*guest));
 	return NULL;
 }

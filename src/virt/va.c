@@ -26,7 +26,7 @@ static int never_write(struct epc_page *page)
 
 static void nothing_to_put(struct epc_page *page) {}
 
-static const struct sgx_epc_page_ops va_page_ops = {
+const struct sgx_epc_page_ops guest_va_page_ops = {
 	.name = "virt-va",
 	.get = never,
 	.reclaim = never,
@@ -42,7 +42,7 @@ bool guest_va_is_short_locked(const struct virt_guest *guest)
 
 int guest_va_frame_alloc(struct virt_guest *guest, unsigned int flags, struct epc_page **ret_frame)
 {
-	return epc_alloc(guest->epc, &va_page_ops, guest, flags, ret_frame);
+	return epc_alloc(guest->epc, guest->va_owner, flags, ret_frame);
 }
 
 int guest_va_add_locked(struct virt_guest *guest, struct epc_page *frame)

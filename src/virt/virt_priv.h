@@ -73,6 +73,7 @@ struct virt_guest {
 	struct arena *arena;
 	struct window *window;
 	struct backing *backing;
+	struct epc_owner *va_owner; /* of VA pages */
 
 	struct ref refs;
 
@@ -116,6 +117,7 @@ bool vcpu_sgx_is_enabled(const struct virt_vcpu *vcpu);
 
 /* ---- va.c ----------------------------------------------------------------------------------- */
 
+extern const struct sgx_epc_page_ops guest_va_page_ops;
 /* True when one more page would leave some page without a slot. */
 bool guest_va_is_short_locked(const struct virt_guest *guest);
 /* An EPC page for slots, not yet a VA page: 0, or as epc_alloc(). */

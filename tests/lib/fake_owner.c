@@ -163,11 +163,21 @@ static const struct sgx_epc_page_ops fake_ops = {
 
 struct fake_owner *fake_owner_create(struct epc *epc, uint32_t id, uint32_t page_nr, bool mapped)
 {
+	return fake_owner_create_in(NULL, epc, id, page_nr, mapped);
+}
+
+struct fake_owner *fake_owner_create_in(struct epc_group *group, struct epc *epc, uint32_t id,
+					uint32_t page_nr, bool mapped)
+{
+	struct epc_owner_config config = { .ops = &fake_ops, .group = group, .id = id };
 	struct fake_owner *owner;
 	uint32_t i;
 
 	owner = arena_alloc(epc_arena(epc), sizeof(*owner) + page_nr * sizeof(owner->page[0]));
 	if (!owner)
+		return NULL;
+	config.owner = owner;
+	if (epc_owner_create(epc, &config, &owner->epc_owner) < 0)
 		return NULL;
 	lock_init(&owner->lock, LOCK_OWNER);
 	ref_init(&owner->refs);
@@ -209,6 +219,7 @@ static void owner_free(struct fake_owner *owner)
 		fp->slot = UINT32_MAX;
 	}
 	owner->freed = true;
+	epc_owner_destroy(owner->epc_owner);
 	if (owner->win_off != AT_HOME)
 		window_range_free(epc_window(owner->epc), owner->win_off,
 				  (uint64_t)owner->page_nr * SGX_PAGE_SIZE);
@@ -293,7 +304,7 @@ int fake_use(struct fake_owner *owner, uint32_t i, unsigned int alloc_flags)
 	lock_release(&owner->lock);
 	if (owner->win_off != AT_HOME)
 		alloc_flags |= EPC_UNPLACED;
-	r = epc_alloc(owner->epc, &fake_ops, owner, alloc_flags, &page);
+	r = epc_alloc(owner->epc, owner->epc_owner, alloc_flags, &page);
 	if (r < 0)
 		return r;
 	lock_acquire(&owner->lock);

@@ -22,6 +22,9 @@
 /* Where to fail: every n-th call, 0 never. */
 enum fake_op { FAKE_GET, FAKE_RECLAIM, FAKE_BLOCK, FAKE_WRITE, FAKE_OP_NR };
 
+struct epc_group;
+struct epc_owner;
+
 struct fake_page {
 	struct epc_page *epc_page; /* resident */
 	uint64_t uses;             /* what the page must say */
@@ -33,6 +36,7 @@ struct fake_owner {
 	struct lock lock;
 	struct ref refs;
 	struct epc *epc;
+	struct epc_owner *epc_owner;
 	uint64_t win_off; /* UINT64_MAX: pages stay at home, as VA pages do */
 	uint32_t id;
 	uint32_t page_nr;
@@ -60,6 +64,9 @@ void fake_machine_destroy(struct fake_machine *machine);
 
 /* @mapped: its pages are placed in a range of the window. NULL: no memory. */
 struct fake_owner *fake_owner_create(struct epc *epc, uint32_t id, uint32_t page_nr, bool mapped);
+/* The same in a group. */
+struct fake_owner *fake_owner_create_in(struct epc_group *group, struct epc *epc, uint32_t id,
+					uint32_t page_nr, bool mapped);
 /* Drop one reference; the last one frees the pages. The memory goes with the arena. */
 void fake_owner_put(struct fake_owner *owner);
 

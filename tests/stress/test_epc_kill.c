@@ -30,6 +30,7 @@ enum { EPC_PAGES = 60, OWNED_PAGES = 90, STEPS_MAX = 3000 };
 struct victim {
 	struct fake_machine *m;
 	struct fake_owner *owner;
+	struct epc_owner *strays;
 	_Atomic uint64_t turns;
 };
 
@@ -62,7 +63,7 @@ static void alloc_forever(struct victim *v)
 	struct epc_page *page;
 
 	for (;;) {
-		if (epc_alloc(v->m->epc, &stray_ops, v, EPC_MAY_RECLAIM, &page) < 0)
+		if (epc_alloc(v->m->epc, v->strays, EPC_MAY_RECLAIM, &page) < 0)
 			continue;
 		epc_track(v->m->epc, page);
 		epc_untrack_wait(v->m->epc, page);
@@ -141,6 +142,8 @@ static void run(void (*child)(struct victim *), const char *name, unsigned int r
 	v = arena_alloc(m.arena, sizeof(*v));
 	v->m = &m;
 	v->owner = fake_owner_create(m.epc, 1, OWNED_PAGES, true);
+	epc_owner_create(m.epc, &(struct epc_owner_config){ .ops = &stray_ops, .owner = v },
+			 &v->strays);
 	for (round = 0; round < rounds && ok && faults == 0; round++) {
 		for (i = 0; i < OWNED_PAGES; i++)
 			ok &= fake_use_surely(v->owner, i);

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * What the files of src/epc know of groups and owners.
+ *
+ * Charges lie with the pages: each section counts, under its lock, how many of its pages have an owner of each group.
+ * So a charge and its page change in one step, and whoever mends a section counts anew; what a group has is the
+ * sum over the sections.
+ */
+#ifndef SWSGX_EPC_GROUP_PRIV_H
+#define SWSGX_EPC_GROUP_PRIV_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "base/lock.h"
+#include "epc/group.h"
+
+struct epc_owner;
+
+/* A page is charged exactly while it has an owner. */
+struct charges {
+	_Atomic uint32_t nr[EPC_GROUPS_MAX]; /* written under the section's lock */
+};
+
+struct epc_group {
+	/* constant */
+	struct epc *epc;
+	struct epc_group *parent;
+	uint32_t index; /* of charges.nr */
+	uint32_t depth;
+	char name[EPC_GROUP_NAME_BYTES];
+
+	/* written with groups_lock and reclaim_lock, read with either */
+	struct epc_group *child,
+		*sibling; /* the tree downwards, made anew from parents after a death */
+
+	/* groups_lock */
+	struct list owners;
+	uint32_t owner_nr;
+
+	/* written under groups_lock, read by anyone */
+	_Atomic uint32_t max, high, min, weight;
+
+	/* reclaim_lock */
+	void *policy_state;   /* of its own pages that are TRACKED */
+	uint32_t in_batch_nr; /* of its own */
+
+	/* relaxed, for people */
+	_Atomic uint32_t peak;
+	_Atomic uint64_t event[EPC_GROUP_EVENT_NR];
+};
+
+/* Whose a page is. */
+struct epc_owner {
+	/* constant */
+	const struct sgx_epc_page_ops *ops;
+	void *owner;
+	struct epc *epc;
+	struct epc_group *group;
+	uint32_t id;
+
+	struct list node; /* group.owners */
+};
+
+static inline uint32_t group_limit(const _Atomic uint32_t *limit)
+{
+	return atomic_load_explicit(limit, memory_order_relaxed);
+}
+
+static inline void group_event(struct epc_group *group, enum epc_group_event event)
+{
+	atomic_fetch_add_explicit(&group->event[event], 1, memory_order_relaxed);
+}
+
+/* The root: 0 or -ENOMEM.  All groups but the root have gone before groups_fini(). */
+int groups_init(struct epc *epc);
+void groups_fini(struct epc *epc);
+
+/* ---- charges: with the lock of the section that @charges belongs to -------------------------- */
+
+void group_charge(struct charges *charges, struct epc_group *group);
+void group_uncharge(struct charges *charges, struct epc_group *group);
+/* Pages of the group and of all below it. */
+uint32_t group_current(const struct epc_group *group);
+void group_note_peak(struct epc_group *group);
+
+/* ---- limits ------------------------------------------------------------------------------------ */
+
+/* True where a max may stand in the way: charge_lock must be held from the look at it to the charge. */
+bool group_is_limited(const struct epc_group *group);
+/* The lowest of @group and those above it that may have no page more, or that has more than high; NULL: none. */
+struct epc_group *group_at_max(struct epc_group *group);
+struct epc_group *group_over_high(struct epc_group *group);
+
+/* ---- reclaim: under reclaim_lock ----------------------------------------------------------- */
+
+/* Groups that a batch has found to have nothing to give. */
+struct group_set {
+	uint64_t bit[EPC_GROUPS_MAX / 64];
+};
+
+static inline void group_set_add(struct group_set *set, const struct epc_group *group)
+{
+	set->bit[group->index / 64] |= 1ull << group->index % 64;
+}
+
+static inline bool group_set_has(const struct group_set *set, const struct epc_group *group)
+{
+	return set->bit[group->index / 64] >> group->index % 64 & 1;
+}
+
+/*
+ * Who of @top and all below it gives pages, without those in @skip, and at the most how many before the next one should
+ * be asked for; NULL: nobody has any that he may be asked for.
+ */
+struct epc_group *group_choose_locked(struct epc_group *top, const struct group_set *skip,
+				      uint32_t *ret_quota);
+/* TRACKED pages of the group and of all below it. */
+uint32_t group_tracked_locked(const struct epc_group *group);
+/* The links downwards, from those upwards: after a death. */
+void groups_relink_locked(struct epc *epc);
+
+#endif

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * Owners: who a page is charged to, and whose operations the reclaimer calls.
+ */
+#include "epc/owner.h"
+
+#include <errno.h>
+
+#include "base/arena.h"
+#include "epc/epc_priv.h"
+
+int epc_owner_create(struct epc *epc, const struct epc_owner_config *config,
+		     struct epc_owner **ret_owner)
+{
+	const struct sgx_epc_page_ops *ops = config->ops;
+	struct epc_owner *owner = arena_alloc(epc->arena, sizeof(*owner));
+
+	assert(ops->name && ops->get && ops->reclaim && ops->block && ops->write && ops->put);
+	if (!owner)
+		return -ENOMEM;
+	owner->epc = epc;
+	owner->ops = ops;
+	owner->owner = config->owner;
+	owner->group = config->group ? config->group : epc_group_root(epc);
+	owner->id = config->id;
+	groups_lock(epc);
+	list_add_tail(&owner->group->owners, &owner->node);
+	owner->group->owner_nr++;
+	groups_unlock(epc);
+	*ret_owner = owner;
+	return 0;
+}
+
+void epc_owner_destroy(struct epc_owner *owner)
+{
+	struct epc *epc;
+
+	if (!owner)
+		return;
+	epc = owner->epc;
+	groups_lock(epc);
+	list_del(&owner->node);
+	owner->group->owner_nr--;
+	groups_unlock(epc);
+	arena_free(epc->arena, owner, sizeof(*owner));
+}
+
+struct epc_group *epc_owner_group(const struct epc_owner *owner)
+{
+	return owner->group;
+}

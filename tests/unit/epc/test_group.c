@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/* Groups: the tree, each of the four numbers, who gives, promises whatever others do, forks and deaths. */
+#include "epc/group.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/arena.h"
+#include "epc/policy.h"
+#include "lib/fake_owner.h"
+#include "lib/tap.h"
+
+enum { PAGES = 256 };
+
+#define LIMITS(...)                                                    \
+	(&(struct epc_group_limits){ .max_pages = EPC_GROUP_NO_LIMIT,  \
+				     .high_pages = EPC_GROUP_NO_LIMIT, \
+				     .weight = EPC_GROUP_WEIGHT __VA_OPT__(, ) __VA_ARGS__ })
+
+#pragma GCC diagnostic ignored "-Woverride-init"
+#if defined(__clang__)
+#pragma clang diagnostic ignored "-Winitializer-overrides"
+#endif
+
+static struct epc_group *group(struct epc_group *parent, const char *name,
+			       const struct epc_group_limits *limits)
+{
+	struct epc_group *g = NULL;
+
+	TAP_MUST(epc_group_create(parent, name, limits, &g) == 0, "group %s", name);
+	return g;
+}
+
+static uint32_t current(struct epc_group *g)
+{
+	struct epc_group_info info;
+
+	epc_group_read(g, &info);
+	return info.current_pages;
+}
+
+static uint64_t event(struct epc_group *g, enum epc_group_event e)
+{
+	struct epc_group_info info;
+
+	epc_group_read(g, &info);
+	return info.event[e];
+}
+
+static void check_audit(struct epc *epc, const char *when)
+{
+	char why[200];
+	unsigned int faults = epc_audit(epc, false, why, sizeof(why));
+
+	TAP_CHECK(faults == 0, "audit %s%s%s", when, faults ? ": " : "", why);
+}
+
+/* Use pages @from to @to in order; how many could not be had. */
+static unsigned int use(struct fake_owner *owner, uint32_t from, uint32_t to)
+{
+	unsigned int failed = 0;
+
+	for (; from < to; from++)
+		failed += !fake_use_surely(owner, from);
+	return failed;
+}
+
+static void test_tree(void)
+{
+	struct epc_group *root, *a, *b, *deep, *g;
+	struct epc_group_info info;
+	struct fake_owner *owner;
+	struct fake_machine m;
+	unsigned int n = 0;
+	char name[16];
+	size_t used;
+	int r = 0;
+
+	fake_machine_create(&m, PAGES, NULL, NULL, 0);
+	root = epc_group_root(m.epc);
+	used = arena_used_bytes(m.arena);
+	TAP_CHECK(epc_group_create(root, "", LIMITS(), &g) == -EINVAL &&
+			  epc_group_create(root, "a b", LIMITS(), &g) == -EINVAL &&
+			  epc_group_create(root, "a-name-that-is-longer-than-it-may-be", LIMITS(),
+					   &g) == -EINVAL,
+		  "names that make no sense");
+	TAP_CHECK(epc_group_create(root, "a", LIMITS(.weight = 0), &g) == -EINVAL &&
+			  epc_group_create(root, "a", LIMITS(.weight = 10001), &g) == -EINVAL &&
+			  epc_group_create(root, "a", LIMITS(.min_pages = 9, .max_pages = 8), &g) ==
+				  -EINVAL,
+		  "limits that make no sense");
+	TAP_CHECK(epc_group_create(root, "a", LIMITS(.min_pages = PAGES), &g) == -ENOSPC,
+		  "the whole EPC cannot be promised");
+	a = group(root, "a", LIMITS(.min_pages = 50));
+	b = group(a, "b", LIMITS(.min_pages = 30));
+	TAP_CHECK(epc_group_create(root, "b", LIMITS(), &g) == -EEXIST &&
+			  epc_group_create(a, "root", LIMITS(), &g) == -EEXIST,
+		  "a name is taken once in the whole tree");
+	TAP_CHECK(epc_group_create(a, "c", LIMITS(.min_pages = 21), &g) == -ENOSPC,
+		  "a group passes on no more than it was promised");
+	TAP_CHECK(epc_group_set(a, LIMITS(.min_pages = 29)) == -ENOSPC &&
+			  epc_group_set(b, LIMITS(.min_pages = 51)) == -ENOSPC &&
+			  epc_group_set(b, LIMITS(.min_pages = 50)) == 0,
+		  "nor can a promise be taken back that was passed on");
+	TAP_CHECK(epc_group_set(root, LIMITS()) == -EINVAL, "the root has no limits");
+	TAP_CHECK(epc_group_find(m.epc, "b") == b && epc_group_find(m.epc, "root") == root &&
+			  !epc_group_find(m.epc, "c"),
+		  "groups are found by name");
+	epc_group_read(b, &info);
+	TAP_CHECK(!strcmp(info.name, "b") && info.parent == a && info.limits.min_pages == 50 &&
+			  info.limits.max_pages == EPC_GROUP_NO_LIMIT && info.current_pages == 0,
+		  "and tell about themselves");
+	TAP_CHECK(epc_group_destroy(a) == -EBUSY && epc_group_destroy(root) == -EBUSY,
+		  "a group with groups below it stays");
+	for (g = NULL; (g = epc_group_next(m.epc, g));)
+		n++;
+	TAP_CHECK(n == 3, "the tree has three groups");
+	owner = fake_owner_create_in(b, m.epc, 1, 10, true);
+	TAP_CHECK(epc_group_destroy(b) == -EBUSY, "a group with an owner stays");
+	use(owner, 0, 10);
+	TAP_CHECK(current(b) == 10 && current(a) == 10 && current(root) == 10,
+		  "a page is charged to its group and all above");
+	fake_owner_put(owner);
+	TAP_CHECK(current(b) == 0 && current(a) == 0 && current(root) == 0,
+		  "and not when it is free");
+	epc_group_read(a, &info);
+	TAP_CHECK(info.peak_pages == 10, "the peak stays");
+	TAP_CHECK(epc_group_destroy(b) == 0 && epc_group_destroy(a) == 0, "empty groups can go");
+
+	deep = root;
+	for (n = 1; r == 0; n++) {
+		snprintf(name, sizeof(name), "d%u", n);
+		r = epc_group_create(deep, name, LIMITS(), &g);
+		if (r == 0)
+			deep = g;
+	}
+	TAP_CHECK(r == -ENOSPC && n - 1 == EPC_GROUP_DEPTH_MAX, "%u levels with the root", n - 1);
+	for (r = 0, n = EPC_GROUP_DEPTH_MAX; r == 0; n++) {
+		snprintf(name, sizeof(name), "w%u", n);
+		r = epc_group_create(root, name, LIMITS(), &g);
+	}
+	TAP_CHECK(r == -ENOSPC && n - 1 == EPC_GROUPS_MAX, "%u groups with the root", n - 1);
+	while ((g = epc_group_next(m.epc, root))) {
+		while (epc_group_destroy(g) < 0)
+			g = epc_group_next(m.epc, g);
+	}
+	TAP_CHECK(arena_used_bytes(m.arena) <= used + 2 * 16384,
+		  "groups and owners leave nothing behind (%zu bytes for the fake owner)",
+		  arena_used_bytes(m.arena) - used);
+	check_audit(m.epc, "after all that");
+	fake_machine_destroy(&m);
+}
+
+/* max: the group's own pages go, others' do not, and what cannot go is -ENOMEM. */
+static void test_max(const char *policy)
+{
+	struct epc_group *outer, *inner;
+	struct fake_owner *big, *small;
+	struct fake_machine m;
+	uint32_t i, above = 0, failed = 0;
+
+	fake_machine_create(&m, PAGES, policy, NULL, 0);
+	outer = group(epc_group_root(m.epc), "outer", LIMITS(.max_pages = 40));
+	inner = group(outer, "inner", LIMITS());
+	big = fake_owner_create_in(inner, m.epc, 1, 100, true);
+	small = fake_owner_create(m.epc, 2, 100, true);
+	use(small, 0, 100);
+	for (i = 0; i < 300; i++) {
+		failed += !fake_use_surely(big, i % 100);
+		above += current(outer) > 40;
+	}
+	TAP_CHECK(failed == 0 && above == 0 && current(outer) <= 40 && current(outer) >= 24,
+		  "%s: a max above is never passed", policy);
+	TAP_CHECK(fake_resident(small) == 100, "%s: and nobody else gives a page", policy);
+	TAP_CHECK(event(outer, EPC_GROUP_MAX) > 0 && event(inner, EPC_GROUP_MAX) == 0 &&
+			  event(outer, EPC_GROUP_OOM) == 0,
+		  "%s: the group whose max it was counts", policy);
+	TAP_CHECK(big->wrong == 0 && small->wrong == 0, "%s: contents are right", policy);
+
+	big->fail_every[FAKE_GET] = 1;
+	while (current(outer) < 40 && fake_use_surely(big, i++ % 100))
+		;
+	for (i = 0; i < 100 && big->page[i].epc_page; i++)
+		;
+	TAP_CHECK(fake_use(big, i, 0) == -EBUSY, "%s: at max without reclaim: -EBUSY", policy);
+	TAP_CHECK(fake_use(big, i, EPC_MAY_RECLAIM) == -ENOMEM &&
+			  event(outer, EPC_GROUP_OOM) == 1 && fake_resident(small) == 100,
+		  "%s: with nothing that can go: -ENOMEM, however much is free", policy);
+	big->fail_every[FAKE_GET] = 0;
+	TAP_CHECK(epc_group_set(outer, LIMITS(.max_pages = 10)) == 0 &&
+			  fake_use(big, i, EPC_MAY_RECLAIM) == 0 && current(outer) <= 10,
+		  "%s: a max that was lowered is met by the next page", policy);
+	TAP_CHECK(epc_group_set(outer, LIMITS(.max_pages = 0)) == 0 && use(big, 0, 1) <= 1 &&
+			  current(outer) <= 10 && fake_use(small, 0, 0) == 0,
+		  "%s: a max of none", policy);
+	check_audit(m.epc, "after max");
+	fake_owner_put(big);
+	fake_owner_put(small);
+	fake_machine_destroy(&m);
+}
+
+int main(void)
+{
+	test_tree();
+	for (unsigned int i = 0; policy_at(i); i++)
+		test_max(policy_at(i)->name);
+	return tap_done();
+}
