@@ -76,21 +76,24 @@ static void audit_page_quiet(struct audit *audit, uint32_t nr)
 /* What the groups are charged for is what their owners have. */
 static void audit_charges(struct audit *audit, const struct section *section)
 {
-	struct charges sum;
+	uint32_t has[EPC_GROUPS_MAX] = { 0 };
+	unsigned int place = (unsigned int)(section - audit->epc->section);
 	const struct epc_page *page;
 	unsigned int i;
 
-	memset(&sum, 0, sizeof(sum));
 	for (i = section->first; i < section->first + section->nr; i++) {
 		page = &audit->epc->pages[i];
-		if (page->owner)
-			group_charge(&sum, page->owner->group);
+		if (!page->owner)
+			continue;
+		for (const struct epc_group *g = page->owner->group; g->parent; g = g->parent)
+			has[g->index]++;
 	}
-	for (i = 0; i < EPC_GROUPS_MAX; i++) {
-		if (sum.nr[i] != section->charges.nr[i])
+	for (i = 1; i < EPC_GROUPS_MAX; i++) {
+		if (audit->epc->group[i] && audit->epc->group[i]->charged[place] != has[i])
 			fault(audit,
-			      "group %u has %u pages of the section at %u, is charged for %u", i,
-			      sum.nr[i], section->first, section->charges.nr[i]);
+			      "group %s has %u pages of the section at %u, is charged for %u",
+			      audit->epc->group[i]->name, has[i], section->first,
+			      audit->epc->group[i]->charged[place]);
 	}
 }
 

@@ -34,7 +34,6 @@ struct section {
 	_Atomic uint32_t avail; /* FREE and DIRTY ones: written under the lock, read by anyone */
 	struct pagelist free;
 	struct pagelist deferred; /* DIRTY: a SECS that had children when it was its turn */
-	struct charges charges;
 	uint64_t allocs, frees;
 };
 

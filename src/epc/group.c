@@ -302,16 +302,26 @@ static void charge_add(_Atomic uint32_t *nr, uint32_t n)
 			      memory_order_relaxed);
 }
 
-void group_charge(struct charges *charges, struct epc_group *group)
+void group_charge(struct epc_group *group, unsigned int place)
 {
-	for (; group; group = group->parent)
-		charge_add(&charges->nr[group->index], 1);
+	for (; group->parent; group = group->parent)
+		charge_add(&group->charged[place], 1);
 }
 
-void group_uncharge(struct charges *charges, struct epc_group *group)
+void group_uncharge(struct epc_group *group, unsigned int place)
 {
-	for (; group; group = group->parent)
-		charge_add(&charges->nr[group->index], UINT32_MAX);
+	for (; group->parent; group = group->parent)
+		charge_add(&group->charged[place], UINT32_MAX);
+}
+
+void groups_uncharge_all(struct epc *epc, unsigned int place)
+{
+	unsigned int i;
+
+	for (i = 1; i < EPC_GROUPS_MAX; i++) {
+		if (epc->group[i])
+			epc->group[i]->charged[place] = 0;
+	}
 }
 
 uint32_t group_current(const struct epc_group *group)
@@ -320,9 +330,10 @@ uint32_t group_current(const struct epc_group *group)
 	uint32_t nr = 0;
 	unsigned int i;
 
+	if (!group->parent)
+		return epc->page_nr - section_free_nr(epc);
 	for (i = 0; i < epc->section_nr; i++)
-		nr += atomic_load_explicit(&epc->section[i].charges.nr[group->index],
-					   memory_order_relaxed);
+		nr += atomic_load_explicit(&group->charged[i], memory_order_relaxed);
 	return nr;
 }
 

@@ -2,9 +2,10 @@
 /*
  * What the files of src/epc know of groups and owners.
  *
- * Charges lie with the pages: each section counts, under its lock, how many of its pages have an owner of each group.
- * So a charge and its page change in one step, and whoever mends a section counts anew; what a group has is the
- * sum over the sections.
+ * A page is charged exactly while it has an owner.  Each group counts its pages section by section, under
+ * the section's lock, as the section gives pages an owner and takes it away: so a charge and its page change in one step,
+ * and whoever mends a section counts its pages anew.  What a group has is the sum over the sections.  The root is
+ * charged for nothing: it has what is not free.
  */
 #ifndef SWSGX_EPC_GROUP_PRIV_H
 #define SWSGX_EPC_GROUP_PRIV_H
@@ -19,16 +20,13 @@
 
 struct epc_owner;
 
-/* A page is charged exactly while it has an owner. */
-struct charges {
-	_Atomic uint32_t nr[EPC_GROUPS_MAX]; /* written under the section's lock */
-};
+enum { EPC_CHARGE_PLACES = 64 /* sections, at most */ };
 
 struct epc_group {
 	/* constant */
 	struct epc *epc;
 	struct epc_group *parent;
-	uint32_t index; /* of charges.nr */
+	uint32_t index;
 	uint32_t depth;
 	char name[EPC_GROUP_NAME_BYTES];
 
@@ -50,6 +48,9 @@ struct epc_group {
 	/* relaxed, for people */
 	_Atomic uint32_t peak;
 	_Atomic uint64_t event[EPC_GROUP_EVENT_NR];
+
+	/* its pages of each section, and of all groups below: written under the section's lock, read by anyone */
+	_Alignas(64) _Atomic uint32_t charged[EPC_CHARGE_PLACES];
 };
 
 /* Whose a page is. */
@@ -78,11 +79,13 @@ static inline void group_event(struct epc_group *group, enum epc_group_event eve
 int groups_init(struct epc *epc);
 void groups_fini(struct epc *epc);
 
-/* ---- charges: with the lock of the section that @charges belongs to -------------------------- */
+/* ---- charges: @place is the number of the section, whose lock is held ------------------------ */
 
-void group_charge(struct charges *charges, struct epc_group *group);
-void group_uncharge(struct charges *charges, struct epc_group *group);
-/* Pages of the group and of all below it. */
+void group_charge(struct epc_group *group, unsigned int place);
+void group_uncharge(struct epc_group *group, unsigned int place);
+/* No group has any page of the section: before they are counted anew. */
+void groups_uncharge_all(struct epc *epc, unsigned int place);
+/* Pages of the group and of all below it.  No lock is needed. */
 uint32_t group_current(const struct epc_group *group);
 void group_note_peak(struct epc_group *group);
 

@@ -6,8 +6,6 @@
  * after a death in the middle of a change the lists are made anew from the states.  That walks all
  * pages: it happens once for a process killed within some hundred nanoseconds.
  */
-#include <string.h>
-
 #include "cpu/cpu.h"
 #include "epc/epc_priv.h"
 
@@ -81,12 +79,13 @@ static void order_repair_locked(struct epc *epc) REQUIRES(&epc->reclaim_lock)
 
 static void section_repair_locked(struct epc *epc, struct section *section) REQUIRES(&section->lock)
 {
+	unsigned int place = (unsigned int)(section - epc->section);
 	struct epc_page *page;
 	uint32_t nr;
 
 	pagelist_init(&section->free);
 	pagelist_init(&section->deferred);
-	memset(&section->charges, 0, sizeof(section->charges));
+	groups_uncharge_all(epc, place);
 	for (nr = section->first; nr < section->dirty_next; nr++) {
 		page = &epc->pages[nr];
 		if (page_state(page) == EPC_PAGE_OWNED && !page->owner)
@@ -97,7 +96,7 @@ static void section_repair_locked(struct epc *epc, struct section *section) REQU
 		} else if (page_state(&epc->pages[nr]) == EPC_PAGE_DIRTY) {
 			pagelist_add_tail(epc->pages, &section->deferred, nr);
 		} else if (page->owner) {
-			group_charge(&section->charges, page->owner->group);
+			group_charge(page->owner->group, place);
 		}
 	}
 	section_count_locked(section);

@@ -124,7 +124,7 @@ struct epc_page *section_alloc(struct epc *epc, struct epc_owner *owner)
 			page_set_state(&epc->pages[nr], EPC_PAGE_OWNED);
 			/* Under the lock, so that a page without an owner is nobody's. */
 			epc->pages[nr].owner = owner;
-			group_charge(&section->charges, owner->group);
+			group_charge(owner->group, i);
 			section->allocs++;
 			section_count_locked(section);
 		}
@@ -156,7 +156,8 @@ void section_free(struct epc *epc, const uint32_t *nr, unsigned int n)
 		for (; i < n && section_of(epc, nr[i]) == section; i++) {
 			/* First of all: whoever finds this half done sees that the page is free. */
 			page_set_state(&epc->pages[nr[i]], EPC_PAGE_FREE);
-			group_uncharge(&section->charges, epc->pages[nr[i]].owner->group);
+			group_uncharge(epc->pages[nr[i]].owner->group,
+				       (unsigned int)(section - epc->section));
 			section_forget_page(&epc->pages[nr[i]]);
 			pagelist_add(epc->pages, &section->free, nr[i]);
 			section->frees++;
