@@ -223,6 +223,7 @@ struct cpu_lp {
 	bool in_enclave;
 	bool aexnotify_pending; /* the processor's own */
 	bool opt_in;            /* entered by a TCS with DBGOPTIN: INT3 is #BP, and not #UD */
+	bool host_tf;           /* RFLAGS.TF at an entry without opt-in: the way out restores it */
 	uint32_t secs;          /* EPC pages, while in an enclave */
 	uint32_t tcs;
 	uint64_t tcs_la;
@@ -263,7 +264,8 @@ struct cpu_outcome enclu_eexit(struct cpu *cpu, struct cpu_lp *lp, struct cpu_re
 /*
  * Asynchronous exit.  @regs: interrupted state in, synthetic state out (RAX = 3, RBX = TCS,
  * RCX = RIP = AEP, RSP and RBP of the host, its FS and GS bases).  @xsave: the interrupted XSAVE
- * image, standard format; components in XFRM are set to their initial state in it.
+ * image, standard format; components in XFRM are set to their initial state in it, but for what
+ * explains an #MF or #XM: FCW and FSW, or MXCSR.
  *
  * A #PF outcome means that the SSA is not mapped now (see @pf_addr): nothing has changed, bring the
  * page in and call again.

@@ -25,6 +25,14 @@ size_t cpu_xsave_size(const struct cpu *cpu, uint64_t xfrm);
 size_t cpu_misc_size(uint32_t miscselect);
 bool cpu_xfrm_legal(const struct cpu *cpu, uint64_t xfrm);
 
+/* TCS.FLAGS that are not reserved; AEXNOTIFY came with the attribute. */
+static inline uint64_t cpu_tcs_flags(const struct cpu *cpu)
+{
+	bool notify = cpu->config.attr_mask & SGX_ATTR_AEXNOTIFY;
+
+	return SGX_TCS_DBGOPTIN | (notify ? SGX_TCS_AEXNOTIFY : 0);
+}
+
 static inline bool cpu_is_epc(const struct cpu *cpu, uint32_t page)
 {
 	return page < cpu->config.page_nr;

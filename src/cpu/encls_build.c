@@ -34,7 +34,6 @@ struct measure_record {
 static_assert(sizeof(struct measure_record) == 64, "one block");
 
 #define ENCLAVE_SIZE_MIN 8192u
-#define TCS_FLAGS_LEGAL  (SGX_TCS_DBGOPTIN | SGX_TCS_AEXNOTIFY)
 
 static bool secinfo_reserved_zero(const struct sgx_secinfo *secinfo)
 {
@@ -166,9 +165,9 @@ struct cpu_outcome encls_ecreate(struct cpu *cpu, const struct cpu_pageinfo *pi,
 
 /* ---- EADD ---------------------------------------------------------------------------------- */
 
-static bool tcs_reserved_zero(const struct sgx_tcs *tcs)
+static bool tcs_reserved_zero(const struct cpu *cpu, const struct sgx_tcs *tcs)
 {
-	return !(tcs->flags & ~TCS_FLAGS_LEGAL) && tcs->prevssp == 0 &&
+	return !(tcs->flags & ~cpu_tcs_flags(cpu)) && tcs->prevssp == 0 &&
 	       cpu_is_zero(tcs->reserved, sizeof(tcs->reserved));
 }
 
@@ -188,7 +187,7 @@ static struct cpu_outcome eadd_check_page(const struct cpu *cpu, const struct cp
 	if (secinfo_pt(secinfo) == SGX_PT_TCS) {
 		const struct sgx_tcs *tcs = cpu_contents(cpu, page);
 
-		if (!tcs_reserved_zero(tcs) || !limits_fit(secs, tcs))
+		if (!tcs_reserved_zero(cpu, tcs) || !limits_fit(secs, tcs))
 			return cpu_gp();
 	} else if ((secinfo->flags & SGX_SECINFO_RWX & ~SGX_SECINFO_X) == SGX_SECINFO_W) {
 		return cpu_gp();

@@ -48,7 +48,7 @@ struct cpu_outcome encls_eaug(struct cpu *cpu, const struct cpu_pageinfo *pi, ui
 		return cpu_pf_page(cpu, page);
 	if (pi->linaddr & (SGX_PAGE_SIZE - 1))
 		return cpu_gp();
-	if (pi->srcpge || pi->secinfo)
+	if (pi->srcpge || !cpu_is_aligned(pi->secinfo, 64))
 		return cpu_gp();
 	if (!cpu_is_epc(cpu, pi->secs))
 		return cpu_pf_page(cpu, pi->secs);
@@ -58,7 +58,8 @@ struct cpu_outcome encls_eaug(struct cpu *cpu, const struct cpu_pageinfo *pi, ui
 		return cpu_gp_conflict();
 	if (epcm_attr(e) & EPCM_VALID) {
 		out = cpu_pf_page(cpu, page);
-	} else if (!epcm_try_shared(&cpu->epcm[pi->secs])) {
+	} else if (pi->secinfo || !epcm_try_shared(&cpu->epcm[pi->secs])) {
+		/* A SECINFO asks for a shadow stack, and there is no CET. */
 		out = cpu_gp();
 	} else {
 		out = eaug_check(cpu, pi);

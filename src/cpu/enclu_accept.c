@@ -106,7 +106,7 @@ static struct cpu_outcome eaccept_check_tcs(const struct accept *a)
 	const struct sgx_tcs *tcs = cpu_contents(a->cpu, a->page);
 
 	if (!cpu_is_zero(tcs->reserved, sizeof(tcs->reserved)) || tcs->prevssp ||
-	    tcs->flags & ~(SGX_TCS_DBGOPTIN | SGX_TCS_AEXNOTIFY))
+	    tcs->flags & ~cpu_tcs_flags(a->cpu))
 		return cpu_gp();
 	if (tcs->flags & SGX_TCS_DBGOPTIN || tcs->cssa >= tcs->nssa || tcs->aep || tcs->state)
 		return cpu_gp();
@@ -235,13 +235,12 @@ struct cpu_outcome enclu_emodpe(struct cpu *cpu, struct cpu_lp *lp, const struct
 	    !enclu_operand_legal(lp, regs->rcx, SGX_PAGE_SIZE))
 		return cpu_gp();
 	operands_init(&a.ops, cpu, mmu, lp->secs);
-	out = read_secinfo(&a, regs->rbx);
-	if (!cpu_passed(out))
-		return out;
-	out = operand_walk(mmu, a.la, SGX_SECINFO_R, &a.page);
-	if (!cpu_passed(out))
-		return out;
-	return emodpe_target(&a);
+	out = operand_walk(mmu, regs->rbx, SGX_SECINFO_R, &a.page);
+	if (cpu_passed(out))
+		out = operand_walk(mmu, a.la, SGX_SECINFO_R, &a.page);
+	if (cpu_passed(out))
+		out = read_secinfo(&a, regs->rbx);
+	return cpu_passed(out) ? emodpe_target(&a) : out;
 }
 
 /* ---- EACCEPTCOPY --------------------------------------------------------------------------- */
@@ -285,19 +284,28 @@ static struct cpu_outcome copy_target(struct accept *a, const void *source)
 	return out;
 }
 
+/* All three are there, before the EPCM is asked about any. */
+static struct cpu_outcome copy_walk(struct accept *a, const struct cpu_regs *regs)
+{
+	struct cpu_outcome out;
+	uint32_t page;
+
+	out = operand_walk(a->ops.mmu, regs->rbx, SGX_SECINFO_R, &page);
+	if (cpu_passed(out))
+		out = operand_walk(a->ops.mmu, a->la, SGX_SECINFO_R | SGX_SECINFO_W, &a->page);
+	if (cpu_passed(out))
+		out = operand_walk(a->ops.mmu, regs->rdx, SGX_SECINFO_R, &page);
+	return out;
+}
+
 static struct cpu_outcome eacceptcopy(struct accept *a, const struct cpu_regs *regs)
 {
 	struct cpu_outcome out;
-	uint32_t source_page;
 	void *source;
 
-	out = read_secinfo(a, regs->rbx);
-	if (!cpu_passed(out))
-		return out;
-	out = operand_walk(a->ops.mmu, a->la, SGX_SECINFO_R | SGX_SECINFO_W, &a->page);
-	if (!cpu_passed(out))
-		return out;
-	out = operand_walk(a->ops.mmu, regs->rdx, SGX_SECINFO_R, &source_page);
+	out = copy_walk(a, regs);
+	if (cpu_passed(out))
+		out = read_secinfo(a, regs->rbx);
 	if (!cpu_passed(out))
 		return out;
 	if (!secinfo_reserved_zero(&a->secinfo) ||

@@ -87,20 +87,24 @@ static struct cpu_outcome find_tcs(struct entry *in, const struct cpu_mmu *mmu)
 	return cpu_done();
 }
 
+/* EDBGWR may write them at any time: they are read once for each question. */
+static uint64_t tcs_flags(const struct sgx_tcs *tcs)
+{
+	return __atomic_load_n(&tcs->flags, __ATOMIC_RELAXED);
+}
+
 static struct cpu_outcome check_tcs(const struct entry *in)
 {
 	const struct sgx_tcs *tcs = in->tcs;
 	const struct sgx_secs *secs = &in->secs->arch;
-	uint64_t flags = __atomic_load_n(&tcs->flags, __ATOMIC_RELAXED);
+	uint64_t flags = tcs_flags(tcs);
 	bool notify_wanted = secs->attributes.flags & SGX_ATTR_AEXNOTIFY;
 
 	if (tcs->ossa & (SGX_PAGE_SIZE - 1))
 		return cpu_gp();
 	if ((tcs->ofsbasgx | tcs->ogsbasgx) & (SGX_PAGE_SIZE - 1))
 		return cpu_gp();
-	if (!cpu_canonical(in->fs_base) || !cpu_canonical(in->gs_base))
-		return cpu_gp();
-	if (flags & ~(SGX_TCS_DBGOPTIN | SGX_TCS_AEXNOTIFY))
+	if (flags & ~cpu_tcs_flags(in->cpu))
 		return cpu_gp();
 	if (!secs_is_initialized(in->secs))
 		return cpu_gp();
@@ -132,11 +136,19 @@ static struct cpu_outcome open_tcs(struct entry *in)
 	return out;
 }
 
+static bool bases_canonical(const struct entry *in)
+{
+	return cpu_canonical(in->fs_base) && cpu_canonical(in->gs_base);
+}
+
+/* Also what ERESUME does that notifies; that one looks at the bases last. */
 static struct cpu_outcome eenter_check(struct entry *in)
 {
 	const struct sgx_secs *secs = &in->secs->arch;
 	struct cpu_outcome out;
 
+	if (!in->notify && !bases_canonical(in))
+		return cpu_gp();
 	if (in->tcs->cssa >= in->tcs->nssa)
 		return cpu_gp();
 	ssa_locate(secs, in->tcs, in->tcs->cssa, &in->frame);
@@ -144,7 +156,7 @@ static struct cpu_outcome eenter_check(struct entry *in)
 	if (!cpu_passed(out))
 		return out;
 	in->target = secs->baseaddr + in->tcs->oentry;
-	return cpu_canonical(in->target) ? cpu_done() : cpu_gp();
+	return cpu_canonical(in->target) && bases_canonical(in) ? cpu_done() : cpu_gp();
 }
 
 /*
@@ -163,7 +175,7 @@ static struct cpu_outcome eresume_check(struct entry *in, struct ssa_frame *ret_
 	out = ssa_pin(&in->ops, secs, ret_saved);
 	if (!cpu_passed(out))
 		return out;
-	in->notify = tcs->flags & SGX_TCS_AEXNOTIFY && ret_saved->gpr->aexnotify & 1;
+	in->notify = tcs_flags(tcs) & SGX_TCS_AEXNOTIFY && ret_saved->gpr->aexnotify & 1;
 	if (in->notify) {
 		operands_put(&in->ops);
 		return eenter_check(in);
@@ -172,8 +184,7 @@ static struct cpu_outcome eresume_check(struct entry *in, struct ssa_frame *ret_
 	in->target = ret_saved->gpr->rip;
 	in->fs_base = ret_saved->gpr->fsbase;
 	in->gs_base = ret_saved->gpr->gsbase;
-	if (!cpu_canonical(in->target) || !cpu_canonical(in->fs_base) ||
-	    !cpu_canonical(in->gs_base))
+	if (!cpu_canonical(in->target) || !bases_canonical(in))
 		return cpu_gp();
 	if (!ssa_extended_legal(in->cpu, ret_saved, secs->attributes.xfrm))
 		return cpu_gp();
@@ -187,6 +198,8 @@ static void enter_commit(const struct entry *in, struct cpu_lp *lp, uint64_t ent
 
 	/* lp->tcs stands already.  Field by field, and in_enclave last: we may die at any of them. */
 	lp->aexnotify_pending = false;
+	lp->opt_in = tcs_flags(in->tcs) & SGX_TCS_DBGOPTIN;
+	lp->host_tf = in->regs->rflags & RFLAGS_TF;
 	lp->secs = in->secs_page;
 	lp->tcs_la = in->regs->rbx;
 	lp->elrange_base = secs->baseaddr;
@@ -214,7 +227,7 @@ static void enter_fresh_commit(const struct entry *in, struct cpu_regs *regs, ui
 	regs->rip = in->target;
 	regs->fs_base = in->fs_base;
 	regs->gs_base = in->gs_base;
-	if (!(in->tcs->flags & SGX_TCS_DBGOPTIN))
+	if (!in->lp->opt_in)
 		regs->rflags &= ~RFLAGS_TF;
 }
 
@@ -266,11 +279,10 @@ static void resume_commit(const struct entry *in, struct cpu_regs *regs, void *x
 			  size_t xsave_bytes)
 {
 	const struct sgx_ssa_gpr *gpr = in->frame.gpr;
-	uint64_t mask = RFLAGS_RESUMED;
+	const uint64_t mask = RFLAGS_RESUMED;
 
-	if (in->tcs->flags & SGX_TCS_DBGOPTIN)
-		mask |= RFLAGS_TF;
-	else
+	/* With opt-in TF stays what it is: whoever steps through the host steps on in the enclave. */
+	if (!in->lp->opt_in)
 		regs->rflags &= ~RFLAGS_TF;
 	*regs = (struct cpu_regs){
 		.rax = gpr->rax,

@@ -12,6 +12,7 @@
 #include "cpu/ssa.h"
 
 #define RAX_ERESUME 3u
+#define RFLAGS_TF   (1ull << 8)
 /* CF PF AF ZF SF OF RF: cleared in what the host sees after an AEX. */
 #define RFLAGS_CLEARED_BY_AEX \
 	(1ull << 0 | 1ull << 2 | 1ull << 4 | 1ull << 6 | 1ull << 7 | 1ull << 11 | 1ull << 16)
@@ -29,6 +30,14 @@ static void leave(struct cpu *cpu, struct cpu_lp *lp)
 	epcm_put_pin(&cpu->epcm[lp->tcs]);
 }
 
+/* The host's TF, unless the entry left it alone (RFLAGS.TF treatment: debug opt-in). */
+static uint64_t host_rflags(const struct cpu_lp *lp, uint64_t rflags)
+{
+	if (lp->opt_in)
+		return rflags;
+	return (rflags & ~RFLAGS_TF) | (lp->host_tf ? RFLAGS_TF : 0);
+}
+
 /* ---- EEXIT --------------------------------------------------------------------------------- */
 
 struct cpu_outcome enclu_eexit(struct cpu *cpu, struct cpu_lp *lp, struct cpu_regs *regs,
@@ -41,6 +50,7 @@ struct cpu_outcome enclu_eexit(struct cpu *cpu, struct cpu_lp *lp, struct cpu_re
 		return cpu_gp();
 	regs->rip = regs->rbx;
 	regs->rcx = lp->aep;
+	regs->rflags = host_rflags(lp, regs->rflags);
 	regs->fs_base = lp->host_fs_base;
 	regs->gs_base = lp->host_gs_base;
 	leave(cpu, lp);
@@ -81,6 +91,7 @@ static void save_gprs(struct sgx_ssa_gpr *gpr, const struct cpu_regs *regs)
 	static_assert(offsetof(struct sgx_ssa_gpr, ursp) == offsetof(struct cpu_regs, fs_base),
 		      "the first eighteen are in one order");
 	memcpy(gpr, regs, offsetof(struct sgx_ssa_gpr, ursp));
+	gpr->rflags &= ~RFLAGS_TF;
 	gpr->fsbase = regs->fs_base;
 	gpr->gsbase = regs->gs_base;
 }
@@ -110,7 +121,7 @@ static void synthetic_state(const struct cpu_lp *lp, const struct sgx_ssa_gpr *g
 		.rcx = lp->aep,
 		.rsp = gpr->ursp,
 		.rbp = gpr->urbp,
-		.rflags = regs->rflags & ~RFLAGS_CLEARED_BY_AEX,
+		.rflags = host_rflags(lp, regs->rflags & ~RFLAGS_CLEARED_BY_AEX),
 		.rip = lp->aep,
 		.fs_base = lp->host_fs_base,
 		.gs_base = lp->host_gs_base,
@@ -138,6 +149,7 @@ struct cpu_outcome cpu_aex(struct cpu *cpu, struct cpu_lp *lp, const struct cpu_
 		if (lp->miscselect & SGX_MISC_EXINFO)
 			save_exinfo(&frame, event);
 		ssa_save_extended(cpu, &frame, lp->xfrm, xsave, xsave_bytes);
+		ssa_synthesize(event->vector, xsave, xsave_bytes);
 		synthetic_state(lp, frame.gpr, regs);
 		tcs->cssa++;
 	}

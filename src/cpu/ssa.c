@@ -15,6 +15,7 @@
 
 #define X87_LOW      0u /* FCW .. FDP */
 #define X87_LOW_END  24u
+#define FSW          2u
 #define MXCSR        24u
 #define MXCSR_MASK   28u
 #define X87_HIGH     32u /* ST0 .. ST7 */
@@ -25,6 +26,10 @@
 #define FCW_INITIAL   0x037fu
 #define MXCSR_INITIAL 0x1f80u
 #define MXCSR_LEGAL   0xffffu
+/* One unmasked exception, the invalid operation, that has happened: its mask clear, its flag set. */
+#define FCW_OF_MF   0x037eu
+#define FSW_OF_MF   0x8081u
+#define MXCSR_OF_XM 0x1f01u
 
 #define XFRM_X87 1ull
 #define XFRM_SSE 2ull
@@ -206,6 +211,33 @@ void ssa_save_extended(const struct cpu *cpu, const struct ssa_frame *frame, uin
 	frame_write(frame, XCOMP_BV, NULL, XHEADER_END - XCOMP_BV);
 	if (image)
 		reset_image(cpu, xfrm, image, xsave_bytes);
+}
+
+static void add_to_bv(uint8_t *image, uint64_t component)
+{
+	uint64_t bv;
+
+	memcpy(&bv, image + XSTATE_BV, sizeof(bv));
+	bv |= component;
+	memcpy(image + XSTATE_BV, &bv, sizeof(bv));
+}
+
+void ssa_synthesize(uint8_t vector, void *xsave, size_t xsave_bytes)
+{
+	const uint16_t fcw = FCW_OF_MF, fsw = FSW_OF_MF;
+	const uint32_t mxcsr = MXCSR_OF_XM;
+	uint8_t *image = xsave;
+
+	if (!image || xsave_bytes < XHEADER_END)
+		return;
+	if (vector == CPU_MF) {
+		memcpy(image + X87_LOW, &fcw, sizeof(fcw));
+		memcpy(image + FSW, &fsw, sizeof(fsw));
+		add_to_bv(image, XFRM_X87);
+	} else if (vector == CPU_XM) {
+		memcpy(image + MXCSR, &mxcsr, sizeof(mxcsr));
+		add_to_bv(image, XFRM_SSE);
+	}
 }
 
 bool ssa_extended_legal(const struct cpu *cpu, const struct ssa_frame *frame, uint64_t xfrm)

@@ -34,6 +34,8 @@ struct sgx_exinfo *ssa_exinfo(const struct ssa_frame *frame);
 /* XSAVE into the frame with what @xsave holds; then the initial state into @xsave. */
 void ssa_save_extended(const struct cpu *cpu, const struct ssa_frame *frame, uint64_t xfrm,
 		       void *xsave, size_t xsave_bytes);
+/* What the host finds in place of the initial state after an #MF or #XM in the enclave. */
+void ssa_synthesize(uint8_t vector, void *xsave, size_t xsave_bytes);
 /* XRSTOR's checks on the frame: false is #GP. */
 bool ssa_extended_legal(const struct cpu *cpu, const struct ssa_frame *frame, uint64_t xfrm);
 /* XRSTOR from the frame into @xsave. */

@@ -476,18 +476,67 @@ static void test_trim(void)
 	machine_free(m);
 }
 
+/* The EPCM is asked about SECINFO's page only when the target is there as well. */
+static void test_walk_first(void)
+{
+	struct machine *m = machine_new(NULL);
+	struct cpu_outcome out;
+
+	setup_emodpe(m);
+	info_blocked(m);
+	pe_unmapped(m);
+	out = run(m);
+	TAP_CHECK(is_fault(out, CPU_PF) && out.pf_addr == LA(P_DATA2),
+		  "EMODPE: #PF of the target before that of a blocked SECINFO");
+	machine_free(m);
+
+	m = machine_new(NULL);
+	setup_copy(m);
+	info_blocked(m);
+	target_unmapped(m);
+	out = run(m);
+	TAP_CHECK(is_fault(out, CPU_PF) && out.pf_addr == LA(P_FREE),
+		  "EACCEPTCOPY: #PF of the target before that of a blocked SECINFO");
+	machine_map(m, LA(P_FREE), P_FREE, SGX_SECINFO_RWX);
+	machine_map(m, LA(P_DATA2), 0, 0);
+	out = run(m);
+	TAP_CHECK(is_fault(out, CPU_PF) && out.pf_addr == LA(P_DATA2),
+		  "EACCEPTCOPY: #PF of the source before that of a blocked SECINFO");
+	machine_free(m);
+
+	m = machine_new(NULL);
+	setup_accept(m);
+	info_blocked(m);
+	target_unmapped(m);
+	out = run(m);
+	TAP_CHECK(is_fault(out, CPU_PF) && out.pf_addr == LA(P_DATA),
+		  "EACCEPT: #PF of a blocked SECINFO before that of the target");
+	machine_free(m);
+}
+
+/* A processor without AEX-notify: the bit of a TCS is reserved. */
+static void no_notify(struct cpu_config *c) { c->attr_mask &= ~SGX_ATTR_AEXNOTIFY; }
+static void tcs_notify(struct machine *m) { new_tcs(m)->flags = SGX_TCS_AEXNOTIFY; }
+static const struct row accept_old_rows[] = {
+	{ "a new TCS, no AEX-notify", tcs_ok, OK },
+	{ "TCS: AEXNOTIFY, which the processor has not", tcs_notify, GP },
+};
+
 int main(void)
 {
 	const struct leaf_test accept = { "EACCEPT", NULL, setup_accept, run, 0, true };
+	const struct leaf_test old = { "EACCEPT", no_notify, setup_accept, run, 0, true };
 	const struct leaf_test emodpe = { "EMODPE", NULL, setup_emodpe, run, 0, true };
 	const struct leaf_test copy = { "EACCEPTCOPY", NULL, setup_copy, run, 0, true };
 	const struct leaf_test absent = { "no SGX2", no_sgx2, setup_absent, run, 0, true };
 
 	RUN_ROWS(accept, accept_rows);
+	RUN_ROWS(old, accept_old_rows);
 	RUN_ROWS(emodpe, emodpe_rows);
 	RUN_ROWS(copy, copy_rows);
 	RUN_ROWS(absent, absent_rows);
 	test_effect();
 	test_trim();
+	test_walk_first();
 	return tap_done();
 }

@@ -111,6 +111,19 @@ static const struct row eadd_rows[] = {
 	{ "enclave is initialised", initialized, GP },
 };
 
+/* A processor without AEX-notify: the bit of a TCS is reserved. */
+static void no_notify(struct cpu_config *c) { c->attr_mask &= ~SGX_ATTR_AEXNOTIFY; }
+static void tcs_notify(struct machine *m)
+{
+	to_tcs(m);
+	((struct sgx_tcs *)m->page)->flags = SGX_TCS_AEXNOTIFY;
+}
+static const struct row eadd_notify_rows[] = { { "a TCS with AEXNOTIFY", tcs_notify, OK } };
+static const struct row eadd_old_rows[] = {
+	{ "a TCS, no AEX-notify", to_tcs, OK },
+	{ "a TCS with AEXNOTIFY, which the processor has not", tcs_notify, GP },
+};
+
 /* 32-bit enclaves: the limits end on a page. */
 static void setup_32(struct machine *m)
 {
@@ -224,10 +237,13 @@ static void test_extend_page(void)
 int main(void)
 {
 	const struct leaf_test eadd = { "EADD", NULL, setup, run, 0, false };
+	const struct leaf_test eadd_old = { "EADD", no_notify, setup, run, 0, false };
 	const struct leaf_test eadd_32 = { "EADD, 32-bit", NULL, setup_32, run, 0, false };
 	const struct leaf_test eextend = { "EEXTEND", NULL, setup_extend, run_extend, 0, false };
 
 	RUN_ROWS(eadd, eadd_rows);
+	RUN_ROWS(eadd, eadd_notify_rows);
+	RUN_ROWS(eadd_old, eadd_old_rows);
 	RUN_ROWS(eadd_32, eadd_32_rows);
 	RUN_ROWS(eextend, eextend_rows);
 	test_tcs_effect();

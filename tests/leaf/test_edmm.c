@@ -27,6 +27,17 @@ static struct cpu_outcome run_eaug(struct machine *m) { return encls_eaug(m->cpu
 static void la_misaligned(struct machine *m) { pi.linaddr += 8; }
 static void src_given(struct machine *m) { pi.srcpge = m->page; }
 static void info_given(struct machine *m) { pi.secinfo = &m->secinfo; }
+static void info_unaligned(struct machine *m) { pi.secinfo = (void *)(m->page + 32); }
+static void info_given_valid(struct machine *m)
+{
+	info_given(m);
+	page = P_DATA;
+}
+static void info_given_secs(struct machine *m)
+{
+	info_given(m);
+	pi.secs = CPU_NO_PAGE;
+}
 static void secs_not_epc(struct machine *m) { pi.secs = CPU_NO_PAGE; }
 static void valid(struct machine *m) { page = P_DATA; }
 static void secs_held(struct machine *m) { epcm_try_exclusive(entry(m, P_SECS)); }
@@ -47,10 +58,13 @@ static const struct row eaug_rows[] = {
 	{ "RCX is no EPC page", not_epc, PF },
 	{ "LINADDR not aligned", la_misaligned, GP },
 	{ "SRCPGE is not 0", src_given, GP },
-	{ "SECINFO is not 0", info_given, GP },
+	{ "SECINFO not aligned", info_unaligned, GP },
 	{ "SECS is no EPC page", secs_not_epc, PF },
+	{ "SECS is no EPC page, which comes before SECINFO", info_given_secs, PF },
 	{ "page held by another", held, GP },
 	{ "page is valid", valid, PF },
+	{ "page is valid, which comes before SECINFO", info_given_valid, PF },
+	{ "SECINFO is not 0", info_given, GP },
 	{ "SECS held exclusive by another", secs_held, GP },
 	{ "SECS is not valid", secs_invalid, PF },
 	{ "SECS is a REG page", secs_is_reg, PF },

@@ -123,6 +123,13 @@ static const struct row enter_rows[] = {
 	{ "TCS is busy", busy, GP },
 };
 
+/* A processor without AEX-notify: the bit of the TCS is reserved. */
+static void no_notify(struct cpu_config *c) { c->attr_mask &= ~SGX_ATTR_AEXNOTIFY; }
+static const struct row old_enter_rows[] = {
+	{ "an idle TCS", NULL, OK },
+	{ "AEX-notify of the TCS, debug opt-in", notify_only_tcs_debug, GP },
+};
+
 /* ---- ERESUME */
 
 static void setup_resume(struct machine *m)
@@ -158,6 +165,7 @@ static const struct row resume_rows[] = {
 	{ "a REG page", tcs_is_reg, PF },
 	{ "OSSA not aligned", ossa_misaligned, GP },
 	{ "OFSBASGX not aligned", fs_misaligned, GP },
+	{ "OFSBASGX far out, and not used", fs_wild, OK },
 	{ "reserved FLAGS", flags_reserved, GP },
 	{ "enclave is not initialised", uninitialized, GP },
 	{ "a 32-bit enclave", mode_32, GP },
@@ -309,172 +317,6 @@ static void test_enter_effect(void)
 	machine_free(m);
 }
 
-/* EXITINFO, vector by vector. */
-static void test_exitinfo(void)
-{
-	static const struct {
-		const char *name;
-		uint8_t vector;
-		bool software, with_exinfo;
-		uint32_t wanted;
-	} rows[] = {
-		{ "an interrupt", CPU_NO_FAULT, false, true, 0 },
-		{ "#DE", CPU_DE, false, false, 0x80000300 },
-		{ "#DB", CPU_DB, false, false, 0x80000301 },
-		{ "#BP", CPU_BP, true, false, 0x80000603 },
-		{ "#BR", CPU_BR, false, false, 0x80000305 },
-		{ "#UD", CPU_UD, false, false, 0x80000306 },
-		{ "#GP without EXINFO", CPU_GP, false, false, 0 },
-		{ "#GP with EXINFO", CPU_GP, false, true, 0x8000030d },
-		{ "#PF without EXINFO", CPU_PF, false, false, 0 },
-		{ "#PF with EXINFO", CPU_PF, false, true, 0x8000030e },
-		{ "#MF", CPU_MF, false, false, 0x80000310 },
-		{ "#AC", CPU_AC, false, false, 0x80000311 },
-		{ "#XM", CPU_XM, false, false, 0x80000313 },
-		{ "#SS, which is not reported", 12, false, true, 0 },
-	};
-
-	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		struct machine *m = machine_new(NULL);
-		struct sgx_exinfo *exinfo;
-		struct cpu_event event = { .vector = rows[i].vector,
-					   .software = rows[i].software,
-					   .error = 7,
-					   .cr2 = LA(P_DATA) + 5 };
-
-		machine_secs(m);
-		m->secs.miscselect = rows[i].with_exinfo ? SGX_MISC_EXINFO : 0;
-		machine_build(m);
-		gpr_of(m, P_SSA0)->exitinfo = 0x55;
-		gpr_of(m, P_SSA0)->aexnotify = 0xfe;
-		machine_enter(m, 0);
-		cpu_aex(m->cpu, &m->lp, &m->mmu, &m->regs, m->xsave, XSAVE_SIZE, &event);
-		TAP_CHECK(gpr_of(m, P_SSA0)->exitinfo == rows[i].wanted, "AEX: EXITINFO of %s",
-			  rows[i].name);
-		exinfo = (struct sgx_exinfo *)gpr_of(m, P_SSA0) - 1;
-		if (rows[i].with_exinfo && rows[i].vector == CPU_PF)
-			TAP_CHECK(exinfo->maddr == event.cr2 && exinfo->errcd == 7,
-				  "AEX: EXINFO of #PF");
-		if (rows[i].with_exinfo && rows[i].vector == CPU_GP)
-			TAP_CHECK(exinfo->maddr == 0 && exinfo->errcd == 7, "AEX: EXINFO of #GP");
-		TAP_CHECK(gpr_of(m, P_SSA0)->aexnotify == 0xfe, "AEX: AEXNOTIFY is software's");
-		machine_free(m);
-	}
-}
-
-/* Components outside of XFRM are the host's, on both ways. */
-static void test_extended(void)
-{
-	struct machine *m = machine_new(NULL);
-	const uint64_t host = 7, bv = 3;
-	uint64_t seen;
-
-	machine_secs(m);
-	m->secs.attributes.xfrm = 3; /* no AVX */
-	machine_build(m);
-	machine_enter(m, 0);
-	memset(m->xsave, 0x11, sizeof(m->xsave));
-	memset(m->xsave + 512, 0, 64);
-	memcpy(m->xsave + 512, &host, 8);
-	memset(m->xsave + 24, 0, 4);
-	memset(m->epc[P_SSA0] + 576, 0x99, 256);
-	machine_aex(m, CPU_NO_FAULT, 0, 0);
-	memcpy(&seen, m->epc[P_SSA0] + 512, 8);
-	TAP_CHECK(seen == bv, "AEX: XSTATE_BV in the SSA is of XFRM only");
-	TAP_CHECK(m->epc[P_SSA0][576] == 0x99, "AEX: nothing else is written there");
-	memcpy(&seen, m->xsave + 512, 8);
-	TAP_CHECK(seen == 4 && m->xsave[576] == 0x11 && m->xsave[160] == 0,
-		  "AEX: the host sees its own AVX and an initial SSE");
-	TAP_CHECK(m->xsave[24] == 0x80 && m->xsave[25] == 0x1f, "AEX: MXCSR is initial");
-	TAP_CHECK(m->xsave[0] == 0x7f && m->xsave[1] == 0x03, "AEX: FCW is initial");
-	memset(m->xsave + 576, 0x22, 256);
-	machine_resume(m, 0);
-	memcpy(&seen, m->xsave + 512, 8);
-	TAP_CHECK(seen == 7 && m->xsave[576] == 0x22 && m->xsave[160] == 0x11,
-		  "ERESUME: SSE is the enclave's, AVX still the host's");
-	machine_exit(m);
-
-	/* A component that was initial is so again, whatever the buffer held. */
-	machine_enter(m, 0);
-	memset(m->xsave + 512, 0, 64);
-	machine_aex(m, CPU_NO_FAULT, 0, 0);
-	memset(m->xsave + 160, 0x77, 256);
-	memcpy(m->xsave + 512, &host, 8);
-	machine_resume(m, 0);
-	memcpy(&seen, m->xsave + 512, 8);
-	TAP_CHECK(seen == 4 && m->xsave[160] == 0, "ERESUME: what was initial is initial");
-	machine_exit(m);
-	machine_free(m);
-}
-
-/* A frame of several pages, and more state than a page. */
-static void big_config(struct cpu_config *c)
-{
-	machine_config(c);
-	c->xfrm_mask |= 3u << 17;
-	c->xsave_offset[17] = 2752;
-	c->xsave_size[17] = 64;
-	c->xsave_offset[18] = 2816;
-	c->xsave_size[18] = 8192;
-}
-
-static void test_big_frame(void)
-{
-	struct cpu_config config;
-	struct machine *m;
-	static uint8_t image[12288] __attribute__((aligned(64)));
-	static uint8_t saved[12288];
-	const uint64_t reg = SGX_SECINFO_TYPE(SGX_PT_REG) | SGX_SECINFO_R | SGX_SECINFO_W;
-	uint64_t bv = 7 | 3u << 17;
-	struct cpu_event event = { .vector = CPU_NO_FAULT };
-	bool ok = true;
-
-	big_config(&config);
-	m = machine_new(&config);
-	machine_secs(m);
-	m->secs.attributes.xfrm = 7 | 3u << 17;
-	m->secs.ssa_frame_size = 4;
-	ok &= cpu_ok(machine_ecreate(m, P_SECS));
-	memset(m->page, 0, sizeof(m->page));
-	machine_tcs(m, 0);
-	((struct sgx_tcs *)m->page)->nssa = 1;
-	ok &= cpu_ok(machine_eadd(m, P_TCS0, LA(P_TCS0), SGX_SECINFO_TYPE(SGX_PT_TCS), true));
-	memset(m->page, 0, sizeof(m->page));
-	for (uint32_t i = 0; i < 4; i++) /* in EPC pages that do not lie in order */
-		ok &= cpu_ok(machine_eadd(m, P_DATA2 - i, LA(P_SSA0 + i), reg, true));
-	machine_sigstruct(m);
-	m->sig.attributemask.xfrm = 0;
-	m->sig.attributes.xfrm = 0;
-	machine_sign(&m->sig);
-	ok &= cpu_ok(machine_einit(m));
-	TAP_CHECK(ok, "an enclave with frames of four pages");
-	TAP_CHECK(cpu_ok(machine_enter(m, 0)), "big frame: EENTER");
-	for (size_t i = 0; i < sizeof(image); i++)
-		image[i] = (uint8_t)(i * 7 + i / 256);
-	memset(image + 512, 0, 64);
-	memcpy(image + 512, &bv, 8);
-	memset(image + 26, 0, 2); /* MXCSR */
-	memcpy(saved, image, sizeof(saved));
-	m->regs.r9 = 0x99;
-	TAP_CHECK(cpu_ok(cpu_aex(m->cpu, &m->lp, &m->mmu, &m->regs, image, 11008, &event)),
-		  "big frame: AEX");
-	TAP_CHECK(image[2816] == 0 && image[11007] == 0, "big frame: the tiles are initial");
-	TAP_CHECK(memcmp(m->epc[P_DATA2 - 1] + 100, saved + 4196, 64) == 0,
-		  "big frame: its second page holds the second part");
-	TAP_CHECK(gpr_of(m, P_DATA2 - 3)->r9 == 0x99, "big frame: its last page holds the GPRs");
-	machine_host_regs(m, 0);
-	m->regs.rax = SGX_ERESUME;
-	TAP_CHECK(cpu_ok(cpu_enclu(m->cpu, &m->lp, &m->mmu, &m->regs, image, 11008)),
-		  "big frame: ERESUME");
-	/* MXCSR_MASK and the reserved bytes are nobody's. */
-	TAP_CHECK(memcmp(image, saved, 28) == 0 && memcmp(image + 32, saved + 32, 384) == 0 &&
-			  memcmp(image + 512, saved + 512, 8) == 0 &&
-			  memcmp(image + 576, saved + 576, 256) == 0 &&
-			  memcmp(image + 2752, saved + 2752, 8256) == 0 && m->regs.r9 == 0x99,
-		  "big frame: all is back");
-	machine_free(m);
-}
-
 /* An AEX below, a handler above, and back by EDECCSSA. */
 static void test_edeccssa(void)
 {
@@ -579,6 +421,7 @@ static void test_dispatch(void)
 int main(void)
 {
 	const struct leaf_test enter = { "EENTER", NULL, setup_enter, run, 0, false };
+	const struct leaf_test old = { "EENTER", no_notify, setup_enter, run, 0, false };
 	const struct leaf_test resume = { "ERESUME", NULL, setup_resume, run, 0, false };
 	const struct leaf_test leave = { "EEXIT", NULL, setup_exit, run, 0, false };
 	const struct leaf_test aex = { "AEX", NULL, setup_aex, run_aex, 0, false };
@@ -586,6 +429,7 @@ int main(void)
 	const struct leaf_test no_dec = { "EDECCSSA", no_edeccssa, setup_dec, run, 0, false };
 
 	RUN_ROWS(enter, enter_rows);
+	RUN_ROWS(old, old_enter_rows);
 	RUN_ROWS(resume, resume_rows);
 	RUN_ROWS(leave, exit_rows);
 	RUN_ROWS(aex, aex_rows);
@@ -593,9 +437,6 @@ int main(void)
 	RUN_ROWS(no_dec, absent_rows);
 	test_pf();
 	test_enter_effect();
-	test_exitinfo();
-	test_extended();
-	test_big_frame();
 	test_edeccssa();
 	test_aexnotify();
 	test_dead();
