@@ -29,7 +29,7 @@ enum { REF_OK = 0xff, REF_EXIT = 0xfe, REF_UD = 6, REF_GP = 13, REF_PF = 14 };
 struct ref_out {
 	int fault;
 	unsigned int eax, flags;
-	int exit_code; /* of an SGX_CONFLICT exit */
+	int exit_reason, exit_code; /* the latter of an SGX_CONFLICT exit */
 };
 
 struct ref_encl {
@@ -47,6 +47,7 @@ struct ref_page {
 	uint64_t la;
 	bool stamped; /* blocked or changed, and not loaded since */
 	uint64_t stamp;
+	uint64_t identity;    /* a page has it for life, in EPC or out of it */
 	struct ref_encl encl; /* of a SECS */
 	uint8_t bytes[SGX_PAGE_SIZE];
 };
@@ -58,7 +59,7 @@ struct ref_blob {
 };
 
 struct ref_lp {
-	bool inside;
+	bool inside, opt_in, tf; /* TF as it was outside */
 	int secs, tcs;
 	uint64_t tcs_la, aep, ssa_la, entry_epoch, fs, gs;
 };
@@ -67,7 +68,7 @@ struct ref {
 	struct ref_page page[REF_PAGES];
 	struct ref_blob blob[REF_BLOBS];
 	struct ref_lp lp[REF_LPS];
-	uint64_t next_eid, key, last_version;
+	uint64_t next_eid, next_identity, key, last_version;
 	unsigned int svn;   /* CPUSVN: this, and fifteen zeros */
 	int held, tracking; /* pages that somebody else holds: exclusive; for tracking */
 	/* The page tables: software's, so input to both. REF_NONE: a page fault. */
@@ -79,7 +80,10 @@ enum ref_sig { SIG_GOOD, SIG_BAD_HEADER, SIG_BAD_SIGNATURE };
 /* One leaf's operands, as the driver drew them. */
 struct ref_op {
 	uint32_t leaf;
-	bool non_root, ext;
+	/* VMX: in it at all, in non-root operation, its controls, and the bitmap of either instruction. */
+	bool vmx, non_root, ext, encls_exiting, enclv_exiting;
+	uint64_t bitmap;
+	bool info_given; /* EAUG */
 	int page, secs, va;
 	unsigned int offset, slot;
 	uint64_t physical;

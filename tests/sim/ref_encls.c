@@ -79,8 +79,8 @@ static bool busy_shared(const struct ref *ref, int page) { return ref->held == p
 
 static struct ref_out conflict(const struct ref_op *op, struct ref_out native, int code)
 {
-	if (op->ext)
-		return (struct ref_out){ .fault = REF_EXIT, .exit_code = code };
+	if (op->non_root && op->ext)
+		return (struct ref_out){ .fault = REF_EXIT, .exit_reason = 71, .exit_code = code };
 	return native;
 }
 
@@ -149,6 +149,7 @@ static struct ref_out ecreate(struct ref *ref, const struct ref_op *op)
 	if (!secs_acceptable(secs))
 		return gp();
 	*p = (struct ref_page){ .valid = true, .type = SGX_PT_SECS, .secs = REF_NONE };
+	p->identity = ++ref->next_identity;
 	p->encl.base = secs->baseaddr;
 	p->encl.size = secs->size;
 	p->encl.flags = secs->attributes.flags;
@@ -202,6 +203,7 @@ static struct ref_out eadd(struct ref *ref, const struct ref_op *op)
 	*p = (struct ref_page){
 		.valid = true, .type = type_of(op), .secs = op->secs, .la = op->linaddr
 	};
+	p->identity = ++ref->next_identity;
 	memcpy(p->bytes, op->src, SGX_PAGE_SIZE);
 	if (is_tcs) {
 		secinfo &= ~7ull;
@@ -283,12 +285,14 @@ static struct ref_out epa(struct ref *ref, const struct ref_op *op)
 		return pf();
 	ref->page[op->page] =
 		(struct ref_page){ .valid = true, .type = SGX_PT_VA, .secs = REF_NONE };
+	ref->page[op->page].identity = ++ref->next_identity;
 	return ref_done();
 }
 
 static bool child_seen(const struct ref *ref, const struct ref_op *op)
 {
-	return has_child(ref, op->page) || (op->ext && ref->page[op->page].encl.virtchild);
+	return has_child(ref, op->page) ||
+	       (op->non_root && op->ext && ref->page[op->page].encl.virtchild);
 }
 
 static struct ref_out eremove(struct ref *ref, const struct ref_op *op)
@@ -492,7 +496,7 @@ static struct ref_out eaug(struct ref *ref, const struct ref_op *op)
 		return conflict(op, gp(), 2);
 	if (p->valid)
 		return pf();
-	if (op->secs == op->page || busy_shared(ref, op->secs))
+	if (op->info_given || op->secs == op->page || busy_shared(ref, op->secs))
 		return gp();
 	if (!is_secs(ref, op->secs))
 		return pf();
@@ -505,6 +509,7 @@ static struct ref_out eaug(struct ref *ref, const struct ref_op *op)
 				.pending = true,
 				.r = true,
 				.w = true };
+	p->identity = ++ref->next_identity;
 	return ref_done();
 }
 
@@ -573,9 +578,9 @@ static struct ref_out erdinfo(struct ref *ref, const struct ref_op *op, struct r
 		res->rdinfo.flags |= 1ull << 63;
 	if (ref_is_child(p))
 		res->rdinfo.enclavecontext = ref->page[p->secs].encl.context;
-	if (p->type == SGX_PT_SECS && op->ext)
+	if (p->type == SGX_PT_SECS && op->non_root && op->ext)
 		res->rdinfo.status = has_child(ref, op->page) || p->encl.virtchild;
-	if (p->type == SGX_PT_SECS && !op->ext) {
+	if (p->type == SGX_PT_SECS && !(op->non_root && op->ext)) {
 		res->rdinfo.status = has_child(ref, op->page) | (p->encl.virtchild ? 2 : 0);
 		res->rdinfo.enclavecontext = p->encl.context;
 	}
@@ -623,8 +628,29 @@ static struct ref_out eupdatesvn(struct ref *ref, const struct ref_op *op)
 	return op->svn_changed ? ref_done() : ref_info(SGX_NO_UPDATE);
 }
 
+/* ---- which leaf ----------------------------------------------------------------------------- */
+
+/* Bit n is leaf n; bit 63 is all from there on. */
+static bool intercepted(const struct ref_op *op)
+{
+	unsigned int bit = op->leaf < 63 ? op->leaf : 63;
+
+	return op->bitmap & 1ull << bit;
+}
+
+static struct ref_out vm_exit(int reason)
+{
+	return (struct ref_out){ .fault = REF_EXIT, .exit_reason = reason };
+}
+
+static bool encls_has(uint32_t leaf) { return leaf <= SGX_ELDUC || leaf == SGX_EUPDATESVN; }
+
 struct ref_out ref_encls(struct ref *ref, const struct ref_op *op, struct ref_result *res)
 {
+	if (op->non_root && op->encls_exiting && intercepted(op))
+		return vm_exit(60);
+	if (!encls_has(op->leaf))
+		return gp();
 	switch (op->leaf) {
 	case SGX_ERDINFO:
 		return erdinfo(ref, op, res);
@@ -635,8 +661,6 @@ struct ref_out ref_encls(struct ref *ref, const struct ref_op *op, struct ref_re
 		return eextend(ref, op);
 	case SGX_EUPDATESVN:
 		return eupdatesvn(ref, op);
-	case 0x14:
-		return gp(); /* there is no such leaf */
 	}
 	if (!is_epc(op->page))
 		return pf();
@@ -680,6 +704,12 @@ struct ref_out ref_enclv(struct ref *ref, const struct ref_op *op)
 	const struct ref_page *p = at(ref, op->page);
 	uint64_t *count;
 
+	if (!op->vmx || (op->non_root && !op->enclv_exiting))
+		return ref_fault(REF_UD);
+	if (op->non_root && intercepted(op))
+		return vm_exit(70);
+	if (op->leaf > SGX_ESETCONTEXT)
+		return gp();
 	if (!is_epc(op->page))
 		return pf();
 	if (op->leaf != SGX_ESETCONTEXT && !is_epc(op->secs))

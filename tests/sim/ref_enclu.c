@@ -86,8 +86,6 @@ static struct ref_out check_tcs(const struct ref_encl *encl, const struct sgx_tc
 	if (tcs->ossa % SGX_PAGE_SIZE || tcs->ofsbasgx % SGX_PAGE_SIZE ||
 	    tcs->ogsbasgx % SGX_PAGE_SIZE)
 		return gp();
-	if (!canonical(encl->base + tcs->ofsbasgx) || !canonical(encl->base + tcs->ogsbasgx))
-		return gp();
 	if (tcs->flags & ~3ull || !encl->init)
 		return gp();
 	if (!(tcs->flags & 1) && !!(tcs->flags & 2) != !!(encl->flags & SGX_ATTR_AEXNOTIFY))
@@ -102,6 +100,8 @@ static void enter(struct ref *ref, struct ref_lp *lp, const struct ref_regs *reg
 
 	*lp = (struct ref_lp){
 		.inside = true,
+		.opt_in = ((const struct sgx_tcs *)p->bytes)->flags & 1,
+		.tf = regs->rflags & TF,
 		.secs = p->secs,
 		.tcs = tcs_page,
 		.tcs_la = p->la,
@@ -133,6 +133,8 @@ static struct ref_out eenter(struct ref *ref, struct ref_lp *lp, struct ref_regs
 	out = check_tcs(encl, tcs);
 	if (!ref_is_ok(out))
 		return out;
+	if (!canonical(encl->base + tcs->ofsbasgx) || !canonical(encl->base + tcs->ogsbasgx))
+		return gp();
 	if (tcs->cssa >= tcs->nssa)
 		return gp();
 	ssa_la = encl->base + tcs->ossa + (uint64_t)tcs->cssa * SGX_PAGE_SIZE;
@@ -174,7 +176,7 @@ static struct ref_out eresume(struct ref *ref, struct ref_lp *lp, struct ref_reg
 	struct sgx_tcs *tcs;
 	struct ref_out out;
 	int page, frame;
-	uint64_t ssa_la, mask;
+	uint64_t ssa_la;
 
 	if (lp->inside)
 		return gp();
@@ -199,15 +201,24 @@ static struct ref_out eresume(struct ref *ref, struct ref_lp *lp, struct ref_reg
 		return gp();
 	enter(ref, lp, regs, page, ssa_la);
 	memcpy(regs->gpr, gpr, sizeof(regs->gpr));
-	mask = tcs->flags & 1 ? RESUMED | TF : RESUMED;
+	regs->rflags = (regs->rflags & ~RESUMED) | (gpr->rflags & RESUMED);
 	if (!(tcs->flags & 1))
 		regs->rflags &= ~TF;
-	regs->rflags = (regs->rflags & ~mask) | (gpr->rflags & mask);
 	regs->rip = gpr->rip;
 	regs->fs = gpr->fsbase;
 	regs->gs = gpr->gsbase;
 	tcs->cssa--;
 	return out;
+}
+
+/* Without opt-in nobody steps inside, and the way out gives the host its TF back. */
+static void host_tf(const struct ref_lp *lp, struct ref_regs *regs)
+{
+	if (lp->opt_in)
+		return;
+	regs->rflags &= ~TF;
+	if (lp->tf)
+		regs->rflags |= TF;
 }
 
 static struct ref_out eexit(struct ref_lp *lp, struct ref_regs *regs)
@@ -218,6 +229,7 @@ static struct ref_out eexit(struct ref_lp *lp, struct ref_regs *regs)
 	regs->gpr[RCX] = lp->aep;
 	regs->fs = lp->fs;
 	regs->gs = lp->gs;
+	host_tf(lp, regs);
 	lp->inside = false;
 	return ref_done();
 }
@@ -242,7 +254,7 @@ struct ref_out ref_aex(struct ref *ref, struct ref_lp *lp, struct ref_regs *regs
 	gpr = (struct sgx_ssa_gpr *)(ref->page[frame].bytes + GPR_OFFSET);
 	memcpy(gpr, regs->gpr, sizeof(regs->gpr));
 	gpr->rip = regs->rip;
-	gpr->rflags = regs->rflags;
+	gpr->rflags = regs->rflags & ~TF;
 	gpr->fsbase = regs->fs;
 	gpr->gsbase = regs->gs;
 	gpr->exitinfo = exitinfo(vector);
@@ -255,6 +267,7 @@ struct ref_out ref_aex(struct ref *ref, struct ref_lp *lp, struct ref_regs *regs
 	regs->gpr[RCX] = lp->aep;
 	regs->gpr[RSP] = gpr->ursp;
 	regs->gpr[RBP] = gpr->urbp;
+	host_tf(lp, regs);
 	lp->inside = false;
 	return ref_done();
 }

@@ -63,12 +63,21 @@ static inline bool one_in(uint32_t n) { return rnd(n) == 0; }
 /* ---- page tables (test_cpu_sim.c) */
 int sim_walk(uint64_t la, unsigned int access);
 
+/* ---- comparing (sim_check.c): a difference is the end */
+_Noreturn void differ(const char *what, const struct ref_op *op, const char *kind, uint64_t leaf);
+/* Contents of pages @a and @b; now and then of all. */
+void check_state(const struct ref_op *op, const char *kind, uint64_t leaf, int a, int b);
+/* @kind: 0 ENCLS, 1 ENCLU, 2 ENCLV. */
+void check_outcome(struct ref_out want, struct cpu_outcome got, const struct ref_op *op,
+		   unsigned int kind, uint64_t leaf);
+
 /* ---- drawing (sim_draw.c) */
 typedef bool page_fits(const struct ref_page *p);
 bool is_free(const struct ref_page *p);
 bool is_secs(const struct ref_page *p);
 bool is_va(const struct ref_page *p);
 bool is_child(const struct ref_page *p);
+bool is_open_tcs(const struct ref_page *p);
 /* One that fits if there is one; sometimes anything, even no EPC page. */
 int pick(page_fits *fits);
 unsigned int how_many(page_fits *fits);

@@ -270,6 +270,21 @@ static void write_keyrequest(int secs, uint64_t la)
 }
 
 static bool is_tcs(const struct ref_page *p) { return p->valid && p->type == SGX_PT_TCS; }
+/* One that EENTER would take, as far as one can see from outside: there, mapped, and so is its frame. */
+bool is_open_tcs(const struct ref_page *p)
+{
+	const struct sgx_tcs *tcs = (const struct sgx_tcs *)p->bytes;
+	int page = (int)(p - sim.ref.page), frame;
+
+	if (!is_tcs(p) || p->blocked || p->pending || p->modified || ref_tcs_busy(&sim.ref, page) ||
+	    !sim.ref.page[p->secs].encl.init || sim_walk(p->la, 3) != page)
+		return false;
+	frame = sim_walk(sim.ref.page[p->secs].encl.base + tcs->ossa +
+				 (uint64_t)tcs->cssa * SGX_PAGE_SIZE,
+			 3);
+	return frame != REF_NONE && is_reg(&sim.ref.page[frame]) && !sim.ref.page[frame].blocked;
+}
+
 static bool is_data(const struct ref_page *p) { return is_reg(p) && p->w && !p->pending; }
 static bool is_new(const struct ref_page *p) { return is_child(p) && (p->pending || p->modified); }
 
@@ -298,7 +313,8 @@ void draw_regs(int i)
 	regs->rcx = AEP_LA;
 	if (!lp->inside) {
 		regs->rax = one_in(16) ? rnd(12) : one_in(3) ? SGX_ERESUME : SGX_EENTER;
-		regs->rbx = la_of(REF_NONE, is_tcs);
+		regs->rbx = la_of(REF_NONE, one_in(4) ? is_tcs : is_open_tcs);
+		regs->rflags ^= one_in(16) ? 0x100 : 0;
 		regs->rcx = one_in(64) ? 1ull << 47 : AEP_LA;
 		regs->rsp = 0x7ff000 + rnd(4096);
 		regs->rbp = 0x7fe000 + rnd(4096);

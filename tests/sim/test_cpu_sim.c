@@ -3,7 +3,7 @@
  * Random leaves on a small EPC, each run by the processor and by the reference (ref.h); how it ended,
  * and the whole state after it, must be the same.
  *
- *   test_cpu_sim [LEAVES [SEED]]     0 leaves: as many as ten seconds take
+ *   test_cpu_sim [LEAVES [SEED]]
  *
  * Operands are drawn so that most leaves get far; every tenth or so is wild.  Between leaves software
  * does what it can: maps and unmaps, writes its memory, shoots translations down; and now and then
@@ -22,23 +22,9 @@
 #include "lib/tap.h"
 #include "sim/sim.h"
 
-#define DEFAULT_S 10
+#define LEAVES 10000000u
 
 struct sim sim;
-
-static _Noreturn void differ(const char *what, const struct ref_op *op, const char *kind,
-			     uint64_t leaf)
-{
-	printf("# leaf %lu, %s %#lx: %s differs\n", sim.leaves, kind, (unsigned long)leaf, what);
-	if (op)
-		printf("# page %d secs %d va %d slot %u offset %#x la %#lx secinfo %#lx blob %d "
-		       "ext %d non-root %d held %d tracking %d\n",
-		       op->page, op->secs, op->va, op->slot, op->offset, (unsigned long)op->linaddr,
-		       (unsigned long)op->secinfo, op->blob, op->ext, op->non_root, sim.ref.held,
-		       sim.ref.tracking);
-	fflush(stdout);
-	abort();
-}
 
 /* ---- page tables --------------------------------------------------------------------------- */
 
@@ -74,138 +60,38 @@ static void map(uint64_t la, int page, unsigned int prot)
 	}
 }
 
-/* ---- the state ------------------------------------------------------------------------------ */
-
-static bool same_entry(int i)
-{
-	const struct ref_page *p = &sim.ref.page[i];
-	struct cpu_epcm e = cpu_epcm_read(sim.cpu, (uint32_t)i);
-
-	if (!p->valid || !e.valid)
-		return p->valid == e.valid;
-	return e.blocked == p->blocked && e.pending == p->pending && e.modified == p->modified &&
-	       e.pr == p->pr && e.type == p->type && e.la == p->la &&
-	       e.rwx == ((p->r ? 1 : 0) | (p->w ? 2 : 0) | (p->x ? 4 : 0)) &&
-	       (ref_is_child(p) ? e.secs == (uint32_t)p->secs : e.secs == CPU_NO_PAGE);
-}
-
-static unsigned int inside(int secs)
-{
-	unsigned int nr = 0;
-
-	for (int i = 0; i < REF_LPS; i++)
-		nr += sim.ref.lp[i].inside && sim.ref.lp[i].secs == secs;
-	return nr;
-}
-
-static bool same_secs(int i)
-{
-	const struct ref_encl *encl = &sim.ref.page[i].encl;
-	const struct secs_page *secs = (const struct secs_page *)sim.epc[i];
-
-	return secs->arch.baseaddr == encl->base && secs->arch.size == encl->size &&
-	       (secs->arch.attributes.flags & ~1ull) == encl->flags &&
-	       (secs->arch.attributes.flags & 1) == encl->init && secs->own.eid == encl->eid &&
-	       secs->own.virtchildcnt == encl->virtchild &&
-	       secs->own.enclavecontext == encl->context && secs->own.child_nr == children(i) &&
-	       cpu_active_nr(sim.cpu, (uint32_t)i) == inside(i) &&
-	       memcmp(secs->arch.mrenclave, encl->mrenclave, 32) == 0;
-}
-
-/* STATE of a TCS is the processor's own. */
-static bool same_bytes(int i)
-{
-	const struct ref_page *p = &sim.ref.page[i];
-	size_t from = p->valid && p->type == SGX_PT_TCS ? 8 : 0;
-
-	if (ref_is_child(p) && p->type == SGX_PT_TRIM)
-		from = 8;
-	if (!p->valid || p->type == SGX_PT_SECS)
-		return true;
-	return memcmp(p->bytes + from, sim.epc[i] + from, SGX_PAGE_SIZE - from) == 0;
-}
-
-static bool same_lp(int i)
-{
-	const struct ref_lp *r = &sim.ref.lp[i];
-	const struct cpu_lp *lp = &sim.lp[i];
-
-	if (!r->inside || !lp->in_enclave)
-		return r->inside == lp->in_enclave;
-	return lp->secs == (uint32_t)r->secs && lp->tcs == (uint32_t)r->tcs && lp->aep == r->aep &&
-	       lp->tcs_la == r->tcs_la && lp->xsave_la == r->ssa_la;
-}
-
-/* No hold outlives its leaf, but the pins of those who are inside. */
-static bool locks_free(int i)
-{
-	uint32_t lock = atomic_load(&sim.cpu->epcm[i].lock);
-
-	return lock == (ref_tcs_busy(&sim.ref, i) ? EPCM_LOCK_PIN : 0);
-}
-
-/* An evicted page is one page: its enclave has no other at that address. */
-static bool one_owner(int i)
-{
-	const struct ref_page *p = &sim.ref.page[i];
-
-	return !p->valid || !ref_is_child(p) ||
-	       (p->secs >= 0 && sim.ref.page[p->secs].valid &&
-		sim.ref.page[p->secs].type == SGX_PT_SECS &&
-		p->la - sim.ref.page[p->secs].encl.base < sim.ref.page[p->secs].encl.size);
-}
-
-static void check_state(const struct ref_op *op, const char *kind, uint64_t leaf, int a, int b)
-{
-	for (int i = 0; i < REF_PAGES; i++) {
-		if (!same_entry(i))
-			differ("EPCM", op, kind, leaf);
-		if (!locks_free(i))
-			differ("a hold", op, kind, leaf);
-		if (!one_owner(i))
-			differ("the owner", op, kind, leaf);
-		if (sim.ref.page[i].valid && sim.ref.page[i].type == SGX_PT_SECS && !same_secs(i))
-			differ("a SECS", op, kind, leaf);
-		if ((i == a || i == b || sim.leaves % 512 == 0) && !same_bytes(i))
-			differ("the contents", op, kind, leaf);
-	}
-	for (int i = 0; i < REF_LPS; i++)
-		if (!same_lp(i))
-			differ("a logical processor", op, kind, leaf);
-}
-
-static void check_outcome(struct ref_out want, struct cpu_outcome got, const struct ref_op *op,
-			  unsigned int kind, uint64_t leaf)
-{
-	static const char *const name[] = { "ENCLS", "ENCLU", "ENCLV" };
-	unsigned int how = want.fault == REF_OK   ? want.eax
-			   : want.fault == REF_GP ? 33u
-			   : want.fault == REF_PF ? 34u
-						  : 35u;
-
-	if (want.fault == REF_OK && want.eax > 32)
-		how = want.eax == SGX_INVALID_ISVSVN ? 36 : 37;
-	sim.seen[kind][leaf & 31][how]++;
-	if (want.fault != got.fault) {
-		printf("# fault %u, reference %d; code %u, reference %u\n", got.fault, want.fault,
-		       got.eax, want.eax);
-		differ("the vector", op, name[kind], leaf);
-	}
-	if (want.fault == REF_OK && (want.eax != got.eax || want.flags != got.rflags)) {
-		printf("# code %u flags %x, reference %u %x\n", got.eax, got.rflags, want.eax,
-		       want.flags);
-		differ("the code", op, name[kind], leaf);
-	}
-}
-
 /* ---- running --------------------------------------------------------------------------------- */
 
-static const struct cpu_vmx modes[] = {
-	{ .mode = CPU_VMX_OFF },
-	{ CPU_VMX_ROOT, ~0u, ~0ull, ~0ull },
-	{ .mode = CPU_VMX_NON_ROOT },
-	{ CPU_VMX_NON_ROOT, CPU_VMX_EPC_VIRT_EXT, ~0ull, ~0ull },
-};
+/* Outside of VMX, root (where no control counts), or non-root operation with controls and bitmap. */
+static struct cpu_vmx draw_vmx(struct ref_op *op)
+{
+	struct cpu_vmx vmx = { .mode = (enum cpu_vmx_mode)rnd(3) };
+
+	op->ext = op->encls_exiting = op->enclv_exiting = false;
+	op->bitmap = 0;
+	if (vmx.mode == CPU_VMX_NON_ROOT || one_in(2)) {
+		op->ext = one_in(2);
+		op->encls_exiting = one_in(4);
+		op->enclv_exiting = !one_in(4);
+		op->bitmap = one_in(8) ? 1ull << (op->leaf < 63 ? op->leaf : 63)
+				       : ~(1ull << (op->leaf & 31)) & ~(1ull << 63);
+	}
+	op->vmx = vmx.mode != CPU_VMX_OFF;
+	op->non_root = vmx.mode == CPU_VMX_NON_ROOT;
+	vmx.controls = (op->ext ? CPU_VMX_EPC_VIRT_EXT : 0) |
+		       (op->encls_exiting ? CPU_VMX_ENCLS_EXITING : 0) |
+		       (op->enclv_exiting ? CPU_VMX_ENCLV_EXITING : 0);
+	vmx.encls_bitmap = vmx.enclv_bitmap = op->bitmap;
+	return vmx;
+}
+
+static void check_exit(struct ref_out want, const struct cpu_exit *got, const struct ref_op *op,
+		       const char *kind)
+{
+	if (want.fault == REF_EXIT &&
+	    (got->reason != want.exit_reason || got->code != want.exit_code))
+		differ("the exit", op, kind, op->leaf);
+}
 
 static uint32_t number(int page) { return page == REF_NONE ? CPU_NO_PAGE : (uint32_t)page; }
 
@@ -282,7 +168,7 @@ static void fill_operands(struct ref_op *op, struct cpu_operands *ops)
 		.value = op->value,
 	};
 	if (op->leaf == SGX_EAUG) {
-		ops->pi.secinfo = NULL;
+		ops->pi.secinfo = op->info_given ? &sim.secinfo[0] : NULL;
 		ops->pi.srcpge = op->misaligned ? sim.page : NULL;
 	} else if (op->leaf == SGX_EINIT) {
 		sig = fitting_sig(op);
@@ -353,25 +239,21 @@ static void let_go(void)
 	sim.ref.held = sim.ref.tracking = REF_NONE;
 }
 
-static void run_encls(struct ref_op *op)
+static void run_encls_in(struct cpu_vmx vmx, struct ref_op *op)
 {
-	unsigned int mode = rnd(4);
 	struct ref_result res = { 0 };
 	struct cpu_operands ops;
 	struct cpu_exit vm_exit = { 0 };
 	struct cpu_outcome got;
 	struct ref_out want;
 
-	op->non_root = mode >= 2;
-	op->ext = mode == 3;
 	op->physical = GUEST_PA + (uint64_t)rnd(64) * SGX_PAGE_SIZE;
 	fill_operands(op, &ops);
 	want = ref_encls(&sim.ref, op, &res);
-	got = cpu_encls(sim.cpu, &modes[mode], &ops, &vm_exit);
+	got = cpu_encls(sim.cpu, &vmx, &ops, &vm_exit);
 	let_go();
 	check_outcome(want, got, op, 0, op->leaf);
-	if (want.fault == REF_EXIT && (vm_exit.code != want.exit_code || vm_exit.reason != 71))
-		differ("the exit qualification", op, "ENCLS", op->leaf);
+	check_exit(want, &vm_exit, op, "ENCLS");
 	if (want.fault == REF_OK && (want.eax == 0 || want.eax == SGX_VA_SLOT_OCCUPIED))
 		check_results(op, &res, &ops);
 	sim.leaves++;
@@ -380,18 +262,32 @@ static void run_encls(struct ref_op *op)
 		map(sim.ref.page[op->page].la, op->page, 7);
 }
 
+static void run_encls(struct ref_op *op) { run_encls_in(draw_vmx(op), op); }
+
+static void run_native(struct ref_op *op)
+{
+	run_encls_in((struct cpu_vmx){ .mode = CPU_VMX_OFF }, op);
+}
+
+static bool fills_a_page(uint32_t leaf)
+{
+	return leaf == SGX_EADD || leaf == SGX_EAUG || leaf == SGX_ELDU || leaf == SGX_ELDB ||
+	       leaf == SGX_ELDUC || leaf == SGX_ELDBC;
+}
+
 static void draw_encls(void)
 {
 	static const uint8_t leaves[] = {
-		SGX_ECREATE, SGX_EADD,   SGX_EADD,   SGX_EADD,  SGX_EREMOVE, SGX_EDBGRD,
-		SGX_EDBGWR,  SGX_ELDB,   SGX_ELDU,   SGX_ELDU,  SGX_ELDU,    SGX_ELDU,
-		SGX_EBLOCK,  SGX_EBLOCK, SGX_EPA,    SGX_EWB,   SGX_EWB,     SGX_ETRACK,
-		SGX_EAUG,    SGX_EAUG,   SGX_EMODPR, SGX_EMODT, SGX_ERDINFO, SGX_ETRACKC,
-		SGX_ELDBC,   SGX_ELDUC,  0x14,
+		SGX_ECREATE, SGX_EADD,   SGX_EADD,       SGX_EADD,  SGX_EREMOVE, SGX_EDBGRD,
+		SGX_EDBGWR,  SGX_ELDB,   SGX_ELDU,       SGX_ELDU,  SGX_ELDU,    SGX_ELDU,
+		SGX_EBLOCK,  SGX_EBLOCK, SGX_EPA,        SGX_EWB,   SGX_EWB,     SGX_ETRACK,
+		SGX_EAUG,    SGX_EAUG,   SGX_EMODPR,     SGX_EMODT, SGX_ERDINFO, SGX_ETRACKC,
+		SGX_ELDBC,   SGX_ELDUC,  SGX_EUPDATESVN,
 	};
+	static const uint32_t absent[] = { 0x14, 0x17, 0x19, 0x34, 63, 64 + 0x15, 0xfffffff6 };
 	struct ref_op op = { .secs = REF_NONE, .va = REF_NONE, .src = sim.page };
 
-	op.leaf = leaves[rnd(sizeof(leaves))];
+	op.leaf = one_in(64) ? absent[rnd(7)] : leaves[rnd(sizeof(leaves))];
 	/* Pages without an enclave must leave room for those with one. */
 	if (op.leaf == SGX_ECREATE && how_many(is_secs) > 2 && !one_in(32))
 		op.leaf = SGX_ETRACK;
@@ -399,6 +295,9 @@ static void draw_encls(void)
 		op.leaf = SGX_ELDU;
 	if ((op.leaf == SGX_EREMOVE || op.leaf == SGX_EMODT) && !one_in(3))
 		op.leaf = SGX_EAUG;
+	/* And where nothing is free something has to go. */
+	if (fills_a_page(op.leaf) && !how_many(is_free) && !one_in(4))
+		op.leaf = one_in(4) ? SGX_EREMOVE : one_in(2) ? SGX_EBLOCK : SGX_EWB;
 	if (one_in(64))
 		op.leaf = one_in(4) ? SGX_EEXTEND : SGX_EINIT;
 	hold();
@@ -412,25 +311,30 @@ static void draw_encls(void)
 	else
 		draw_page(&op);
 	op.misaligned = one_in(128);
+	op.info_given = one_in(64);
 	op.secinfo_reserved = one_in(128) || op.secinfo & ~0xff3full;
 	run_encls(&op);
 }
 
 static void draw_enclv(void)
 {
-	struct ref_op op = { .leaf = rnd(3), .secs = REF_NONE, .va = REF_NONE };
+	struct ref_op op = { .leaf = SGX_EBLOCK, .secs = REF_NONE, .va = REF_NONE };
 	struct cpu_operands ops;
-	struct cpu_exit vm_exit;
+	struct cpu_exit vm_exit = { 0 };
+	struct cpu_vmx vmx;
+	struct ref_out want;
 
 	hold();
 	draw_page(&op);
-	op.leaf = rnd(3);
+	op.leaf = one_in(64) ? 3 + rnd(80) : rnd(3);
 	op.secs = parent(op.page);
+	vmx = draw_vmx(&op);
 	if (op.leaf == SGX_ESETCONTEXT && !one_in(16))
 		op.page = pick(is_secs);
 	fill_operands(&op, &ops);
-	check_outcome(ref_enclv(&sim.ref, &op), cpu_enclv(sim.cpu, &modes[1], &ops, &vm_exit), &op,
-		      2, op.leaf);
+	want = ref_enclv(&sim.ref, &op);
+	check_outcome(want, cpu_enclv(sim.cpu, &vmx, &ops, &vm_exit), &op, 2, op.leaf);
+	check_exit(want, &vm_exit, &op, "ENCLV");
 	let_go();
 	sim.leaves++;
 	check_state(&op, "ENCLV", op.leaf, op.page, REF_NONE);
@@ -572,7 +476,7 @@ static void build(void)
 	op.secs = REF_NONE;
 	op.linaddr = op.secinfo = 0;
 	secs = op.page;
-	run_encls(&op);
+	run_native(&op);
 	if (secs >= REF_PAGES || !is_secs(&sim.ref.page[secs]))
 		return;
 	for (unsigned int i = 0; i < RECIPE_NR; i++) {
@@ -582,11 +486,11 @@ static void build(void)
 		op.secinfo = recipe(i);
 		fill_tcs();
 		op.src = sim.page;
-		run_encls(&op);
+		run_native(&op);
 	}
 	op = (struct ref_op){ .leaf = SGX_EINIT, .page = secs, .va = REF_NONE };
 	op.signer_let_in = true;
-	run_encls(&op);
+	run_native(&op);
 }
 
 /* Everything goes, as at the end of the machine's day, and the microcode may be new. */
@@ -602,7 +506,7 @@ static void drain(void)
 	}
 	for (int pass = 0; pass < 2; pass++)
 		for (op.page = 0; op.page < REF_PAGES; op.page++)
-			run_encls(&op);
+			run_native(&op);
 	for (op.page = 0; op.page < REF_PAGES; op.page++) {
 		const struct cpu_outcome out = encls_eremove(sim.cpu, (uint32_t)op.page);
 
@@ -614,7 +518,15 @@ static void drain(void)
 	op.svn_changed = one_in(2) && sim.ref.svn < 200;
 	svn[0] = (uint8_t)(sim.ref.svn + op.svn_changed);
 	cpu_load_microcode(sim.cpu, svn);
-	run_encls(&op);
+	run_native(&op);
+}
+
+static bool somebody_inside(void)
+{
+	for (int i = 0; i < REF_LPS; i++)
+		if (sim.ref.lp[i].inside)
+			return true;
+	return false;
 }
 
 static void step(void)
@@ -629,9 +541,10 @@ static void step(void)
 		draw_enclv();
 	else
 		draw_enclu();
-	if (one_in(2000))
+	/* Where nobody is inside, and nobody can get in, there is little left to see. */
+	if (one_in(somebody_inside() || how_many(is_open_tcs) ? 2000 : 48))
 		drain();
-	if (one_in(16) && how_many(is_open) < 2 && how_many(is_free) > RECIPE_NR)
+	if (one_in(4) && how_many(is_open) < 2 && how_many(is_free) > RECIPE_NR)
 		build();
 }
 
@@ -721,6 +634,8 @@ static void report_seen(void)
 			for (unsigned int how = 0; how < 40; how++)
 				if (seen[how] && how > 32 && how < 36)
 					printf(" %s %lu", fault[how - 33], seen[how]);
+				else if (seen[how] && how == 38)
+					printf(" #UD %lu", seen[how]);
 				else if (seen[how])
 					printf(" code-%u %lu", how, seen[how]);
 			printf("\n");
@@ -730,12 +645,12 @@ static void report_seen(void)
 
 int main(int argc, char **argv)
 {
-	unsigned long leaves = argc > 1 ? strtoul(argv[1], NULL, 0) : 0;
+	unsigned long leaves = argc > 1 ? strtoul(argv[1], NULL, 0) : LEAVES;
 	unsigned long seed = argc > 2 ? strtoul(argv[2], NULL, 0) : 1;
 	double began = now();
 
 	start(seed);
-	while (leaves ? sim.leaves < leaves : sim.leaves % 1024 || now() - began < DEFAULT_S)
+	while (sim.leaves < leaves)
 		step();
 	drain();
 	printf("# seed %lu: %lu leaves in %.1f s\n", seed, sim.leaves, now() - began);
