@@ -74,6 +74,7 @@ static void __attribute__((noreturn)) go(struct rt_thread *t, uint64_t mask)
 	rt_jump_from_regs(t, &t->regs);
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	t->load_xsave = 0;
+	t->below_rsp = 0;
 	t->away_selector = 1;
 	t->away = 1;
 	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &mask, 0, 8);

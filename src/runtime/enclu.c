@@ -326,6 +326,7 @@ void rt_vdso_enclu(struct cpu_regs *regs)
 	errno = saved_errno;
 	t->entered_by_vdso = true;
 	t->load_xsave = leaf == SGX_ERESUME;
+	t->below_rsp = leaf == SGX_EENTER;
 	t->xfrm = t->lp->xfrm;
 	t->regs = *regs;
 	rt_jump_from_regs(t, regs);

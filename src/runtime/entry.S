@@ -323,12 +323,25 @@ FUNC rt_vdso_fast
 	cld
 	mov %rsp, %rbx
 	and $-16, %rsp
-	/* Is FS that of this thread's libc block? One that shares another's has its id there. */
+	/*
+	 * Is FS that of this thread's libc block?  One that shares another's has its id there, and whoever calls
+	 * from the very page of stack that was looked at before has not changed: two threads that live never do.
+	 */
+	mov rt_self@GOTTPOFF(%rip), %rcx
+	mov %fs:(%rcx), %rcx
+	test %rcx, %rcx
+	jz .Llook
+	mov %rbx, %rax
+	shr $12, %rax
+	cmp %rax, RT_T_STACK_PAGE(%rcx)
+	je .Lknown
+.Llook:
 	mov $__NR_gettid, %eax
 	syscall
 	mov rt_tid_offset(%rip), %rcx
 	cmp %eax, %fs:(%rcx)
 	jne .Lby_trap
+.Lknown:
 	mov %rbx, %rdi
 	call rt_vdso_enclu
 	/* It came back: vector, error code and address are in the slots of rdi, rsi, rdx. */
@@ -350,22 +363,7 @@ FUNC rt_vdso_fast
 FUNC rt_vdso_end
 	.size rt_vdso_fast, . - rt_vdso_fast
 
-/*
- * rt_go(thread): load the thread's jump and be gone.  t->away is set already, so that from here on a signal
- * finds the thread where it is going, whatever instruction it is at.
- */
-FUNC rt_go
-	mov %rdi, %rcx
-	cmpb $0, RT_T_LOAD_XSAVE(%rcx)
-	je .Lno_xsave
-	mov RT_T_XFRM(%rcx), %eax
-	mov RT_T_XFRM + 4(%rcx), %edx
-	xrstor64 RT_T_XSAVE(%rcx)
-.Lno_xsave:
-	LOAD_BASES RT_T_AWAY_FS, RT_T_AWAY_GS
-	mov RT_T_AWAY_SELECTOR(%rcx), %al
-	mov %al, RT_T_SELECTOR(%rcx)
-	lea RT_T_JUMP(%rcx), %rsp
+	.macro POP_GPRS
 	pop %rax
 	pop %rcx
 	pop %rdx
@@ -381,6 +379,40 @@ FUNC rt_go
 	pop %r13
 	pop %r14
 	pop %r15
+	.endm
+
+/*
+ * rt_go(thread): load the thread's jump and be gone.  t->away is set already, so that from here on a signal
+ * finds the thread where it is going, whatever instruction it is at.  IRETQ, which needs nothing of the stack that it goes
+ * to, takes a good deal longer than POPFQ and a jump.
+ */
+FUNC rt_go
+	mov %rdi, %rcx
+	cmpb $0, RT_T_LOAD_XSAVE(%rcx)
+	je .Lno_xsave
+	mov RT_T_XFRM(%rcx), %eax
+	mov RT_T_XFRM + 4(%rcx), %edx
+	xrstor64 RT_T_XSAVE(%rcx)
+.Lno_xsave:
+	LOAD_BASES RT_T_AWAY_FS, RT_T_AWAY_GS
+	mov RT_T_AWAY_SELECTOR(%rcx), %al
+	mov %al, RT_T_SELECTOR(%rcx)
+	cmpb $0, RT_T_BELOW_RSP(%rcx)
+	je .Lby_iret
+	mov RT_T_JUMP_RSP(%rcx), %rdx
+	mov RT_T_JUMP_RIP(%rcx), %rax
+	mov %rax, -16(%rdx)
+	mov RT_T_JUMP_RFLAGS(%rcx), %rax
+	mov %rax, -8(%rdx)
+	lea RT_T_JUMP(%rcx), %rsp
+	POP_GPRS
+	mov (RT_T_JUMP_RSP - RT_T_JUMP_RIP)(%rsp), %rsp
+	lea -8(%rsp), %rsp
+	popfq
+	jmp *-16(%rsp)
+.Lby_iret:
+	lea RT_T_JUMP(%rcx), %rsp
+	POP_GPRS
 	iretq
 	.size rt_go, . - rt_go
 

@@ -10,12 +10,16 @@
 #define RT_T_FSGSBASE      2
 #define RT_T_LOAD_XSAVE    3
 #define RT_T_AWAY_SELECTOR 4
+#define RT_T_BELOW_RSP     5
 #define RT_T_HOME_FS       8
 #define RT_T_HOME_GS       16
 #define RT_T_AWAY_FS       24
 #define RT_T_AWAY_GS       32
 #define RT_T_XFRM          40
 #define RT_T_JUMP          48 /* rax rcx rdx rbx rbp rsi rdi r8 .. r15 rip cs rflags rsp ss */
+#define RT_T_JUMP_RIP      168
+#define RT_T_JUMP_RFLAGS   184
+#define RT_T_JUMP_RSP      192
 #define RT_T_STACK_PAGE    208
 #define RT_T_XSAVE         256
 

@@ -41,7 +41,8 @@ struct rt_thread {
 	uint8_t fsgsbase;      /* copy of rt.fsgsbase */
 	uint8_t load_xsave;    /* entry.S: xrstor tb->xsave before entering */
 	uint8_t away_selector; /* what the selector says while away */
-	uint8_t pad0[3];
+	uint8_t below_rsp;     /* jump.rsp is the host's, and nobody needs what lies below it */
+	uint8_t pad0[2];
 	uint64_t home_fs, home_gs; /* entry.S puts these back first thing in a handler */
 	uint64_t away_fs, away_gs; /* and leaves here what it found */
 	uint64_t xfrm;
