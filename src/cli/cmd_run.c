@@ -58,7 +58,7 @@ static const char help[] =
 	"doctor).\n";
 
 struct run_options {
-	char epc[SECTIONS_MAX * 24];
+	char epc[SECTIONS_MAX * 32]; /* BYTES[@NODE],... */
 	unsigned int sections;
 	char program[RUNTIME_PATH_MAX];
 	char platform[RUNTIME_PATH_MAX];
@@ -149,6 +149,7 @@ static int check_platform(const char *path, struct report *rep)
 
 static int add_section(struct run_options *o, const char *text, struct report *rep)
 {
+	char where[16] = "";
 	size_t used = strlen(o->epc);
 	uint64_t bytes;
 	int r, node;
@@ -158,7 +159,10 @@ static int add_section(struct run_options *o, const char *text, struct report *r
 	r = size_parse_epc(text, &bytes, &node, rep);
 	if (r < 0)
 		return r;
-	snprintf(o->epc + used, sizeof(o->epc) - used, "%s%" PRIu64, o->sections ? "," : "", bytes);
+	if (node >= 0)
+		snprintf(where, sizeof(where), "@%d", node);
+	snprintf(o->epc + used, sizeof(o->epc) - used, "%s%" PRIu64 "%s", o->sections ? "," : "",
+		 bytes, where);
 	o->sections++;
 	o->epc_bytes += bytes;
 	return 0;

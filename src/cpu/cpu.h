@@ -103,12 +103,15 @@ struct cpu_config {
 	struct {                  /* for CPUID.12H.2 and on; sizes sum to page_nr */
 		uint64_t base;    /* bytes */
 		uint64_t size;    /* bytes */
+		int node;         /* NUMA node, -1: any. Told by ACPI, not by CPUID */
 	} section[8];
 	uint32_t section_nr;
 };
 
 /* Everything SGX2, KSS, EDECCSSA, AEX-notify, EXINFO; XFRM as this machine's XCR0 and CPUID allow. */
 void cpu_config_default(struct cpu_config *config, uint64_t epc_bytes);
+/* One section more, behind those that are there. False: there can be no more, or not so many pages. */
+bool cpu_config_add_section(struct cpu_config *config, uint64_t bytes, int node);
 
 /* NULL when memory is refused.  All EPCM entries start invalid, the paging key is new. */
 struct cpu *cpu_create(const struct cpu_config *config);

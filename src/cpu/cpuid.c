@@ -91,7 +91,6 @@ void cpu_config_default(struct cpu_config *config, uint64_t epc_bytes)
 
 	assert(page_nr > 0 && page_nr < CPU_NO_PAGE);
 	memset(config, 0, sizeof(*config));
-	config->page_nr = (uint32_t)page_nr;
 	config->caps = SGX_CPUID_SGX1 | SGX_CPUID_SGX2 | SGX_CPUID_EDECCSSA;
 	config->misc_mask = SGX_MISC_EXINFO;
 	config->attr_mask = SGX_ATTR_DEBUG | SGX_ATTR_MODE64BIT | SGX_ATTR_PROVISIONKEY |
@@ -101,9 +100,22 @@ void cpu_config_default(struct cpu_config *config, uint64_t epc_bytes)
 	config->size_32_log2 = SIZE_32_LOG2;
 	platform_random(&config->fuses); /* until the caller knows better */
 	memcpy(config->lepubkeyhash, intel_hash, sizeof(intel_hash));
-	config->section[0].base = EPC_BASE;
-	config->section[0].size = page_nr << SGX_PAGE_SHIFT;
-	config->section_nr = 1;
+	cpu_config_add_section(config, page_nr << SGX_PAGE_SHIFT, -1);
+}
+
+bool cpu_config_add_section(struct cpu_config *config, uint64_t bytes, int node)
+{
+	uint64_t page_nr = config->page_nr + (bytes >> SGX_PAGE_SHIFT);
+	uint32_t i = config->section_nr;
+
+	if (i == sizeof(config->section) / sizeof(config->section[0]) || page_nr >= CPU_NO_PAGE)
+		return false;
+	config->section[i].base = EPC_BASE + ((uint64_t)config->page_nr << SGX_PAGE_SHIFT);
+	config->section[i].size = bytes;
+	config->section[i].node = node;
+	config->section_nr = i + 1;
+	config->page_nr = (uint32_t)page_nr;
+	return true;
 }
 
 static struct cpu_cpuid leaf_sgx(const struct cpu_config *config, uint32_t subleaf)

@@ -33,7 +33,7 @@ __attribute__((format(printf, 2, 3))) static void fault(struct audit *audit, con
 }
 
 /* What holds of a page by itself at any moment. */
-static void audit_page(struct audit *audit, const struct section *section, uint32_t nr)
+static void audit_page(struct audit *audit, const struct shard *shard, uint32_t nr)
 {
 	const struct epc_page *page = &audit->epc->pages[nr];
 	enum epc_state state = page_state(page);
@@ -43,13 +43,13 @@ static void audit_page(struct audit *audit, const struct section *section, uint3
 		return;
 	}
 	audit->state_nr[state]++;
-	if (nr >= section->dirty_next && state != EPC_PAGE_DIRTY)
+	if (nr >= shard->dirty_next && state != EPC_PAGE_DIRTY)
 		fault(audit, "page %u was never handed out but is in state %d", nr, state);
 	if (state != EPC_PAGE_FREE && state != EPC_PAGE_DIRTY)
 		return;
 	if (page->owner)
 		fault(audit, "page %u is free but has an owner", nr);
-	if (cpu_bytes(audit->epc->cpu, nr))
+	if (state == EPC_PAGE_FREE && cpu_bytes(audit->epc->cpu, nr))
 		fault(audit, "page %u is free but has bytes", nr);
 	if (state == EPC_PAGE_FREE && cpu_epcm_read(audit->epc->cpu, nr).valid)
 		fault(audit, "page %u is free but valid in the EPCM", nr);
@@ -74,14 +74,14 @@ static void audit_page_quiet(struct audit *audit, uint32_t nr)
 }
 
 /* What the groups are charged for is what their owners have. */
-static void audit_charges(struct audit *audit, const struct section *section)
+static void audit_charges(struct audit *audit, const struct shard *shard)
 {
 	uint32_t has[EPC_GROUPS_MAX] = { 0 };
-	unsigned int place = (unsigned int)(section - audit->epc->section);
+	unsigned int place = (unsigned int)(shard - audit->epc->shard);
 	const struct epc_page *page;
 	unsigned int i;
 
-	for (i = section->first; i < section->first + section->nr; i++) {
+	for (i = shard->first; i < shard->first + shard->nr; i++) {
 		page = &audit->epc->pages[i];
 		if (!page->owner)
 			continue;
@@ -90,37 +90,38 @@ static void audit_charges(struct audit *audit, const struct section *section)
 	}
 	for (i = 1; i < EPC_GROUPS_MAX; i++) {
 		if (audit->epc->group[i] && audit->epc->group[i]->charged[place] != has[i])
-			fault(audit,
-			      "group %s has %u pages of the section at %u, is charged for %u",
-			      audit->epc->group[i]->name, has[i], section->first,
+			fault(audit, "group %s has %u pages of the shard at %u, is charged for %u",
+			      audit->epc->group[i]->name, has[i], shard->first,
 			      audit->epc->group[i]->charged[place]);
 	}
 }
 
-static void audit_section(struct audit *audit, struct section *section, bool live)
+static void audit_shard(struct audit *audit, struct shard *shard, bool live)
 {
 	struct epc_page *pages = audit->epc->pages;
 	uint32_t free_before = audit->state_nr[EPC_PAGE_FREE];
 	uint32_t dirty_before = audit->state_nr[EPC_PAGE_DIRTY];
-	uint32_t nr, dirty;
+	uint32_t nr;
 
-	section_lock(audit->epc, section);
-	for (nr = section->first; nr < section->first + section->nr; nr++) {
-		audit_page(audit, section, nr);
+	shard_lock(audit->epc, shard);
+	for (nr = shard->first; nr < shard->first + shard->nr; nr++) {
+		audit_page(audit, shard, nr);
 		if (!live)
 			audit_page_quiet(audit, nr);
 	}
-	if (!pagelist_check(pages, &section->free) || !pagelist_check(pages, &section->deferred))
-		fault(audit, "a list of the section at %u is torn", section->first);
-	audit_charges(audit, section);
-	if (audit->state_nr[EPC_PAGE_FREE] - free_before != section->free.nr)
+	if (!pagelist_check(pages, &shard->free) || !pagelist_check(pages, &shard->deferred))
+		fault(audit, "a list of the shard at %u is torn", shard->first);
+	audit_charges(audit, shard);
+	if (audit->state_nr[EPC_PAGE_FREE] - free_before != shard->free.nr)
 		fault(audit, "%u pages are free, %u are on the free list",
-		      audit->state_nr[EPC_PAGE_FREE] - free_before, section->free.nr);
-	dirty = section->first + section->nr - section->dirty_next + section->deferred.nr;
-	if (audit->state_nr[EPC_PAGE_DIRTY] - dirty_before != dirty)
+		      audit->state_nr[EPC_PAGE_FREE] - free_before, shard->free.nr);
+	if (audit->state_nr[EPC_PAGE_DIRTY] - dirty_before != shard_dirty_nr(shard))
 		fault(audit, "%u pages are dirty, %u should be",
-		      audit->state_nr[EPC_PAGE_DIRTY] - dirty_before, dirty);
-	section_unlock(section);
+		      audit->state_nr[EPC_PAGE_DIRTY] - dirty_before, shard_dirty_nr(shard));
+	if (shard->avail != shard->free.nr + shard_dirty_nr(shard) ||
+	    (audit->epc->with_free >> (shard - audit->epc->shard) & 1) != (shard->avail > 0))
+		fault(audit, "the count of the shard at %u is wrong", shard->first);
+	shard_unlock(shard);
 }
 
 static void audit_groups(struct audit *audit)
@@ -166,8 +167,8 @@ unsigned int epc_audit(struct epc *epc, bool live, char *why, size_t why_bytes)
 	if (why_bytes > 0)
 		why[0] = '\0';
 	order_lock(epc);
-	for (i = 0; i < epc->section_nr; i++)
-		audit_section(&audit, &epc->section[i], live);
+	for (i = 0; i < epc->shard_nr; i++)
+		audit_shard(&audit, &epc->shard[i], live);
 	audit_sums(&audit, live);
 	order_unlock(epc);
 	return audit.faults;

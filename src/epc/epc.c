@@ -72,12 +72,18 @@ int epc_create(const struct epc_config *config, struct epc **ret_epc)
 			   &epc->backing);
 	if (r < 0)
 		goto destroy_window;
+	sections_init(epc, config->shards);
+	r = nodes_init(epc, config->topology);
+	if (r < 0)
+		goto destroy_sections;
 	lock_init(&epc->reclaim_lock, LOCK_RECLAIM);
-	sections_init(epc);
 	batches_init(epc);
 	*ret_epc = epc;
 	return 0;
 
+destroy_sections:
+	sections_fini(epc);
+	backing_destroy(epc->backing);
 destroy_window:
 	window_destroy(epc->window);
 fini_groups:
@@ -92,6 +98,7 @@ free_epc:
 void epc_destroy(struct epc *epc)
 {
 	batches_fini(epc);
+	nodes_fini(epc);
 	sections_fini(epc);
 	lock_fini(&epc->reclaim_lock);
 	backing_destroy(epc->backing);

@@ -37,6 +37,17 @@ enum epc_state {
 	EPC_PAGE_STATE_NR,
 };
 
+/*
+ * Where threads run and how far it is from there: for tests.  The system answers otherwise.
+ *
+ * @node:     of the calling thread
+ * @distance: as in the ACPI SLIT: 10 is local
+ */
+struct epc_topology {
+	unsigned int (*node)(void);
+	unsigned int (*distance)(unsigned int from, unsigned int to);
+};
+
 struct epc_config {
 	struct cpu *cpu; /* its pages are ours from now on */
 	struct arena *arena;
@@ -49,6 +60,8 @@ struct epc_config {
 	 * page by page.  Called with a batch in hand.
 	 */
 	void (*unmap)(const uint64_t *win_offs, unsigned int nr);
+	const struct epc_topology *topology; /* NULL: the system's */
+	unsigned int shards; /* of each section; 0: as many as its size is good for */
 };
 
 /* 0, -ENOMEM, -EINVAL for an unknown policy, or what the backing store said. */
@@ -132,12 +145,23 @@ struct epc_stats {
 	uint64_t direct_reclaims; /* batches run by an allocating thread */
 	uint64_t batches;
 	uint64_t scanned, second_chances;
-	uint64_t free_lowest;
+	uint64_t
+		free_lowest; /* fewest free at once; a sum over shards, so maybe less than ever was */
 	uint64_t backing_slots, backing_slots_peak;
 	uint64_t stall_ns;  /* time allocating threads spent reclaiming */
 	uint64_t recovered; /* times that the work of a dead process was seen through */
 };
 void epc_stats_read(struct epc *epc, struct epc_stats *ret_stats);
+
+/* A section, as CPUID leaf 12H enumerates them. */
+struct epc_section_info {
+	uint32_t first, pages; /* page numbers */
+	int node;              /* -1: none was named */
+	uint64_t free, dirty;
+	uint64_t allocs, frees;
+};
+unsigned int epc_section_nr(const struct epc *epc);
+void epc_section_read(struct epc *epc, unsigned int i, struct epc_section_info *ret_info);
 void epc_count_load(struct epc *epc);
 void epc_count_fault(struct epc *epc);
 

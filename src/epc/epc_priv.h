@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
- * What the files of src/epc share: the instance, its sections, its batches.
+ * What the files of src/epc share: the instance, its sections and their shards, its batches.
  *
  * Everything here is in shared memory.  Members are grouped by the lock they belong to.
  */
@@ -21,17 +21,32 @@
 #include "epc/window.h"
 
 enum {
-	EPC_SECTIONS_MAX = 8, /* as CPUID.12H can show here */
+	EPC_SECTIONS_MAX = 8,               /* as CPUID.12H can show here */
+	EPC_SHARDS_MAX = EPC_CHARGE_PLACES, /* of all sections: a bit each in epc.with_free */
 	EPC_BATCH_MAX = WINDOW_STAGE_PAGES,
 };
 
-/* A run of EPC pages.  Those from dirty_next on were never handed out. */
+/* EPC pages of one NUMA node. All of it is constant: what changes is in its shards. */
 struct section {
-	struct lock lock;
+	uint32_t first;
+	uint32_t nr;
+	int node; /* -1: it was not said */
+	unsigned int shard_first;
+	unsigned int shard_nr;
+	unsigned int shard_shift; /* pages of a shard, log2; the last one may have fewer */
+};
+
+/*
+ * A run of a section's pages: threads on different CPUs begin at different ones, so that they meet at no lock.
+ * Pages from dirty_next on were never handed out.
+ */
+struct shard {
+	_Alignas(64) struct lock lock;
 	uint32_t first; /* constant */
 	uint32_t nr;    /* constant */
 	uint32_t dirty_next;
-	_Atomic uint32_t avail; /* FREE and DIRTY ones: written under the lock, read by anyone */
+	/* FREE and DIRTY ones, and the fewest of them: written under the lock, read by anyone. */
+	_Atomic uint32_t avail, lowest;
 	struct pagelist free;
 	struct pagelist deferred; /* DIRTY: a SECS that had children when it was its turn */
 	uint64_t allocs, frees;
@@ -82,6 +97,8 @@ struct epc {
 	uint32_t page_nr;
 	uint32_t low, high, batch_nr;
 	unsigned int section_nr;
+	unsigned int shard_nr;
+	struct nodes *nodes; /* NULL: there is one section, and no choice */
 	const struct epc_policy *policy;
 	void (*unmap)(const uint64_t *win_offs, unsigned int nr);
 
@@ -94,9 +111,11 @@ struct epc {
 	_Alignas(64) struct lock reclaim_lock;
 	_Atomic uint32_t in_batch_nr; /* written under it, read by anyone */
 
-	_Alignas(64) _Atomic uint32_t free_lowest; /* relaxed: for people */
+	/* A bit for each shard with a page to be had: written under the shard's lock, when that changes. */
+	_Alignas(64) _Atomic uint64_t with_free;
 	struct epc_counters counters;
 	struct section section[EPC_SECTIONS_MAX];
+	struct shard shard[EPC_SHARDS_MAX];
 	struct batch batch[WINDOW_SLOTS];
 };
 
@@ -140,20 +159,31 @@ void order_lock(struct epc *epc) ACQUIRES(&epc->reclaim_lock);
 void order_unlock(struct epc *epc) RELEASES(&epc->reclaim_lock);
 void groups_lock(struct epc *epc) ACQUIRES(&epc->groups_lock);
 void groups_unlock(struct epc *epc) RELEASES(&epc->groups_lock);
-void section_lock(struct epc *epc, struct section *section) ACQUIRES(&section->lock);
-void section_unlock(struct section *section) RELEASES(&section->lock);
+void shard_lock(struct epc *epc, struct shard *shard) ACQUIRES(&shard->lock);
+void shard_unlock(struct shard *shard) RELEASES(&shard->lock);
 
 /* section.c */
-void sections_init(struct epc *epc);
+void sections_init(struct epc *epc, unsigned int shards);
 void sections_fini(struct epc *epc);
 /* A page in state OWNED, sanitised, and charged to its owner; NULL when none is free. */
 struct epc_page *section_alloc(struct epc *epc, struct epc_owner *owner);
 /* Pages in state OWNED or IN_BATCH become FREE. */
 void section_free(struct epc *epc, const uint32_t *nr, unsigned int n);
 uint32_t section_free_nr(const struct epc *epc);
+/* Fewest that were free at once: the sum of the shards' fewest, so maybe less than there ever were. */
+uint32_t section_lowest_nr(const struct epc *epc);
 /* Nobody's any more. */
 void section_forget_page(struct epc_page *page);
-void section_count_locked(struct section *section) REQUIRES(&section->lock);
+void shard_count_locked(struct epc *epc, struct shard *shard) REQUIRES(&shard->lock);
+/* DIRTY pages of @shard. */
+uint32_t shard_dirty_nr(const struct shard *shard);
+
+/* node.c */
+/* 0 or -ENOMEM. The sections are there. */
+int nodes_init(struct epc *epc, const struct epc_topology *topology);
+void nodes_fini(struct epc *epc);
+/* The sections in the order in which the calling thread tries them. */
+const uint8_t *nodes_order(const struct epc *epc);
 
 /* page.c */
 void page_own(struct epc *epc, struct epc_page *page, bool unplaced);

@@ -332,7 +332,7 @@ uint32_t group_current(const struct epc_group *group)
 
 	if (!group->parent)
 		return epc->page_nr - section_free_nr(epc);
-	for (i = 0; i < epc->section_nr; i++)
+	for (i = 0; i < epc->shard_nr; i++)
 		nr += atomic_load_explicit(&group->charged[i], memory_order_relaxed);
 	return nr;
 }
@@ -396,7 +396,7 @@ void epc_group_read(struct epc_group *group, struct epc_group_info *ret_info)
 	ret_info->current_pages = group_current(group);
 	ret_info->peak_pages = group->parent
 				       ? atomic_load_explicit(&group->peak, memory_order_relaxed)
-				       : group->epc->page_nr - group->epc->free_lowest;
+				       : group->epc->page_nr - section_lowest_nr(group->epc);
 	groups_lock(group->epc);
 	ret_info->owner_nr = group->owner_nr;
 	groups_unlock(group->epc);

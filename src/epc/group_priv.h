@@ -2,9 +2,9 @@
 /*
  * What the files of src/epc know of groups and owners.
  *
- * A page is charged exactly while it has an owner.  Each group counts its pages section by section, under
- * the section's lock, as the section gives pages an owner and takes it away: so a charge and its page change in one step,
- * and whoever mends a section counts its pages anew.  What a group has is the sum over the sections.  The root is
+ * A page is charged exactly while it has an owner.  Each group counts its pages shard by shard of
+ * the sections, under the shard's lock, as that gives pages an owner and takes it away: so a charge and its page change in one step,
+ * and whoever mends a shard counts its pages anew.  What a group has is the sum over the shards.  The root is
  * charged for nothing: it has what is not free.
  */
 #ifndef SWSGX_EPC_GROUP_PRIV_H
@@ -20,7 +20,7 @@
 
 struct epc_owner;
 
-enum { EPC_CHARGE_PLACES = 64 /* sections, at most */ };
+enum { EPC_CHARGE_PLACES = 64 /* shards of sections, at most */ };
 
 struct epc_group {
 	/* constant */
@@ -49,7 +49,7 @@ struct epc_group {
 	_Atomic uint32_t peak;
 	_Atomic uint64_t event[EPC_GROUP_EVENT_NR];
 
-	/* its pages of each section, and of all groups below: written under the section's lock, read by anyone */
+	/* its pages of each shard, and of all groups below: written under the shard's lock, read by anyone */
 	_Alignas(64) _Atomic uint32_t charged[EPC_CHARGE_PLACES];
 };
 
@@ -79,11 +79,11 @@ static inline void group_event(struct epc_group *group, enum epc_group_event eve
 int groups_init(struct epc *epc);
 void groups_fini(struct epc *epc);
 
-/* ---- charges: @place is the number of the section, whose lock is held ------------------------ */
+/* ---- charges: @place is the number of the shard, whose lock is held ------------------------ */
 
 void group_charge(struct epc_group *group, unsigned int place);
 void group_uncharge(struct epc_group *group, unsigned int place);
-/* No group has any page of the section: before they are counted anew. */
+/* No group has any page of the shard: before they are counted anew. */
 void groups_uncharge_all(struct epc *epc, unsigned int place);
 /* Pages of the group and of all below it.  No lock is needed. */
 uint32_t group_current(const struct epc_group *group);

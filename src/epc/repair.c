@@ -77,31 +77,31 @@ static void order_repair_locked(struct epc *epc) REQUIRES(&epc->reclaim_lock)
 	epc->reclaim_lock.holder_died = false;
 }
 
-static void section_repair_locked(struct epc *epc, struct section *section) REQUIRES(&section->lock)
+static void shard_repair_locked(struct epc *epc, struct shard *shard) REQUIRES(&shard->lock)
 {
-	unsigned int place = (unsigned int)(section - epc->section);
+	unsigned int place = (unsigned int)(shard - epc->shard);
 	struct epc_page *page;
 	uint32_t nr;
 
-	pagelist_init(&section->free);
-	pagelist_init(&section->deferred);
+	pagelist_init(&shard->free);
+	pagelist_init(&shard->deferred);
 	groups_uncharge_all(epc, place);
-	for (nr = section->first; nr < section->dirty_next; nr++) {
+	for (nr = shard->first; nr < shard->dirty_next; nr++) {
 		page = &epc->pages[nr];
 		if (page_state(page) == EPC_PAGE_OWNED && !page->owner)
 			page_set_state(page, EPC_PAGE_FREE);
 		if (page_state(&epc->pages[nr]) == EPC_PAGE_FREE) {
 			section_forget_page(&epc->pages[nr]);
-			pagelist_add(epc->pages, &section->free, nr);
+			pagelist_add(epc->pages, &shard->free, nr);
 		} else if (page_state(&epc->pages[nr]) == EPC_PAGE_DIRTY) {
-			pagelist_add_tail(epc->pages, &section->deferred, nr);
+			pagelist_add_tail(epc->pages, &shard->deferred, nr);
 		} else if (page->owner) {
 			group_charge(page->owner->group, place);
 		}
 	}
-	section_count_locked(section);
+	shard_count_locked(epc, shard);
 	count(&epc->counters.recovered, 1);
-	section->lock.holder_died = false;
+	shard->lock.holder_died = false;
 }
 
 void order_lock(struct epc *epc)
@@ -116,14 +116,14 @@ void order_unlock(struct epc *epc)
 	lock_release(&epc->reclaim_lock);
 }
 
-void section_lock(struct epc *epc, struct section *section)
+void shard_lock(struct epc *epc, struct shard *shard)
 {
-	lock_acquire(&section->lock);
-	if (section->lock.holder_died)
-		section_repair_locked(epc, section);
+	lock_acquire(&shard->lock);
+	if (shard->lock.holder_died)
+		shard_repair_locked(epc, shard);
 }
 
-void section_unlock(struct section *section)
+void shard_unlock(struct shard *shard)
 {
-	lock_release(&section->lock);
+	lock_release(&shard->lock);
 }

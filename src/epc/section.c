@@ -2,137 +2,235 @@
 /*
  * Sections: which pages are free.
  *
- * At start nobody knows what the EPCM says of a page, so it is DIRTY, and EREMOVEd when it is needed for the first
- * time: nothing is walked at start, however large the EPC.  A SECS can only go after its children;
- * one that is met too early waits in `deferred` until all other pages have had their turn.
+ * A section is divided into shards, each with a lock and a stack of free pages of its own.  A thread begins at the
+ * shard of its CPU, in the section next to it, and goes on to others only when that has none left; a page
+ * goes back to the shard that it is from.  So threads that allocate and free at once do not meet, and the page
+ * freed last, whose EPCM entry and struct are in the cache, is handed out next.
  *
- * Free pages are a stack: the page freed last has its EPCM entry and struct in the cache.
+ * At start nobody knows what the EPCM says of a page, so it is DIRTY, and EREMOVEd when it is needed for the first
+ * time: nothing is walked at start, however large the EPC.  A SECS can only go after its children, wherever they
+ * are: one that is met too early waits in `deferred`, and has its turn when all other pages of all
+ * sections have had theirs.
  */
+#include <sched.h>
+
 #include "cpu/cpu.h"
 #include "epc/epc_priv.h"
 
-void sections_init(struct epc *epc)
+enum {
+	SHARD_PAGES_MIN = 1024, /* fewer are not worth a lock of their own */
+	SHARDS_EACH_MAX = 16,
+	DEFERRED_TRIES = 16, /* in one allocation; the next goes on where it ended */
+};
+
+static void shard_init(struct shard *shard, uint32_t first, uint32_t nr)
+{
+	lock_init(&shard->lock, LOCK_SECTION);
+	shard->first = shard->dirty_next = first;
+	shard->nr = nr;
+	shard->avail = shard->lowest = nr;
+	pagelist_init(&shard->free);
+	pagelist_init(&shard->deferred);
+}
+
+/* @shards: as many at the most, or 0 for what is good. */
+static void section_init(struct epc *epc, struct section *section, unsigned int shards)
+{
+	unsigned int most = EPC_SHARDS_MAX / epc->section_nr;
+	uint32_t done, nr;
+
+	if (shards == 0)
+		shards = section->nr / SHARD_PAGES_MIN;
+	if (shards > SHARDS_EACH_MAX)
+		shards = SHARDS_EACH_MAX;
+	if (shards > most)
+		shards = most;
+	while (((uint64_t)(shards ? shards : 1) << section->shard_shift) < section->nr)
+		section->shard_shift++;
+	section->shard_first = epc->shard_nr;
+	for (done = 0; done < section->nr; done += nr) {
+		nr = section->nr - done;
+		if (nr >> section->shard_shift)
+			nr = 1u << section->shard_shift;
+		atomic_fetch_or_explicit(&epc->with_free, 1ull << epc->shard_nr,
+					 memory_order_relaxed);
+		shard_init(&epc->shard[epc->shard_nr++], section->first + done, nr);
+	}
+	section->shard_nr = epc->shard_nr - section->shard_first;
+}
+
+void sections_init(struct epc *epc, unsigned int shards)
 {
 	const struct cpu_config *config = cpu_get_config(epc->cpu);
 	struct section *section;
 	uint32_t first = 0;
 	unsigned int i;
 
-	epc->section_nr = config->section_nr ? config->section_nr : 1;
-	assert(epc->section_nr <= EPC_SECTIONS_MAX);
+	assert(config->section_nr > 0 && config->section_nr <= EPC_SECTIONS_MAX);
+	epc->section_nr = config->section_nr;
 	for (i = 0; i < epc->section_nr; i++) {
 		section = &epc->section[i];
-		lock_init(&section->lock, LOCK_SECTION);
-		section->first = section->dirty_next = first;
-		section->nr = config->section_nr
-				      ? (uint32_t)(config->section[i].size / SGX_PAGE_SIZE)
-				      : epc->page_nr;
-		pagelist_init(&section->free);
-		pagelist_init(&section->deferred);
-		section->avail = section->nr;
+		section->first = first;
+		section->nr = (uint32_t)(config->section[i].size / SGX_PAGE_SIZE);
+		section->node = config->section[i].node;
+		section_init(epc, section, shards);
 		first += section->nr;
 	}
 	assert(first == epc->page_nr);
-	epc->free_lowest = epc->page_nr;
 }
 
 void sections_fini(struct epc *epc)
 {
 	unsigned int i;
 
-	for (i = 0; i < epc->section_nr; i++)
-		lock_fini(&epc->section[i].lock);
+	for (i = 0; i < epc->shard_nr; i++)
+		lock_fini(&epc->shard[i].lock);
 }
 
-static struct section *section_of(struct epc *epc, uint32_t nr)
+static struct shard *shard_of(struct epc *epc, uint32_t nr)
 {
-	unsigned int i;
+	const struct section *section = epc->section;
 
-	for (i = 0; i + 1 < epc->section_nr; i++) {
-		if (nr < epc->section[i].first + epc->section[i].nr)
-			break;
-	}
-	return &epc->section[i];
+	while (nr - section->first >= section->nr)
+		section++;
+	return &epc->shard[section->shard_first + ((nr - section->first) >> section->shard_shift)];
 }
 
 static bool sanitise(struct epc *epc, uint32_t nr)
 {
-	return cpu_ok(encls_eremove(epc->cpu, nr));
+	if (!cpu_ok(encls_eremove(epc->cpu, nr)))
+		return false;
+	if (cpu_bytes(epc->cpu, nr))
+		cpu_set_bytes(epc->cpu, nr, NULL);
+	return true;
 }
 
-/* A page that was dirty, clean now; PAGE_NONE when none is left or all that are left have children. */
-static uint32_t take_dirty_locked(struct epc *epc, struct section *section) REQUIRES(&section->lock)
+/* The first pass: a page that was dirty, clean now; PAGE_NONE when all that are left must wait. */
+static uint32_t take_dirty_locked(struct epc *epc, struct shard *shard) REQUIRES(&shard->lock)
 {
-	uint32_t nr, left;
+	uint32_t nr;
 
-	while (section->dirty_next < section->first + section->nr) {
-		nr = section->dirty_next++;
+	while (shard->dirty_next < shard->first + shard->nr) {
+		nr = shard->dirty_next++;
 		if (sanitise(epc, nr))
 			return nr;
-		pagelist_add_tail(epc->pages, &section->deferred, nr);
+		pagelist_add_tail(epc->pages, &shard->deferred, nr);
 	}
-	for (left = section->deferred.nr; left > 0; left--) {
-		nr = pagelist_pop(epc->pages, &section->deferred);
+	return PAGE_NONE;
+}
+
+/* The second one, when the first is over everywhere: a SECS without children. */
+static uint32_t take_deferred_locked(struct epc *epc, struct shard *shard) REQUIRES(&shard->lock)
+{
+	unsigned int tries;
+	uint32_t nr;
+
+	for (tries = 0; tries < DEFERRED_TRIES && tries < shard->deferred.nr; tries++) {
+		nr = pagelist_pop(epc->pages, &shard->deferred);
 		if (sanitise(epc, nr))
 			return nr;
-		pagelist_add_tail(epc->pages, &section->deferred, nr);
+		pagelist_add_tail(epc->pages, &shard->deferred, nr);
 	}
 	return PAGE_NONE;
 }
 
 uint32_t section_free_nr(const struct epc *epc)
 {
+	uint64_t with_free = atomic_load_explicit(&epc->with_free, memory_order_relaxed);
 	uint32_t nr = 0;
-	unsigned int i;
 
-	for (i = 0; i < epc->section_nr; i++)
-		nr += atomic_load_explicit(&epc->section[i].avail, memory_order_relaxed);
+	for (; with_free; with_free &= with_free - 1)
+		nr += atomic_load_explicit(&epc->shard[__builtin_ctzll(with_free)].avail,
+					   memory_order_relaxed);
 	return nr;
 }
 
-void section_count_locked(struct section *section)
+uint32_t section_lowest_nr(const struct epc *epc)
 {
-	atomic_store_explicit(&section->avail,
-			      section->free.nr + section->deferred.nr +
-				      (section->first + section->nr - section->dirty_next),
-			      memory_order_relaxed);
+	uint32_t nr = 0;
+	unsigned int i;
+
+	for (i = 0; i < epc->shard_nr; i++)
+		nr += atomic_load_explicit(&epc->shard[i].lowest, memory_order_relaxed);
+	return nr;
 }
 
-static void note_lowest(struct epc *epc)
+uint32_t shard_dirty_nr(const struct shard *shard)
 {
-	uint32_t nr = section_free_nr(epc);
+	return shard->first + shard->nr - shard->dirty_next + shard->deferred.nr;
+}
 
-	if (nr < atomic_load_explicit(&epc->free_lowest, memory_order_relaxed))
-		atomic_store_explicit(&epc->free_lowest, nr, memory_order_relaxed);
+void shard_count_locked(struct epc *epc, struct shard *shard)
+{
+	uint64_t bit = 1ull << (shard - epc->shard), seen;
+	uint32_t avail = shard->free.nr + shard_dirty_nr(shard);
+
+	atomic_store_explicit(&shard->avail, avail, memory_order_relaxed);
+	if (avail < atomic_load_explicit(&shard->lowest, memory_order_relaxed))
+		atomic_store_explicit(&shard->lowest, avail, memory_order_relaxed);
+	seen = atomic_load_explicit(&epc->with_free, memory_order_relaxed) & bit;
+	if (avail && !seen)
+		atomic_fetch_or_explicit(&epc->with_free, bit, memory_order_relaxed);
+	else if (!avail && seen)
+		atomic_fetch_and_explicit(&epc->with_free, ~bit, memory_order_relaxed);
+}
+
+/* @deferred: the second pass of sanitising. */
+static uint32_t shard_alloc(struct epc *epc, struct shard *shard, struct epc_owner *owner,
+			    bool deferred)
+{
+	uint32_t nr;
+
+	shard_lock(epc, shard);
+	nr = pagelist_pop(epc->pages, &shard->free);
+	if (nr == PAGE_NONE)
+		nr = deferred ? take_deferred_locked(epc, shard) : take_dirty_locked(epc, shard);
+	if (nr != PAGE_NONE) {
+		page_set_state(&epc->pages[nr], EPC_PAGE_OWNED);
+		/* Under the lock, so that a page without an owner is nobody's. */
+		epc->pages[nr].owner = owner;
+		group_charge(owner->group, (unsigned int)(shard - epc->shard));
+		shard->allocs++;
+		shard_count_locked(epc, shard);
+	}
+	shard_unlock(shard);
+	return nr;
+}
+
+/* From any shard of @section, the one of this CPU first. */
+static uint32_t section_take(struct epc *epc, const struct section *section,
+			     struct epc_owner *owner, bool deferred)
+{
+	unsigned int own = (unsigned int)sched_getcpu() % section->shard_nr;
+	uint64_t with_free = atomic_load_explicit(&epc->with_free, memory_order_relaxed);
+	uint32_t nr = PAGE_NONE;
+	unsigned int i, at;
+
+	for (i = 0; i < section->shard_nr && nr == PAGE_NONE; i++) {
+		at = own + i < section->shard_nr ? own + i : own + i - section->shard_nr;
+		at += section->shard_first;
+		if (with_free >> at & 1)
+			nr = shard_alloc(epc, &epc->shard[at], owner, deferred);
+	}
+	return nr;
 }
 
 struct epc_page *section_alloc(struct epc *epc, struct epc_owner *owner)
 {
-	struct section *section;
+	const uint8_t *order;
 	uint32_t nr = PAGE_NONE;
-	unsigned int i;
+	unsigned int pass, i;
 
-	for (i = 0; i < epc->section_nr && nr == PAGE_NONE; i++) {
-		section = &epc->section[i];
-		if (atomic_load_explicit(&section->avail, memory_order_relaxed) == 0)
-			continue;
-		section_lock(epc, section);
-		nr = pagelist_pop(epc->pages, &section->free);
-		if (nr == PAGE_NONE)
-			nr = take_dirty_locked(epc, section);
-		if (nr != PAGE_NONE) {
-			page_set_state(&epc->pages[nr], EPC_PAGE_OWNED);
-			/* Under the lock, so that a page without an owner is nobody's. */
-			epc->pages[nr].owner = owner;
-			group_charge(owner->group, i);
-			section->allocs++;
-			section_count_locked(section);
-		}
-		section_unlock(section);
+	assert(owner);
+	if (!atomic_load_explicit(&epc->with_free, memory_order_relaxed))
+		return NULL;
+	order = nodes_order(epc);
+	for (pass = 0; pass < 2; pass++) {
+		for (i = 0; i < epc->section_nr && nr == PAGE_NONE; i++)
+			nr = section_take(epc, &epc->section[order[i]], owner, pass == 1);
 	}
 	if (nr == PAGE_NONE)
 		return NULL;
-	note_lowest(epc);
 	group_note_peak(owner->group);
 	return &epc->pages[nr];
 }
@@ -147,22 +245,48 @@ void section_forget_page(struct epc_page *page)
 
 void section_free(struct epc *epc, const uint32_t *nr, unsigned int n)
 {
-	struct section *section;
+	struct shard *shard;
 	unsigned int i = 0;
 
 	while (i < n) {
-		section = section_of(epc, nr[i]);
-		section_lock(epc, section);
-		for (; i < n && section_of(epc, nr[i]) == section; i++) {
+		shard = shard_of(epc, nr[i]);
+		shard_lock(epc, shard);
+		for (; i < n && shard_of(epc, nr[i]) == shard; i++) {
 			/* First of all: whoever finds this half done sees that the page is free. */
 			page_set_state(&epc->pages[nr[i]], EPC_PAGE_FREE);
 			group_uncharge(epc->pages[nr[i]].owner->group,
-				       (unsigned int)(section - epc->section));
+				       (unsigned int)(shard - epc->shard));
 			section_forget_page(&epc->pages[nr[i]]);
-			pagelist_add(epc->pages, &section->free, nr[i]);
-			section->frees++;
+			pagelist_add(epc->pages, &shard->free, nr[i]);
+			shard->frees++;
 		}
-		section_count_locked(section);
-		section_unlock(section);
+		shard_count_locked(epc, shard);
+		shard_unlock(shard);
+	}
+}
+
+unsigned int epc_section_nr(const struct epc *epc)
+{
+	return epc->section_nr;
+}
+
+void epc_section_read(struct epc *epc, unsigned int i, struct epc_section_info *ret_info)
+{
+	const struct section *section = &epc->section[i];
+	struct shard *shard;
+	unsigned int s;
+
+	assert(i < epc->section_nr);
+	*ret_info = (struct epc_section_info){ .first = section->first,
+					       .pages = section->nr,
+					       .node = section->node };
+	for (s = 0; s < section->shard_nr; s++) {
+		shard = &epc->shard[section->shard_first + s];
+		shard_lock(epc, shard);
+		ret_info->free += shard->free.nr;
+		ret_info->dirty += shard_dirty_nr(shard);
+		ret_info->allocs += shard->allocs;
+		ret_info->frees += shard->frees;
+		shard_unlock(shard);
 	}
 }

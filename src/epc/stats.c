@@ -16,21 +16,21 @@ static uint64_t get(const _Atomic uint64_t *counter)
 /* OWNED ones are what is left: they are on no list. */
 static void count_states(struct epc *epc, struct epc_stats *stats)
 {
-	struct section *section;
+	struct shard *shard;
 	unsigned int i;
 
 	order_lock(epc);
 	stats->tracked = group_tracked_locked(epc->group[0]);
 	stats->in_batch = epc->in_batch_nr;
-	for (i = 0; i < epc->section_nr; i++) {
-		section = &epc->section[i];
-		section_lock(epc, section);
-		stats->free += section->free.nr;
-		stats->dirty +=
-			section->first + section->nr - section->dirty_next + section->deferred.nr;
-		stats->allocs += section->allocs;
-		stats->frees += section->frees;
-		section_unlock(section);
+	for (i = 0; i < epc->shard_nr; i++) {
+		shard = &epc->shard[i];
+		shard_lock(epc, shard);
+		stats->free += shard->free.nr;
+		stats->dirty += shard_dirty_nr(shard);
+		stats->allocs += shard->allocs;
+		stats->frees += shard->frees;
+		stats->free_lowest += shard->lowest;
+		shard_unlock(shard);
 	}
 	order_unlock(epc);
 	stats->pages = epc->page_nr;
@@ -54,7 +54,6 @@ void epc_stats_read(struct epc *epc, struct epc_stats *ret_stats)
 	ret_stats->batches = get(&c->batches);
 	ret_stats->scanned = get(&c->scanned);
 	ret_stats->second_chances = get(&c->second_chances);
-	ret_stats->free_lowest = atomic_load_explicit(&epc->free_lowest, memory_order_relaxed);
 	ret_stats->backing_slots = backing_used(epc->backing);
 	ret_stats->backing_slots_peak = get(&c->backing_slots_peak);
 	if (ret_stats->backing_slots > ret_stats->backing_slots_peak)

@@ -8,6 +8,7 @@
  */
 #include "runtime/rt.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,15 +42,27 @@ static const char *env_of(char **envp, const char *name)
 	return NULL;
 }
 
-/* "bytes[,bytes...]", checked by `swsgx run` already. */
+/* "bytes[@node][,bytes...]", checked by `swsgx run` already. */
 static int configure_epc(struct cpu_config *config, const char *sizes)
 {
-	uint64_t bytes = 0;
+	uint64_t bytes;
 	char *end;
+	int node;
 
-	for (const char *p = sizes; p && *p; p = *end ? end + 1 : end)
-		bytes += strtoull(p, &end, 10);
-	cpu_config_default(config, bytes ? bytes : EPC_DEFAULT);
+	if (!sizes || !*sizes) {
+		cpu_config_default(config, EPC_DEFAULT);
+		return 0;
+	}
+	for (const char *p = sizes; *p; p = *end ? end + 1 : end) {
+		bytes = strtoull(p, &end, 10);
+		node = *end == '@' ? (int)strtol(end + 1, &end, 10) : -1;
+		if (p == sizes) {
+			cpu_config_default(config, bytes ? bytes : EPC_DEFAULT);
+			config->section[0].node = node;
+		} else if (!cpu_config_add_section(config, bytes, node)) {
+			return -E2BIG;
+		}
+	}
 	return 0;
 }
 

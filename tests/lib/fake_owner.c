@@ -39,25 +39,28 @@ static bool contents_ok(const struct contents *c, const struct fake_owner *owner
 	       c->check == owner->id * 31 + i * 17 + uses && c->filler[uses % 507] == uses;
 }
 
+int fake_machine_create_as(struct fake_machine *machine, const struct cpu_config *cpu_config,
+			   const struct epc_config *epc_config)
+{
+	struct epc_config config = *epc_config;
+
+	machine->arena = config.arena = arena_create(64u << 20);
+	machine->cpu = config.cpu = cpu_create(cpu_config);
+	if (!machine->arena || !machine->cpu)
+		return -ENOMEM;
+	return epc_create(&config, &machine->epc);
+}
+
 int fake_machine_create(struct fake_machine *machine, uint32_t epc_pages, const char *policy,
 			const char *backing_path, uint64_t backing_bytes_max)
 {
-	struct epc_config config;
+	struct epc_config config = { .policy = policy,
+				     .backing_path = backing_path,
+				     .backing_bytes_max = backing_bytes_max };
 	struct cpu_config cpu_config;
 
 	cpu_config_default(&cpu_config, (uint64_t)epc_pages * SGX_PAGE_SIZE);
-	machine->arena = arena_create(64u << 20);
-	machine->cpu = cpu_create(&cpu_config);
-	if (!machine->arena || !machine->cpu)
-		return -ENOMEM;
-	config = (struct epc_config){
-		.cpu = machine->cpu,
-		.arena = machine->arena,
-		.policy = policy,
-		.backing_path = backing_path,
-		.backing_bytes_max = backing_bytes_max,
-	};
-	return epc_create(&config, &machine->epc);
+	return fake_machine_create_as(machine, &cpu_config, &config);
 }
 
 void fake_machine_destroy(struct fake_machine *machine)

@@ -60,6 +60,9 @@ struct fake_machine {
 };
 int fake_machine_create(struct fake_machine *machine, uint32_t epc_pages, const char *policy,
 			const char *backing_path, uint64_t backing_bytes_max);
+/* The same with all that can be said; arena and processor are put into @epc_config. */
+int fake_machine_create_as(struct fake_machine *machine, const struct cpu_config *cpu_config,
+			   const struct epc_config *epc_config);
 void fake_machine_destroy(struct fake_machine *machine);
 
 /* @mapped: its pages are placed in a range of the window. NULL: no memory. */

@@ -114,7 +114,7 @@ if [ "$doctor" = 0 ]; then
 	run "$swsgx" run -- "$dynamic" 42
 	check 42 "" "the exit status is the program's"
 	run "$swsgx" run --epc 64K --epc 1M@0 -- env
-	check 0 "SWSGX_EPC=65536,1048576" "the sections reach the runtime"
+	check 0 "SWSGX_EPC=65536,1048576@0" "the sections reach the runtime"
 	run "$swsgx" run --platform here -- env
 	check 0 "SWSGX_PLATFORM=$(pwd)/here" "paths are made absolute"
 	run "$swsgx" run -- env
