@@ -110,6 +110,7 @@ struct epc {
 	/* reclaim_lock */
 	_Alignas(64) struct lock reclaim_lock;
 	_Atomic uint32_t in_batch_nr; /* written under it, read by anyone */
+	uint64_t batch_seq;
 
 	/* A bit for each shard with a page to be had: written under the shard's lock, when that changes. */
 	_Alignas(64) _Atomic uint64_t with_free;

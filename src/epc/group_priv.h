@@ -42,8 +42,9 @@ struct epc_group {
 	_Atomic uint32_t max, high, min, weight;
 
 	/* reclaim_lock */
-	void *policy_state;   /* of its own pages that are TRACKED */
-	uint32_t in_batch_nr; /* of its own */
+	void *policy_state;     /* of its own pages that are TRACKED */
+	uint32_t in_batch_nr;   /* of its own */
+	uint64_t shunned_until; /* epc.batch_seq: what it gave last could not go */
 
 	/* relaxed, for people */
 	_Atomic uint32_t peak;
@@ -113,6 +114,10 @@ static inline bool group_set_has(const struct group_set *set, const struct epc_g
 {
 	return set->bit[group->index / 64] >> group->index % 64 & 1;
 }
+
+/* The owner of a page of @group did not let it go after all; or did. */
+void group_shun_locked(struct epc_group *group);
+void group_unshun_locked(struct epc_group *group);
 
 /*
  * Who of @top and all below it gives pages, without those in @skip, and at the most how many before the next one should

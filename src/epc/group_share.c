@@ -7,12 +7,15 @@
  * below.  Passed by are those that have no more than their min; pages that are already on their way out count
  * as gone.  The group that needs the pages is not protected from itself.
  *
+ * A group whose pages were taken in hand and could not go is left alone for some batches if there is another: it may
+ * well be the one that has most, and would be asked in vain for ever.
+ *
  * Each call looks at every group once, however many pages they have; a batch makes a few calls.
  */
 #include "epc/epc_priv.h"
 
 /* A group gives at most this part of what it has before the next look, so that small ones are not emptied. */
-enum { QUOTA_PART = 8 };
+enum { QUOTA_PART = 8, SHUN_BATCHES = 16 };
 
 /* One among its siblings: a group with all below it, or what owners in their parent itself have. */
 struct sharer {
@@ -102,13 +105,40 @@ static struct sharer sharer_group(struct epc_group *group, const struct group_se
 	return sum;
 }
 
+void group_shun_locked(struct epc_group *group)
+{
+	group->shunned_until = group->epc->batch_seq + SHUN_BATCHES;
+}
+
+void group_unshun_locked(struct epc_group *group)
+{
+	group->shunned_until = 0;
+}
+
+/* @skip and those that are left alone. */
+static void skip_shunned(struct epc *epc, struct group_set *skip) REQUIRES(&epc->reclaim_lock)
+{
+	unsigned int i;
+
+	for (i = 0; i < EPC_GROUPS_MAX; i++) {
+		if (epc->group[i] && epc->group[i]->shunned_until > epc->batch_seq)
+			group_set_add(skip, epc->group[i]);
+	}
+}
+
 struct epc_group *group_choose_locked(struct epc_group *top, const struct group_set *skip,
 				      uint32_t *ret_quota)
 {
+	struct group_set more = *skip;
 	unsigned int giver_nr = 0;
-	struct sharer best = sharer_group(top, skip, &giver_nr);
+	struct sharer best;
 	uint32_t part;
 
+	if (top->child)
+		skip_shunned(top->epc, &more);
+	best = sharer_group(top, &more, &giver_nr);
+	if (!best.giver)
+		best = sharer_group(top, skip, &giver_nr);
 	if (!best.giver)
 		return NULL;
 	*ret_quota = best.may_give;

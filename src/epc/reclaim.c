@@ -86,6 +86,8 @@ static void entry_put_back(struct epc *epc, struct batch_entry *entry, enum poli
 	page_set_state(page, EPC_PAGE_TRACKED);
 	epc->policy->put_back(page_policy_state(page), entry->nr, why);
 	page->owner->group->in_batch_nr--;
+	if (got && why == POLICY_NOT_NOW)
+		group_shun_locked(page->owner->group);
 	atomic_fetch_sub_explicit(&epc->in_batch_nr, 1, memory_order_relaxed);
 	order_unlock(epc);
 	if (got)
@@ -333,11 +335,13 @@ static unsigned int pass_free(struct epc *epc, struct batch *batch)
 		freed[nr++] = entry->nr;
 	}
 	order_lock(epc);
+	epc->batch_seq++;
 	for (i = 0; i < batch->nr; i++)
 		batch->entry[i].phase = BATCH_NONE;
 	for (i = 0; i < nr; i++) {
 		epc->policy->evicted(page_policy_state(&epc->pages[freed[i]]), freed[i]);
 		epc->pages[freed[i]].owner->group->in_batch_nr--;
+		group_unshun_locked(epc->pages[freed[i]].owner->group);
 	}
 	section_free(epc, freed, nr);
 	atomic_fetch_sub_explicit(&epc->in_batch_nr, nr, memory_order_relaxed);

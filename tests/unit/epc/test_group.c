@@ -213,11 +213,213 @@ static void test_max(const char *policy)
 	fake_machine_destroy(&m);
 }
 
+/* high: kept to while something can go, given up when nothing can, and taken from first by others. */
+static void test_high(const char *policy)
+{
+	struct epc_group *tidy, *other;
+	struct fake_owner *a, *b;
+	struct fake_machine m;
+	uint32_t i, above = 0;
+
+	fake_machine_create(&m, PAGES, policy, NULL, 0);
+	tidy = group(epc_group_root(m.epc), "tidy", LIMITS(.high_pages = 40));
+	other = group(epc_group_root(m.epc), "other", LIMITS());
+	a = fake_owner_create_in(tidy, m.epc, 1, 200, true);
+	b = fake_owner_create_in(other, m.epc, 2, 400, true);
+	for (i = 0; i < 200; i++) {
+		above += !fake_use_surely(a, i);
+		above += current(tidy) > 40;
+	}
+	TAP_CHECK(above == 0 && event(tidy, EPC_GROUP_HIGH) > 0 && event(tidy, EPC_GROUP_MAX) == 0,
+		  "%s: a group stays below its high by itself, in an empty EPC", policy);
+	while (current(tidy) < 40)
+		fake_use_surely(a, i++ % 200);
+	for (i = 0; a->page[i].epc_page; i++)
+		;
+	TAP_CHECK(fake_use(a, i, 0) == -EBUSY, "%s: at high without reclaim: -EBUSY", policy);
+	a->fail_every[FAKE_GET] = 1;
+	TAP_CHECK(use(a, 0, 90) == 0 && current(tidy) >= 90 && event(tidy, EPC_GROUP_OOM) == 0,
+		  "%s: high is no hard limit", policy);
+	a->fail_every[FAKE_GET] = 0;
+	use(b, 0, PAGES - current(tidy));
+	i = fake_resident(b);
+	use(b, i, i + current(tidy) - 40);
+	TAP_CHECK(current(tidy) <= 40 && fake_resident(b) >= PAGES - 40 - 16,
+		  "%s: who is over high gives first, however much others have (%u left)", policy,
+		  current(tidy));
+	TAP_CHECK(a->wrong == 0 && b->wrong == 0, "%s: contents are right", policy);
+	check_audit(m.epc, "after high");
+	fake_owner_put(a);
+	fake_owner_put(b);
+	fake_machine_destroy(&m);
+}
+
+/* min: not below it, whatever others do; and those below it get there. */
+static void test_min(const char *policy)
+{
+	struct epc_group *outer, *meek, *twin, *noisy;
+	struct fake_owner *a, *t, *n, *r;
+	struct fake_machine m;
+	uint32_t i, broken = 0, failed;
+
+	fake_machine_create(&m, PAGES, policy, NULL, 0);
+	outer = group(epc_group_root(m.epc), "outer", LIMITS(.min_pages = 120, .weight = 1));
+	meek = group(outer, "meek", LIMITS(.min_pages = 80, .weight = 1));
+	twin = group(outer, "twin", LIMITS(.weight = 10000));
+	noisy = group(epc_group_root(m.epc), "noisy", LIMITS(.weight = 10000));
+	a = fake_owner_create_in(meek, m.epc, 1, 100, true);
+	t = fake_owner_create_in(twin, m.epc, 2, 100, true);
+	n = fake_owner_create_in(noisy, m.epc, 3, 600, true);
+	r = fake_owner_create(m.epc, 4, 300, true);
+	failed = use(n, 0, PAGES);
+	failed += use(r, 0, 50);
+	failed += use(a, 0, 100);
+	TAP_CHECK(failed == 0 && current(meek) >= 80, "%s: who is below min gets there", policy);
+	for (i = 0; i < 3000; i++) {
+		failed += !fake_use_surely(n, i % 600);
+		failed += i % 3 == 0 && !fake_use_surely(r, i / 3 % 300);
+		failed += i % 5 == 0 && !fake_use_surely(t, i / 5 % 100);
+		broken += current(meek) < 80 || current(outer) < 80;
+	}
+	TAP_CHECK(failed == 0 && broken == 0 && current(meek) == 80,
+		  "%s: nobody takes what was promised, and all of the rest (%u left)", policy,
+		  current(meek));
+	failed = use(t, 0, 40);
+	for (i = 0; i < 3000; i++) {
+		failed += !fake_use_surely(n, i % 600);
+		broken += current(outer) < 120;
+	}
+	TAP_CHECK(failed == 0 && broken == 0,
+		  "%s: what was promised to both together is theirs together (%u)", policy,
+		  current(outer));
+	TAP_CHECK(event(meek, EPC_GROUP_MIN) > 0 && event(outer, EPC_GROUP_MIN) > 0,
+		  "%s: being passed by is counted", policy);
+	/* A group is not protected from itself. */
+	TAP_CHECK(epc_group_set(meek, LIMITS(.min_pages = 80, .max_pages = 80)) == 0 &&
+			  use(a, 0, 100) == 0 && use(a, 0, 100) == 0 && current(meek) <= 80,
+		  "%s: a max takes from the group's own min", policy);
+	TAP_CHECK(a->wrong + t->wrong + n->wrong + r->wrong == 0, "%s: contents are right", policy);
+	check_audit(m.epc, "after min");
+	fake_machine_destroy(&m);
+}
+
+/* Three want more than there is: each comes to its share. */
+static void test_weight(const char *policy)
+{
+	struct epc_group *heavy, *pair, *one, *two;
+	struct fake_owner *o[3];
+	struct fake_machine m;
+	uint32_t i, failed = 0;
+	uint64_t rng = 1, sum[3] = { 0 };
+
+	fake_machine_create(&m, PAGES, policy, NULL, 0);
+	heavy = group(epc_group_root(m.epc), "heavy", LIMITS(.weight = 300));
+	pair = group(epc_group_root(m.epc), "pair", LIMITS());
+	one = group(pair, "one", LIMITS(.weight = 10));
+	two = group(pair, "two", LIMITS(.weight = 30));
+	o[0] = fake_owner_create_in(heavy, m.epc, 1, 600, true);
+	o[1] = fake_owner_create_in(one, m.epc, 2, 600, true);
+	o[2] = fake_owner_create_in(two, m.epc, 3, 600, true);
+	for (i = 0; i < 20000; i++) {
+		rng = rng * 6364136223846793005ull + 1442695040888963407ull;
+		/* The one with the smallest share asks for most. */
+		failed += !fake_use_surely(o[rng >> 62   ? 1
+					     : rng >> 61 ? 2
+							 : 0],
+					   (uint32_t)(rng >> 20) % 600);
+		sum[0] += i >= 10000 ? current(heavy) : 0;
+		sum[1] += i >= 10000 ? current(one) : 0;
+		sum[2] += i >= 10000 ? current(two) : 0;
+	}
+	for (i = 0; i < 3; i++)
+		sum[i] /= 10000;
+	/* What a batch sets free is for whoever asks first. */
+	TAP_CHECK(failed == 0 && sum[0] >= 192 - 16 && sum[0] <= 192 + 16 && sum[1] <= 16 + 16 &&
+			  sum[2] >= 48 - 16 && sum[2] <= 48 + 16,
+		  "%s: by weight 3 : 1/4 : 3/4 of %u, on the average %u, %u, %u", policy, PAGES,
+		  (unsigned int)sum[0], (unsigned int)sum[1], (unsigned int)sum[2]);
+	fake_owner_put(o[0]);
+	failed += use(o[1], 0, 600);
+	TAP_CHECK(failed == 0 && current(pair) > PAGES * 3 / 4,
+		  "%s: a share that nobody wants is for the others (%u)", policy, current(pair));
+	fake_owner_put(o[1]);
+	fake_owner_put(o[2]);
+	check_audit(m.epc, "after shares");
+	fake_machine_destroy(&m);
+}
+
+/* A group that has pages and gives none keeps nobody from those of others. */
+static void test_stuck(const char *policy)
+{
+	struct fake_owner *stuck[8], *busy, *idle;
+	struct fake_machine m;
+	struct epc_group *g;
+	uint32_t i, failed = 0;
+	char name[16];
+
+	fake_machine_create(&m, PAGES, policy, NULL, 0);
+	for (i = 0; i < 8; i++) {
+		snprintf(name, sizeof(name), "stuck%u", i);
+		g = group(epc_group_root(m.epc), name, LIMITS(.weight = 1));
+		stuck[i] = fake_owner_create_in(g, m.epc, 10 + i, 20, true);
+		stuck[i]->fail_every[i % 3] = 1; /* get, reclaim, block */
+		failed += use(stuck[i], 0, 20);
+	}
+	g = group(epc_group_root(m.epc), "idle", LIMITS());
+	idle = fake_owner_create_in(g, m.epc, 1, 40, true);
+	g = group(epc_group_root(m.epc), "busy", LIMITS());
+	busy = fake_owner_create_in(g, m.epc, 2, 300, true);
+	failed += use(idle, 0, 40);
+	for (i = 0; i < 1000; i++)
+		failed += !fake_use_surely(busy, i % 300);
+	TAP_CHECK(failed == 0 && busy->wrong == 0,
+		  "%s: eight groups that are most over their share and give nothing are got round",
+		  policy);
+	check_audit(m.epc, "with those that are stuck");
+	fake_machine_destroy(&m);
+}
+
+/* Not one page above max with threads of two processes at it, in an EPC of several sections. */
+static void test_max_forked(void)
+{
+	struct epc_group *g;
+	struct fake_owner *a, *b;
+	struct fake_machine m;
+	uint32_t i, above = 0;
+	int status;
+	pid_t pid;
+
+	fake_machine_create(&m, PAGES, NULL, NULL, 0);
+	g = group(epc_group_root(m.epc), "few", LIMITS(.max_pages = 30));
+	a = fake_owner_create_in(g, m.epc, 1, 100, true);
+	b = fake_owner_create_in(g, m.epc, 2, 100, true);
+	pid = fork();
+	for (i = 0; i < 20000; i++) {
+		if (!fake_use_surely(pid ? a : b, i * 7 % 100) && !pid)
+			_exit(1);
+		above += current(g) > 30;
+	}
+	if (pid == 0)
+		_exit(above > 0);
+	waitpid(pid, &status, 0);
+	TAP_CHECK(above == 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0,
+		  "two processes at once never have more than max together");
+	TAP_CHECK(a->wrong + b->wrong == 0, "contents are right");
+	check_audit(m.epc, "after two processes");
+	fake_machine_destroy(&m);
+}
+
 int main(void)
 {
 	test_tree();
 	test_tree_full();
-	for (unsigned int i = 0; policy_at(i); i++)
+	for (unsigned int i = 0; policy_at(i); i++) {
 		test_max(policy_at(i)->name);
+		test_high(policy_at(i)->name);
+		test_min(policy_at(i)->name);
+		test_weight(policy_at(i)->name);
+		test_stuck(policy_at(i)->name);
+	}
+	test_max_forked();
 	return tap_done();
 }
