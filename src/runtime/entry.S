@@ -326,7 +326,13 @@ FUNC rt_vdso_fast
 	/*
 	 * Is FS that of this thread's libc block?  One that shares another's has its id there, and whoever calls
 	 * from the very page of stack that was looked at before has not changed: two threads that live never do.
+	 * A block of libc's names itself twice; in front of another there need be nothing.
 	 */
+	mov %fs:0, %rax
+	test %rax, %rax
+	jz .Llook
+	cmp %rax, %fs:16
+	jne .Llook
 	mov rt_self@GOTTPOFF(%rip), %rcx
 	mov %fs:(%rcx), %rcx
 	test %rcx, %rcx
