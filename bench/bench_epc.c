@@ -4,6 +4,7 @@
  *
  *   bench_epc [seconds for each row]
  */
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +24,14 @@ static double now(void)
 	struct timespec ts;
 
 	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+}
+
+static double wall(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
@@ -186,6 +195,58 @@ static void bench_faults(const char *policy, bool random)
 	fake_machine_destroy(&m);
 }
 
+/* ---- background reclaim ahead of demand --------------------------------------------------- */
+
+static void *lend(void *epc)
+{
+	epc_background_run(epc);
+	return NULL;
+}
+
+/*
+ * A working set of twice the EPC, used at random.  @busy_us: what the program does between two uses, besides.  How
+ * many of the faults had to wait for a page to be evicted, without and with a thread lent.
+ */
+static void bench_background(unsigned int threads, double busy_us)
+{
+	pthread_t thread[8];
+	struct fake_owner *owner;
+	struct epc_stats before, after;
+	struct fake_machine m;
+	double start, until;
+	unsigned long loads;
+	uint64_t rng = 1;
+	unsigned int i;
+	uint32_t page;
+
+	fake_machine_create(&m, 16384, NULL, NULL, 0);
+	owner = fake_owner_create(m.epc, 1, 32768, true);
+	for (page = 0; page < 32768; page++)
+		fake_use_surely(owner, page);
+	for (i = 0; i < threads; i++)
+		pthread_create(&thread[i], NULL, lend, m.epc);
+	epc_stats_read(m.epc, &before);
+	loads = owner->loads;
+	start = wall();
+	while (wall() - start < 3 * row_seconds) {
+		rng = rng * 6364136223846793005ull + 1442695040888963407ull;
+		fake_use_surely(owner, (uint32_t)(rng >> 33) % 32768);
+		for (until = wall() + busy_us / 1e6; busy_us > 0 && wall() < until;)
+			;
+	}
+	start = wall() - start;
+	epc_stats_read(m.epc, &after);
+	loads = owner->loads - loads;
+	printf("%u threads lent, %4.0f us of work a use: %9.0f faults/s, %6.2f%% of them wait\n",
+	       threads, busy_us, (double)loads / start,
+	       100.0 * (double)(after.stalls - before.stalls) / (double)loads);
+	epc_background_stop(m.epc);
+	for (i = 0; i < threads; i++)
+		pthread_join(thread[i], NULL);
+	fake_owner_put(owner);
+	fake_machine_destroy(&m);
+}
+
 int main(int argc, char **argv)
 {
 	static const uint64_t sizes[] = { 64, 1024, 16384 };
@@ -204,6 +265,11 @@ int main(int argc, char **argv)
 	printf("faults of a fake owner, twice the EPC:\n");
 	bench_faults("clock", false);
 	bench_faults("clock", true);
+	printf("background reclaim, working set twice the EPC:\n");
+	for (i = 0; i <= 2; i++) {
+		bench_background(i, 0);
+		bench_background(i, 10);
+	}
 	printf("bookkeeping alone: create; alloc + track; untrack + free + alloc + touch + track; "
 	       "alloc by eviction\n");
 	for (i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)

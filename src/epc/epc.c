@@ -24,16 +24,13 @@ enum {
 	LOOK_ROUNDS =
 		8, /* at the most PAGE_REF_MAX + 1 are needed to use up what a page has earned */
 	UNWRITTEN_MAX = 256, /* pages that the store did not take */
-	LOW_MAX = 32, /* watermarks and batch as in Linux, where the EPC is large enough for that */
-	HIGH_MAX = 64,
 };
 #define STUCK_NS (10ull * 1000 * 1000 * 1000)
 
-/* A tiny EPC keeps back next to nothing, and evicts a quarter of itself at once at most. */
+/* A tiny EPC evicts a quarter of itself at once at most. */
 static void set_sizes(struct epc *epc)
 {
-	epc->low = epc->page_nr / 16 < LOW_MAX ? epc->page_nr / 16 : LOW_MAX;
-	epc->high = 2 * epc->low < HIGH_MAX ? 2 * epc->low : HIGH_MAX;
+	watermarks_init(epc);
 	epc->batch_nr = epc->page_nr / 4 < EPC_BATCH_MAX ? epc->page_nr / 4 : EPC_BATCH_MAX;
 	if (epc->batch_nr == 0)
 		epc->batch_nr = 1;
@@ -78,6 +75,7 @@ int epc_create(const struct epc_config *config, struct epc **ret_epc)
 		goto destroy_sections;
 	lock_init(&epc->reclaim_lock, LOCK_RECLAIM);
 	batches_init(epc);
+	reclaimers_init(epc);
 	*ret_epc = epc;
 	return 0;
 
@@ -97,6 +95,7 @@ free_epc:
 
 void epc_destroy(struct epc *epc)
 {
+	reclaimers_fini(epc);
 	batches_fini(epc);
 	nodes_fini(epc);
 	sections_fini(epc);
@@ -210,6 +209,7 @@ static struct epc_page *alloc_reclaiming(struct epc_owner *owner, struct epc_gro
 	struct epc_page *page;
 	int freed;
 
+	count(&epc->counters.stalls, 1);
 	for (;;) {
 		freed = reclaim_batch(epc, top, &result);
 		if (freed >= 0)

@@ -109,6 +109,17 @@ void epc_reclaim_direct(struct epc *epc);
 /* One batch, whatever is free: pages freed. */
 unsigned int epc_reclaim(struct epc *epc);
 
+/*
+ * Background reclaim: evict ahead of demand in the calling thread, from the low watermark up to the high one, until
+ * epc_background_stop().  Several threads may do so at once, of any processes; one for each node is plenty.
+ * Such a thread may be killed.  0, or -EBUSY: there are eight.
+ */
+int epc_background_run(struct epc *epc);
+/* For good: epc_background_run() returns in each of them, soon. */
+void epc_background_stop(struct epc *epc);
+/* One round of it for someone with no thread to lend: pages freed. */
+unsigned int epc_background_once(struct epc *epc);
+
 /* See through the batches of processes that have died. For someone who has waited long for a page. */
 void epc_recover(struct epc *epc);
 
@@ -143,6 +154,8 @@ struct epc_stats {
 	uint64_t loads;           /* counted by owners: epc_count_load() */
 	uint64_t faults;          /* likewise: epc_count_fault() */
 	uint64_t direct_reclaims; /* batches run by an allocating thread */
+	uint64_t stalls;          /* allocations that found no page free, and had to wait for one */
+	uint64_t background_batches;
 	uint64_t batches;
 	uint64_t scanned, second_chances;
 	uint64_t

@@ -24,6 +24,7 @@ enum {
 	EPC_SECTIONS_MAX = 8,               /* as CPUID.12H can show here */
 	EPC_SHARDS_MAX = EPC_CHARGE_PLACES, /* of all sections: a bit each in epc.with_free */
 	EPC_BATCH_MAX = WINDOW_STAGE_PAGES,
+	EPC_RECLAIMERS_MAX = EPC_SECTIONS_MAX,
 };
 
 /* EPC pages of one NUMA node. All of it is constant: what changes is in its shards. */
@@ -78,10 +79,18 @@ struct batch {
 	struct batch_entry entry[EPC_BATCH_MAX];
 };
 
+/* A thread that was lent for background reclaim (reclaimd.c). */
+struct reclaimer {
+	_Alignas(64) struct lock lock; /* of the thread, as long as it runs */
+	_Atomic uint32_t wakes;        /* a futex: changes when there is something to do */
+	atomic_bool asleep;
+};
+
 /* Added to by anyone, relaxed: they are told, nothing depends on them. */
 struct epc_counters {
 	_Atomic uint64_t evictions, evict_failures;
-	_Atomic uint64_t direct_reclaims, batches, scanned, second_chances;
+	_Atomic uint64_t direct_reclaims, background_batches, stalls, batches, scanned,
+		second_chances;
 	_Atomic uint64_t stall_ns, backing_slots_peak, recovered;
 	/* Counted on every fault: on a cache line of their own. */
 	_Alignas(64) _Atomic uint64_t loads, faults;
@@ -114,10 +123,13 @@ struct epc {
 
 	/* A bit for each shard with a page to be had: written under the shard's lock, when that changes. */
 	_Alignas(64) _Atomic uint64_t with_free;
+	_Atomic uint32_t reclaimer_nr; /* as many were there at once, at the most */
+	atomic_bool background_stop;
 	struct epc_counters counters;
 	struct section section[EPC_SECTIONS_MAX];
 	struct shard shard[EPC_SHARDS_MAX];
 	struct batch batch[WINDOW_SLOTS];
+	struct reclaimer reclaimer[EPC_RECLAIMERS_MAX];
 };
 
 static inline uint32_t page_index(const struct epc *epc, const struct epc_page *page)
@@ -185,6 +197,13 @@ int nodes_init(struct epc *epc, const struct epc_topology *topology);
 void nodes_fini(struct epc *epc);
 /* The sections in the order in which the calling thread tries them. */
 const uint8_t *nodes_order(const struct epc *epc);
+
+/* reclaimd.c */
+void watermarks_init(struct epc *epc);
+void reclaimers_init(struct epc *epc);
+void reclaimers_fini(struct epc *epc);
+/* After an allocation that left few pages: background reclaim, where somebody lends a thread to it. */
+void background_wake(struct epc *epc);
 
 /* page.c */
 void page_own(struct epc *epc, struct epc_page *page, bool unplaced);

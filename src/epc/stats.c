@@ -51,6 +51,8 @@ void epc_stats_read(struct epc *epc, struct epc_stats *ret_stats)
 	ret_stats->loads = get(&c->loads);
 	ret_stats->faults = get(&c->faults);
 	ret_stats->direct_reclaims = get(&c->direct_reclaims);
+	ret_stats->stalls = get(&c->stalls);
+	ret_stats->background_batches = get(&c->background_batches);
 	ret_stats->batches = get(&c->batches);
 	ret_stats->scanned = get(&c->scanned);
 	ret_stats->second_chances = get(&c->second_chances);

@@ -107,13 +107,19 @@ static void *audit(void *arg)
 	return NULL;
 }
 
+static void *lend(void *arg)
+{
+	epc_background_run(arg);
+	return NULL;
+}
+
 static void run(const char *policy, uint32_t epc_pages, unsigned int ms, unsigned int threads)
 {
 	static struct stress s;
 	static struct worker w[THREADS_MAX];
 	struct timespec ts = { ms / 1000, (long)(ms % 1000) * 1000000 };
 	uint64_t sum = 0, least = UINT64_MAX, wrong = 0;
-	pthread_t auditor;
+	pthread_t auditor, background;
 	unsigned int i;
 	char why[200];
 
@@ -128,6 +134,7 @@ static void run(const char *policy, uint32_t epc_pages, unsigned int ms, unsigne
 		pthread_create(&w[i].thread, NULL, work, &w[i]);
 	}
 	pthread_create(&auditor, NULL, audit, &s);
+	pthread_create(&background, NULL, lend, s.m.epc);
 	nanosleep(&ts, NULL);
 	atomic_store(&s.stop, true);
 	for (i = 0; i < threads; i++) {
@@ -136,6 +143,8 @@ static void run(const char *policy, uint32_t epc_pages, unsigned int ms, unsigne
 		least = s.uses[i] < least ? s.uses[i] : least;
 	}
 	pthread_join(auditor, NULL);
+	epc_background_stop(s.m.epc);
+	pthread_join(background, NULL);
 	for (i = 0; i < SHARED; i++) {
 		wrong += s.shared[i]->wrong;
 		fake_owner_put(s.shared[i]);
