@@ -288,7 +288,6 @@ static void load_commit(struct cpu *cpu, const struct load *l, struct secs_page 
 {
 	uint64_t attr = epcm_from_secinfo(l->pcmd.secinfo.flags);
 
-	__atomic_store_n(va_slot(cpu, l->va, l->slot), 0, __ATOMIC_RELEASE);
 	if (l->blocked && epcm_is_child(attr))
 		attr |= EPCM_BLOCKED;
 	if (secs)
@@ -298,6 +297,8 @@ static void load_commit(struct cpu *cpu, const struct load *l, struct secs_page 
 				      memory_order_relaxed);
 	epcm_install(&cpu->epcm[l->page], (l->pi->linaddr & EPCM_LA) | attr,
 		     secs ? l->pi->secs : CPU_NO_PAGE);
+	/* Last: who dies before has lost no version, and who dies here leaves a slot that is occupied. */
+	__atomic_store_n(va_slot(cpu, l->va, l->slot), 0, __ATOMIC_RELEASE);
 }
 
 static struct cpu_outcome load_held(struct cpu *cpu, const struct load *l)

@@ -53,17 +53,36 @@ static void free_strays(struct vepc *vepc)
 
 	for (uint32_t nr = 0; nr < page_nr; nr++) {
 		struct epc_page *frame = epc_page_at(vepc->epc, nr);
-		struct vepc_page *page;
 		uint64_t idx;
 
-		if (epc_page_owner(frame) != vepc)
+		if (epc_page_owner(frame) == vepc && !vepc_page_of_locked(vepc, frame, &idx))
+			(void)frame_remove(vepc, frame);
+	}
+}
+
+/*
+ * Single stores all, in an order that leaves a frame without a page at worst.  Those that somebody still had in hand
+ * wait for the end of the file: he may be alive.
+ */
+void vepc_repair_locked(struct vepc *vepc)
+{
+	uint32_t page_nr = cpu_get_config(vepc->cpu)->page_nr;
+	struct vepc_page *page;
+	uint64_t idx = 0;
+
+	list_repair(&vepc->chunks);
+	vepc->died = true;
+	vepc->resident = 0;
+	for (; (page = vepc_page_next_locked(vepc, &idx)); idx++)
+		vepc->resident += page->frame != NULL;
+	for (uint32_t nr = 0; nr < page_nr; nr++) {
+		struct epc_page *frame = epc_page_at(vepc->epc, nr);
+
+		if (epc_page_owner(frame) != vepc || epc_page_state(frame) != EPC_PAGE_OWNED ||
+		    epc_page_cookie(frame) == VEPC_COOKIE_NONE)
 			continue;
-		idx = epc_page_cookie(frame);
-		page = idx == VEPC_COOKIE_NONE ? NULL : vepc_page_next_locked(vepc, &idx);
-		/* Had it a page, that would be the first one from its own number on. */
-		if (page && page->frame == frame)
-			continue;
-		(void)frame_remove(vepc, frame);
+		if (!vepc_page_of_locked(vepc, frame, &idx))
+			(void)frame_remove(vepc, frame);
 	}
 }
 

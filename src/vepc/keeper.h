@@ -4,8 +4,8 @@
  * and brought back.  A file without one is served by vepc.c alone.
  *
  * The keeper's lock is the lock of all files that it keeps, so a page of one may be brought in for the sake
- * of a page of another.  Frames of a kept file belong to the file (epc_page_owner()), and their cookie is
- * the page's number in it; the operations are the keeper's.
+ * of a page of another.  Frames of a kept file belong to the file (epc_page_owner()), which tells what page each
+ * is; the operations are the keeper's.
  */
 #ifndef SWSGX_VEPC_KEEPER_H
 #define SWSGX_VEPC_KEEPER_H
@@ -58,11 +58,15 @@ void *vepc_keeper(const struct vepc *vepc);
  */
 bool vepc_batch_get(struct vepc *vepc);
 void vepc_batch_put(struct vepc *vepc);
+/* The file is about to end, and no reclaimer gets hold of it any more. */
+bool vepc_is_going(const struct vepc *vepc);
 
 /* All with the keeper's lock held, of offsets that have been reserved. */
 
 /* NULL: no memory. */
 struct vepc_page *vepc_page_locked(struct vepc *vepc, uint64_t idx);
+/* The page whose frame that is, with its number; NULL: it is none. */
+struct vepc_page *vepc_page_of_locked(struct vepc *vepc, struct epc_page *frame, uint64_t *ret_idx);
 /* The first page at or after *@idx that has a frame or is kept, or NULL; *@idx becomes its number. */
 struct vepc_page *vepc_page_next_locked(struct vepc *vepc, uint64_t *idx);
 /* A frame for the file that is no page yet: 0 or as epc_alloc(). With EPC_MAY_RECLAIM no lock is held. */
@@ -73,5 +77,11 @@ int vepc_page_fill_locked(struct vepc *vepc, struct vepc_page *page, uint64_t id
 			  struct epc_page *frame);
 /* The page's frame is no page any more: the caller, or the manager, frees it. */
 struct epc_page *vepc_page_empty_locked(struct vepc *vepc, struct vepc_page *page);
+
+/*
+ * Whoever held the lock has died: what he may have left half done of the file itself is mended, so that every frame
+ * with a page's number is that page's.  The keeper does it for each of his files, before all else.
+ */
+void vepc_repair_locked(struct vepc *vepc);
 
 #endif

@@ -10,6 +10,7 @@
 #include <errno.h>
 
 #include "base/arena.h"
+#include "epc/epc.h"
 #include "epc/window.h"
 
 struct vepc_chunk *chunk_find(struct vepc *vepc, uint64_t nr)
@@ -97,6 +98,19 @@ struct vepc_page *vepc_page_next_locked(struct vepc *vepc, uint64_t *idx)
 		}
 	}
 	return NULL;
+}
+
+struct vepc_page *vepc_page_of_locked(struct vepc *vepc, struct epc_page *frame, uint64_t *ret_idx)
+{
+	uint64_t cookie = epc_page_cookie(frame);
+	struct vepc_page *page;
+
+	if (cookie == VEPC_COOKIE_NONE)
+		return NULL;
+	*ret_idx = cookie - 1;
+	/* The first from its own number on, if it is one. */
+	page = vepc_page_next_locked(vepc, ret_idx);
+	return page && page->frame == frame ? page : NULL;
 }
 
 void chunks_free(struct vepc *vepc)

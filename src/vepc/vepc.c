@@ -5,7 +5,7 @@
  * A frame is taken without the lock where that needs a reclaim, so two that touch one page may both come
  * back with a frame: the second gives his back.
  *
- * Invariant: a frame whose cookie is a page's number is in that page's slot.
+ * Invariant: a frame whose cookie tells a page is in that page's slot.
  */
 #include "vepc/vepc_priv.h"
 
@@ -114,9 +114,7 @@ void vepc_lock(struct vepc *vepc)
 	/* A keeper's lock is the keeper's to mend. */
 	if (vepc->ops || !vepc->lock->holder_died)
 		return;
-	/* Single stores all, in an order that leaves a frame without a page at worst: free.c looks for those. */
-	list_repair(&vepc->chunks);
-	vepc->died = true;
+	vepc_repair_locked(vepc);
 	vepc->lock->holder_died = false;
 }
 
@@ -169,6 +167,11 @@ void vepc_batch_put(struct vepc *vepc)
 	atomic_fetch_sub(&vepc->batch_nr, 1);
 }
 
+bool vepc_is_going(const struct vepc *vepc)
+{
+	return atomic_load(&vepc->going);
+}
+
 /* ---- mappings and faults ------------------------------------------------------------------------ */
 
 int vepc_reserve(struct vepc *vepc, uint64_t off, uint64_t bytes)
@@ -204,9 +207,7 @@ int vepc_frame_alloc(struct vepc *vepc, unsigned int flags, struct epc_page **re
 
 	atomic_fetch_add(&vepc->hand_nr, 1);
 	r = epc_alloc(vepc->epc, vepc->epc_owner, flags | EPC_UNPLACED, ret_frame);
-	if (r == 0)
-		epc_page_set_cookie(*ret_frame, VEPC_COOKIE_NONE);
-	else
+	if (r < 0)
 		atomic_fetch_sub(&vepc->hand_nr, 1);
 	return r;
 }
@@ -227,7 +228,7 @@ int vepc_page_fill_locked(struct vepc *vepc, struct vepc_page *page, uint64_t id
 	if (window_populate(vepc->window, off, 1) < 0)
 		return -ENOMEM;
 	epc_page_place(vepc->epc, frame, off, false);
-	epc_page_set_cookie(frame, idx);
+	epc_page_set_cookie(frame, idx + 1);
 	page->frame = frame;
 	vepc->resident++;
 	atomic_fetch_sub(&vepc->hand_nr, 1);

@@ -68,8 +68,8 @@ struct vepc {
 	uint64_t resident;
 };
 
-/* The cookie of a frame that is no page yet; else it is the page's number in the file. */
-#define VEPC_COOKIE_NONE UINT64_MAX
+/* The cookie of a frame: its page's number in the file and one, or 0, which it has from the manager: no page yet. */
+#define VEPC_COOKIE_NONE 0ull
 
 void vepc_lock(struct vepc *vepc) ACQUIRES(vepc->lock);
 void vepc_unlock(struct vepc *vepc) RELEASES(vepc->lock);

@@ -33,14 +33,8 @@ static bool is_conflict(struct cpu_outcome out)
 static struct vepc_page *page_of_locked(struct epc_page *frame, struct vepc **ret_vepc,
 					uint64_t *ret_idx)
 {
-	struct vepc_page *page;
-	uint64_t idx = epc_page_cookie(frame);
-
 	*ret_vepc = epc_page_owner(frame);
-	*ret_idx = idx;
-	/* The first from its own number on, if it is one. */
-	page = vepc_page_next_locked(*ret_vepc, &idx);
-	return page && page->frame == frame ? page : NULL;
+	return vepc_page_of_locked(*ret_vepc, frame, ret_idx);
 }
 
 void guest_page_track_locked(struct virt_guest *guest, struct vepc_page *page)
@@ -98,7 +92,7 @@ static struct cpu_outcome count_child(struct virt_guest *guest, uint32_t nr, uin
 	struct cpu_outcome out = { .fault = CPU_GP };
 
 	for (int i = 0; i < TRACK_TRIES; i++) {
-		guest_hook(guest, up ? "EINCVIRTCHILD" : "EDECVIRTCHILD");
+		guest_next(guest, up ? "EINCVIRTCHILD" : "EDECVIRTCHILD", nr, secs, CPU_NO_PAGE);
 		out = up ? enclv_eincvirtchild(guest->cpu, nr, secs)
 			 : enclv_edecvirtchild(guest->cpu, nr, secs);
 		if (!is_conflict(out))
@@ -119,29 +113,50 @@ static bool child_count_locked(struct virt_guest *guest, struct kept *kept, uint
 		kept_done_locked(guest, secs);
 		return false;
 	}
+	secs->virt++;
 	secs->children++;
 	kept->secs = secs;
-	kept->flags |= KEPT_COUNTED;
 	return true;
+}
+
+/* One that is away, or busy, is told later. Its own child or not, a SECS may be named as the page. */
+void guest_evict_settle_locked(struct virt_guest *guest, struct kept *secs)
+{
+	uint32_t nr = kept_nr_locked(guest, secs);
+
+	while (nr != CPU_NO_PAGE && secs->virt > secs->children) {
+		struct cpu_outcome out = count_child(guest, nr, nr, false);
+
+		if (is_conflict(out))
+			return;
+		/* Somebody else has taken them off, or it is no SECS any more. */
+		if (!cpu_ok(out))
+			secs->virt = secs->children;
+		else
+			secs->virt--;
+	}
+}
+
+void guest_evict_recount_locked(struct virt_guest *guest, struct kept *secs)
+{
+	uint32_t nr = kept_nr_locked(guest, secs);
+
+	while (cpu_ok(enclv_edecvirtchild(guest->cpu, nr, nr)))
+		;
+	for (uint32_t i = 0; i < secs->children; i++)
+		(void)enclv_eincvirtchild(guest->cpu, nr, nr);
+	secs->virt = secs->children;
 }
 
 void guest_evict_forget_child_locked(struct virt_guest *guest, struct kept *kept)
 {
 	struct kept *secs = kept->secs;
-	uint32_t secs_nr;
 
 	if (!secs)
 		return;
-	if (kept->flags & KEPT_COUNTED) {
-		secs_nr = kept_nr_locked(guest, secs);
-		/* Its own child or not, a SECS may be named as the page.  One that is away, or busy, is told later. */
-		if (secs_nr == CPU_NO_PAGE ||
-		    is_conflict(count_child(guest, secs_nr, secs_nr, false)))
-			secs->owed++;
-	}
-	secs->children--;
 	kept->secs = NULL;
-	kept->flags &= (uint16_t)~KEPT_COUNTED;
+	secs->children--;
+	guest_evict_settle_locked(guest, secs);
 	kept_done_locked(guest, secs);
 }
 
@@ -191,22 +206,28 @@ static bool slots_get_locked(struct virt_guest *guest, struct kept *kept)
 		kept->backing = BACKING_NO_SLOT;
 		return false;
 	}
-	guest_va_slot_get_locked(guest, kept);
-	return true;
-}
-
-static void slots_put_locked(struct virt_guest *guest, struct kept *kept)
-{
-	if (!kept->va)
-		return;
-	guest_va_slot_put_locked(guest, kept);
+	if (guest_va_slot_get_locked(guest, kept))
+		return true;
 	backing_free(guest->backing, kept->backing);
 	kept->backing = BACKING_NO_SLOT;
+	return false;
+}
+
+void guest_evict_slots_put_locked(struct virt_guest *guest, struct kept *kept)
+{
+	uint32_t slot = kept->backing;
+
+	if (kept->va)
+		guest_va_slot_put_locked(guest, kept);
+	kept->backing = BACKING_NO_SLOT;
+	if (slot != BACKING_NO_SLOT)
+		backing_free(guest->backing, slot);
 }
 
 static bool block_child_locked(struct virt_guest *guest, struct kept *kept, uint32_t nr,
 			       const struct sgx_rdinfo *rdinfo)
 {
+	kept->flags &= (uint16_t)~KEPT_GUEST_BLOCKED;
 	if (kept->type == SGX_PT_TCS && tcs_is_busy(guest, nr))
 		return false;
 	if (!child_count_locked(guest, kept, nr, rdinfo->enclavecontext))
@@ -216,11 +237,12 @@ static bool block_child_locked(struct virt_guest *guest, struct kept *kept, uint
 		kept->flags |= KEPT_GUEST_BLOCKED;
 		return true;
 	}
-	guest_hook(guest, "EBLOCK");
-	if (cpu_ok(encls_eblock(guest->cpu, nr))) {
-		kept->flags |= KEPT_BLOCKED;
+	/* Noted first: whoever comes after our death can see whether it was done. */
+	kept->flags |= KEPT_BLOCKED;
+	guest_next(guest, "EBLOCK", nr, CPU_NO_PAGE, CPU_NO_PAGE);
+	if (cpu_ok(encls_eblock(guest->cpu, nr)))
 		return true;
-	}
+	kept->flags &= (uint16_t)~KEPT_BLOCKED;
 	guest_evict_forget_child_locked(guest, kept);
 	return false;
 }
@@ -230,7 +252,7 @@ static bool block_locked(struct virt_guest *guest, struct kept *kept, uint32_t n
 	struct sgx_rdinfo rdinfo __attribute__((aligned(32)));
 	struct cpu_outcome out;
 
-	guest_hook(guest, "ERDINFO");
+	guest_next(guest, "ERDINFO", nr, CPU_NO_PAGE, CPU_NO_PAGE);
 	out = encls_erdinfo(guest->cpu, &rdinfo, nr);
 	if (out.fault == CPU_NO_FAULT && out.eax == SGX_PG_INVLD) {
 		kept->flags |= KEPT_BLANK;
@@ -248,7 +270,7 @@ static bool block_locked(struct virt_guest *guest, struct kept *kept, uint32_t n
 		return true;
 	if (block_child_locked(guest, kept, nr, &rdinfo))
 		return true;
-	slots_put_locked(guest, kept);
+	guest_evict_slots_put_locked(guest, kept);
 	return false;
 }
 
@@ -289,7 +311,7 @@ static void track_locked(struct virt_guest *guest, struct kept *kept, uint32_t n
 
 	kept->secs->flags |= KEPT_HOST_TRACKED | KEPT_HOST_LOCKED;
 	for (int i = 0; i < TRACK_TRIES; i++) {
-		guest_hook(guest, "ETRACKC");
+		guest_next(guest, "ETRACKC", nr, secs, CPU_NO_PAGE);
 		out = encls_etrackc(guest->cpu, nr);
 		if (out.fault != CPU_NO_FAULT ||
 		    (out.eax != SGX_EPC_PAGE_CONFLICT && out.eax != SGX_PREV_TRK_INCMPL))
@@ -307,10 +329,12 @@ static struct cpu_outcome ewb_locked(struct virt_guest *guest, struct kept *kept
 		.pcmd = backing_pcmd(guest->backing, kept->backing),
 		.secs = CPU_NO_PAGE,
 	};
+	uint32_t va = epc_page_nr(guest->epc, kept->va->frame);
 
-	guest_hook(guest, "EWB");
-	return encls_ewb(guest->cpu, &pi, nr, epc_page_nr(guest->epc, kept->va->frame),
-			 kept->va_slot, backing_page(guest->backing, kept->backing), &kept->la);
+	guest_next(guest, "EWB", nr, va,
+		   kept->secs ? kept_nr_locked(guest, kept->secs) : CPU_NO_PAGE);
+	return encls_ewb(guest->cpu, &pi, nr, va, kept->va_slot,
+			 backing_page(guest->backing, kept->backing), &kept->la);
 }
 
 /* It stays. What we have blocked ourselves can only come back by EWB and ELDUC: then load.c does that. */
@@ -319,7 +343,7 @@ static void write_failed_locked(struct virt_guest *guest, struct kept *kept)
 	if (kept->flags & KEPT_BLOCKED)
 		return;
 	guest_evict_forget_child_locked(guest, kept);
-	slots_put_locked(guest, kept);
+	guest_evict_slots_put_locked(guest, kept);
 	kept->flags &= (uint16_t)~KEPT_GUEST_BLOCKED;
 }
 
@@ -335,12 +359,13 @@ int guest_evict_write_locked(struct virt_guest *guest, struct kept *kept, struct
 		else if (out.fault != CPU_GP) /* which is a conflict: all operands are right */
 			break;
 	}
-	if (!cpu_ok(out)) {
+	/* A slot that was not empty, which only somebody's death can leave, does not keep the page here. */
+	if (!cpu_ok(out) && !(out.fault == CPU_NO_FAULT && out.eax == SGX_VA_SLOT_OCCUPIED)) {
 		write_failed_locked(guest, kept);
 		return -EFAULT;
 	}
-	kept->flags &= (uint16_t) ~(KEPT_LEAVING | KEPT_BLOCKED);
-	kept->flags |= KEPT_AWAY;
+	/* One store: here or away. */
+	kept->flags = (uint16_t)((kept->flags & ~(KEPT_LEAVING | KEPT_BLOCKED)) | KEPT_AWAY);
 	vepc_page_empty_locked(kept->vepc, page);
 	page->flags = 0;
 	guest->evictions++;
@@ -357,9 +382,10 @@ static int write_locked(struct virt_guest *guest, struct kept *kept, struct vepc
 	page->flags = 0;
 	guest->page_nr--;
 	guest_evict_forget_child_locked(guest, kept);
-	slots_put_locked(guest, kept);
+	guest_evict_slots_put_locked(guest, kept);
 	kept->flags &= KEPT_NAMED;
 	kept_done_locked(guest, kept);
+	guest_va_trim_locked(guest);
 	return 0;
 }
 
@@ -377,8 +403,11 @@ static int evict_write(struct epc_page *frame)
 	/* No page: asked again, because the reclaimer that had it written died before it noted that. */
 	if (page) {
 		kept = kept_of(page);
-		r = guest->dead ? -EIO : write_locked(guest, kept, page);
-		if (r < 0) {
+		r = -EIO;
+		/* Not leaving any more: it was mended, and stays. */
+		if (kept && (kept->flags & KEPT_LEAVING) && !guest->dead)
+			r = write_locked(guest, kept, page);
+		if (kept && r < 0) {
 			kept->flags &= (uint16_t)~KEPT_LEAVING;
 			kept_done_locked(guest, kept);
 		}

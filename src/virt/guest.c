@@ -2,13 +2,15 @@
 /*
  * A guest's life, its lock, what is kept of its pages, and running one instruction of it.
  *
- * A process that is killed while it holds the lock may leave anything half done: the guest is dead then, and
- * touching its pages is a SIGBUS.  Nothing else ever makes a whole guest dead.
+ * What a process leaves half done that is killed while it holds the lock is mended (repair.c), but for changes of
+ * regions and files: then the guest is dead, and touching its pages is a SIGBUS.  Nothing else ever makes a whole
+ * guest dead.
  */
 #include "virt/virt_priv.h"
 
 #include <assert.h>
 #include <errno.h>
+#include <string.h>
 #include <time.h>
 
 #include "base/arena.h"
@@ -43,7 +45,7 @@ int virt_create(struct epc *epc, struct virt_guest **ret_guest)
 	guest->backing = epc_backing(epc);
 	ref_init(&guest->refs);
 	lock_init(&guest->lock, LOCK_OWNER);
-	list_init(&guest->va_pages);
+	guest_holds_init(guest);
 	*ret_guest = guest;
 	return 0;
 }
@@ -54,8 +56,11 @@ struct virt_guest *virt_put(struct virt_guest *guest)
 		return NULL;
 	guest_lock(guest);
 	guest_va_trim_locked(guest);
+	if (guest->mended)
+		guest_va_strays_locked(guest, true);
 	guest_unlock(guest);
 	assert(guest->dead || (guest->page_nr == 0 && guest->va_nr == 0));
+	guest_holds_fini(guest);
 	lock_fini(&guest->lock);
 	if (guest->va_nr == 0)
 		epc_owner_destroy(guest->va_owner);
@@ -68,17 +73,27 @@ static void file_going(void *keeper, struct vepc *vepc)
 	struct virt_guest *guest = keeper;
 
 	guest_lock(guest);
+	guest->changing = true;
 	for (unsigned int i = 0; i < VIRT_SLOTS; i++)
 		if (guest->region[i].vepc == vepc)
 			guest->region[i] = (struct virt_region){ .slot = i };
+	guest->changing = false;
+	for (struct guest_file *file = guest->files; file; file = file->next)
+		file->going |= file->vepc == vepc;
 	guest_unlock(guest);
+	guest_holds_wait(guest, vepc);
 }
 
 static void file_end(void *keeper, struct vepc *vepc)
 {
 	struct virt_guest *guest = keeper;
+	struct guest_file **link, *file;
 
 	guest_lock(guest);
+	for (link = &guest->files; (file = *link)->vepc != vepc; link = &file->next)
+		;
+	*link = file->next;
+	arena_free(guest->arena, file, sizeof(*file));
 	guest_va_trim_locked(guest);
 	guest_unlock(guest);
 	virt_put(guest);
@@ -95,29 +110,45 @@ static const struct vepc_keeper_ops keeper_ops = {
 
 int virt_keep(struct virt_guest *guest, struct vepc *vepc)
 {
-	int r = vepc_keep(vepc, &keeper_ops, guest, &guest->lock);
+	struct guest_file *file = arena_alloc(guest->arena, sizeof(*file));
+	int r = file ? vepc_keep(vepc, &keeper_ops, guest, &guest->lock) : -ENOMEM;
 
-	if (r == 0)
-		ref_get(&guest->refs);
-	return r;
+	if (r < 0) {
+		if (file)
+			arena_free(guest->arena, file, sizeof(*file));
+		return r;
+	}
+	ref_get(&guest->refs);
+	guest_lock(guest);
+	file->vepc = vepc;
+	file->next = guest->files;
+	guest->files = file;
+	guest_unlock(guest);
+	return 0;
 }
 
 void guest_lock(struct virt_guest *guest)
 {
 	lock_acquire(&guest->lock);
 	if (guest->lock.holder_died) {
-		guest->dead = true;
+		guest_repair_locked(guest);
 		guest->lock.holder_died = false;
 	}
 }
 
 void guest_unlock(struct virt_guest *guest)
 {
+	guest->at_nr = 0;
+	guest->at_any = false;
 	lock_release(&guest->lock);
 }
 
-void guest_hook(struct virt_guest *guest, const char *before)
+void guest_next(struct virt_guest *guest, const char *before, uint32_t a, uint32_t b, uint32_t c)
 {
+	guest->at[0] = a;
+	guest->at[1] = b;
+	guest->at[2] = c;
+	guest->at_nr = 3;
 	if (guest->hook)
 		guest->hook(guest->hook_ctx, before);
 }
@@ -157,7 +188,7 @@ struct kept *kept_need_locked(struct virt_guest *guest, struct vepc *vepc, uint6
 void kept_done_locked(struct virt_guest *guest, struct kept *kept)
 {
 	assert(!kept->va || kept->flags);
-	if (kept->flags || kept->children)
+	if (kept->flags || kept->children || kept->virt)
 		return;
 	if (kept->vepc)
 		vepc_page_locked(kept->vepc, kept->idx)->kept = NULL;
@@ -179,16 +210,19 @@ uint32_t kept_nr_locked(struct virt_guest *guest, const struct kept *kept)
 struct cpu_outcome kept_name_locked(struct virt_guest *guest, struct kept *kept, uint32_t nr)
 {
 	uint64_t context = (uint64_t)(uintptr_t)kept | 1;
+	uint16_t named = kept->flags & KEPT_NAMED;
 	struct cpu_outcome out;
 
+	/* Noted first, so that there is no moment at which it could be forgotten. */
+	kept->flags |= KEPT_NAMED;
 	for (int i = 0; i < TRACK_TRIES; i++) {
-		guest_hook(guest, "ESETCONTEXT");
+		guest_next(guest, "ESETCONTEXT", nr, CPU_NO_PAGE, CPU_NO_PAGE);
 		out = enclv_esetcontext(guest->cpu, nr, &context);
 		if (out.fault != CPU_NO_FAULT || out.eax != SGX_EPC_PAGE_CONFLICT)
 			break;
 	}
-	if (cpu_ok(out))
-		kept->flags |= KEPT_NAMED;
+	if (!cpu_ok(out) && !named)
+		kept->flags &= (uint16_t)~KEPT_NAMED;
 	return out;
 }
 
@@ -218,20 +252,34 @@ static int step_find_locked(struct virt_guest *guest, const uint64_t *gpas, unsi
 		page = vepc_page_locked(*ret_vepc, *ret_off / SGX_PAGE_SIZE);
 		if (!page)
 			return -ENOMEM;
-		if (!guest_page_is_here(page)) {
-			return vepc_tryget(*ret_vepc) ? -EAGAIN : -EFAULT;
-		}
+		if (!guest_page_is_here(page))
+			return -EAGAIN;
 		page->flags |= PAGE_REFERENCED;
 		ret_pages[i] = epc_page_nr(guest->epc, page->frame);
 	}
 	return 0;
 }
 
+/* A touch by who found the page by its address. The lock is held, and dropped. */
+static int fault_found_locked(struct virt_guest *guest, struct vepc *vepc, uint64_t off)
+{
+	struct hold *hold = guest_hold_get_locked(guest);
+	bool ok = guest_hold_file_locked(guest, hold, 0, vepc);
+	int r = -EFAULT;
+
+	guest_unlock(guest);
+	epc_count_fault(guest->epc);
+	if (ok)
+		r = guest_bring(guest, hold, vepc, off / SGX_PAGE_SIZE);
+	guest_hold_put(guest, hold);
+	return r;
+}
+
 int virt_step(struct virt_guest *guest, const uint64_t *gpas, unsigned int nr, virt_step_fn step,
 	      void *ctx, struct cpu_outcome *ret_out)
 {
 	uint64_t start = now_ns();
-	uint32_t pages[VIRT_PAGES_MAX];
+	uint32_t pages[VIRT_PAGES_MAX] = { 0 };
 	struct vepc *vepc;
 	uint64_t off;
 	int r;
@@ -240,17 +288,23 @@ int virt_step(struct virt_guest *guest, const uint64_t *gpas, unsigned int nr, v
 	for (;;) {
 		guest_lock(guest);
 		r = step_find_locked(guest, gpas, nr, pages, &vepc, &off);
-		if (r == 0)
+		if (r == -EAGAIN) {
+			r = fault_found_locked(guest, vepc, off);
+			if (r < 0)
+				return r;
+			if (now_ns() - start > 10 * WAIT_LONG_NS)
+				return -ENOMEM;
+			continue;
+		}
+		if (r == 0) {
+			/* A leaf that takes a page away counts it off a SECS that it does not name. */
+			guest->at_any = true;
+			memcpy(guest->at, pages, sizeof(pages));
+			guest->at_nr = nr;
 			*ret_out = step(ctx, guest->cpu, pages);
+		}
 		guest_unlock(guest);
-		if (r != -EAGAIN)
-			return r;
-		r = vepc_fault(vepc, off);
-		vepc_put(vepc);
-		if (r < 0)
-			return r;
-		if (now_ns() - start > 10 * WAIT_LONG_NS)
-			return -ENOMEM;
+		return r;
 	}
 }
 
@@ -262,15 +316,13 @@ int virt_fault(struct virt_guest *guest, uint64_t gpa, uint64_t *ret_win_off)
 
 	guest_lock(guest);
 	r = guest_region_find_locked(guest, gpa & ~(uint64_t)(SGX_PAGE_SIZE - 1), &vepc, &off);
-	if (r == 0 && !vepc_tryget(vepc))
-		r = -ENOENT;
-	guest_unlock(guest);
-	if (r < 0)
+	if (r < 0) {
+		guest_unlock(guest);
 		return r;
-	r = vepc_fault(vepc, off);
+	}
 	*ret_win_off = vepc_win_off(vepc, off);
-	vepc_put(vepc);
-	return r;
+	r = fault_found_locked(guest, vepc, off);
+	return r == -EFAULT ? -ENOENT : r;
 }
 
 uint32_t virt_page_nr(struct virt_guest *guest, uint64_t gpa)

@@ -19,13 +19,11 @@
 #include "epc/epc.h"
 #include "vepc/vepc.h"
 
-/* What is in hand between tries: at most one frame. */
+/* One page that is brought. */
 struct load {
 	struct virt_guest *guest;
-	struct epc_page *frame;
-	struct vepc *file; /* that the frame is for; NULL: a VA page */
-	struct vepc *
-		secs_file; /* of a SECS brought for a child, and not tracked yet; with a reference */
+	struct hold *hold;
+	struct vepc *secs_file; /* of a SECS brought for a child, and not tracked yet */
 	uint64_t secs_idx;
 	uint64_t refused_ns;
 	unsigned int waits;
@@ -48,30 +46,21 @@ bool guest_page_is_here(const struct vepc_page *page)
 
 /* ---- frames ---------------------------------------------------------------------------------------- */
 
-static void frame_drop(struct load *l)
-{
-	if (!l->frame)
-		return;
-	if (l->file)
-		vepc_frame_free(l->file, l->frame);
-	else
-		epc_free(l->guest->epc, l->frame);
-	l->frame = NULL;
-}
-
 static struct epc_page *frame_take(struct load *l)
 {
-	struct epc_page *frame = l->frame;
+	struct epc_page *frame = l->hold->frame;
 
-	l->frame = NULL;
+	l->hold->frame = NULL;
 	return frame;
 }
 
 static int frame_alloc(struct load *l, unsigned int flags)
 {
-	if (l->file)
-		return vepc_frame_alloc(l->file, flags, &l->frame);
-	return guest_va_frame_alloc(l->guest, flags, &l->frame);
+	struct hold *hold = l->hold;
+
+	if (hold->frame_file)
+		return vepc_frame_alloc(hold->frame_file, flags, &hold->frame);
+	return guest_va_frame_alloc(l->guest, flags, &hold->frame);
 }
 
 static void wait_locked(struct load *l)
@@ -90,14 +79,13 @@ static int need_frame_locked(struct load *l, struct vepc *file)
 {
 	int r;
 
-	if (l->frame && l->file == file)
+	if (l->hold->frame && l->hold->frame_file == file)
 		return 0;
-	frame_drop(l);
-	l->file = file;
+	guest_hold_drop_frame(l->guest, l->hold);
+	l->hold->frame_file = file;
 	r = frame_alloc(l, 0);
 	if (r == 0)
 		return 0;
-	l->frame = NULL;
 	guest_unlock(l->guest);
 	r = frame_alloc(l, EPC_MAY_RECLAIM);
 	guest_lock(l->guest);
@@ -105,7 +93,7 @@ static int need_frame_locked(struct load *l, struct vepc *file)
 		l->refused_ns = 0;
 		return -EAGAIN;
 	}
-	l->frame = NULL;
+	guest_holds_mend_locked(l->guest);
 	/* Others may hold what there is for an instant: that passes. */
 	if (!l->refused_ns)
 		l->refused_ns = now_ns();
@@ -125,7 +113,7 @@ static int bring_va_locked(struct load *l)
 		return 0;
 	r = need_frame_locked(l, NULL);
 	if (r == 0)
-		r = guest_va_add_locked(l->guest, l->frame);
+		r = guest_va_add_locked(l->guest, l->hold->frame);
 	if (r == 0)
 		frame_take(l);
 	return r;
@@ -139,7 +127,7 @@ static int bring_fresh_locked(struct load *l, struct vepc *vepc, uint64_t idx,
 	if (r == 0)
 		r = need_frame_locked(l, vepc);
 	if (r == 0)
-		r = vepc_page_fill_locked(vepc, page, idx, l->frame);
+		r = vepc_page_fill_locked(vepc, page, idx, l->hold->frame);
 	if (r < 0)
 		return r;
 	frame_take(l);
@@ -166,7 +154,7 @@ static int eld_locked(struct load *l, struct kept *kept, uint32_t nr)
 	struct cpu_outcome out = { .fault = CPU_GP };
 
 	for (int i = 0; i < TRACK_TRIES; i++) {
-		guest_hook(guest, blocked ? "ELDBC" : "ELDUC");
+		guest_next(guest, blocked ? "ELDBC" : "ELDUC", nr, va, pi.secs);
 		out = blocked ? encls_eldbc(guest->cpu, &pi, nr, va, kept->va_slot)
 			      : encls_elduc(guest->cpu, &pi, nr, va, kept->va_slot);
 		if (cpu_ok(out))
@@ -178,30 +166,23 @@ static int eld_locked(struct load *l, struct kept *kept, uint32_t nr)
 }
 
 /* A SECS is back: its context means something again, and children that went meanwhile are taken off. */
-static bool secs_back_locked(struct virt_guest *guest, struct kept *kept, uint32_t nr)
+static void secs_back_locked(struct virt_guest *guest, struct kept *kept, uint32_t nr)
 {
-	if (!cpu_ok(kept_name_locked(guest, kept, nr)))
-		return false;
-	for (; kept->owed > 0; kept->owed--)
-		if (!cpu_ok(enclv_edecvirtchild(guest->cpu, nr, nr)))
-			break;
-	return true;
+	(void)kept_name_locked(guest, kept, nr);
+	guest_evict_settle_locked(guest, kept);
 }
 
-static void load_done_locked(struct load *l, struct kept *kept, struct vepc_page *page)
+void guest_load_done_locked(struct virt_guest *guest, struct kept *kept, struct vepc_page *page)
 {
-	struct virt_guest *guest = l->guest;
 	uint32_t nr = epc_page_nr(guest->epc, page->frame);
 
 	guest->away--;
 	guest->loads++;
 	epc_count_load(guest->epc);
 	if (kept->type == SGX_PT_SECS)
-		(void)secs_back_locked(guest, kept, nr);
+		secs_back_locked(guest, kept, nr);
 	guest_evict_forget_child_locked(guest, kept);
-	guest_va_slot_put_locked(guest, kept);
-	backing_free(guest->backing, kept->backing);
-	kept->backing = BACKING_NO_SLOT;
+	guest_evict_slots_put_locked(guest, kept);
 	kept->flags &= KEPT_NAMED | KEPT_HOST_TRACKED | KEPT_HOST_LOCKED;
 	page->flags = PAGE_REFERENCED | PAGE_COUNTED;
 	kept_done_locked(guest, kept);
@@ -218,7 +199,8 @@ static int bring_secs_locked(struct load *l, struct kept *secs)
 		return -EIO;
 	if (l->secs_file && (l->secs_file != secs->vepc || l->secs_idx != secs->idx))
 		return -ESTALE;
-	if (!l->secs_file && !vepc_tryget(secs->vepc)) {
+	/* A file that ends takes its pages' names with it: the next look finds none. */
+	if (!l->secs_file && !guest_hold_file_locked(l->guest, l->hold, 1, secs->vepc)) {
 		wait_locked(l);
 		return -EAGAIN;
 	}
@@ -235,7 +217,7 @@ static int bring_away_locked(struct load *l, struct kept *kept, struct vepc_page
 	if (r == 0)
 		r = need_frame_locked(l, kept->vepc);
 	if (r == 0)
-		r = vepc_page_fill_locked(kept->vepc, page, kept->idx, l->frame);
+		r = vepc_page_fill_locked(kept->vepc, page, kept->idx, l->hold->frame);
 	if (r < 0)
 		return r;
 	frame_take(l);
@@ -248,7 +230,7 @@ static int bring_away_locked(struct load *l, struct kept *kept, struct vepc_page
 		return r;
 	}
 	is_secs = kept->vepc == l->secs_file && kept->idx == l->secs_idx;
-	load_done_locked(l, kept, page);
+	guest_load_done_locked(l->guest, kept, page);
 	/* A SECS waits for its child. */
 	if (!is_secs)
 		guest_page_track_locked(l->guest, page);
@@ -328,9 +310,9 @@ static void secs_offer_locked(struct load *l)
 }
 
 /* -ESTALE: the page has become a child of another SECS meanwhile. */
-static int fault_once(struct virt_guest *guest, struct vepc *vepc, uint64_t idx)
+static int bring_once(struct virt_guest *guest, struct hold *hold, struct vepc *vepc, uint64_t idx)
 {
-	struct load l = { .guest = guest };
+	struct load l = { .guest = guest, .hold = hold };
 	struct vepc_page *page;
 	int r;
 
@@ -339,18 +321,32 @@ static int fault_once(struct virt_guest *guest, struct vepc *vepc, uint64_t idx)
 		r = bring_step_locked(&l, vepc, idx, &page);
 	} while (r == -EAGAIN);
 	secs_offer_locked(&l);
+	hold->file[1] = NULL;
 	guest_unlock(guest);
-	frame_drop(&l);
-	vepc_put(l.secs_file);
+	guest_hold_drop_frame(guest, hold);
+	return r;
+}
+
+int guest_bring(struct virt_guest *guest, struct hold *hold, struct vepc *vepc, uint64_t idx)
+{
+	int r;
+
+	do {
+		r = bring_once(guest, hold, vepc, idx);
+	} while (r == -ESTALE);
 	return r;
 }
 
 int guest_fault(void *keeper, struct vepc *vepc, uint64_t idx)
 {
+	struct virt_guest *guest = keeper;
+	struct hold *hold;
 	int r;
 
-	do {
-		r = fault_once(keeper, vepc, idx);
-	} while (r == -ESTALE);
+	guest_lock(guest);
+	hold = guest_hold_get_locked(guest);
+	guest_unlock(guest);
+	r = guest_bring(guest, hold, vepc, idx);
+	guest_hold_put(guest, hold);
 	return r;
 }

@@ -94,10 +94,12 @@ static int set_locked(struct virt_guest *guest, const struct virt_region *new)
 		if (r < 0)
 			return r;
 	}
+	guest->changing = true;
 	if (new->bytes)
 		*old = *new;
 	else
 		*old = (struct virt_region){ .slot = new->slot };
+	guest->changing = false;
 	return 0;
 }
 

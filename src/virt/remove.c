@@ -13,26 +13,20 @@
 #include "epc/epc.h"
 #include "vepc/vepc.h"
 
-static void slots_put_locked(struct virt_guest *guest, struct kept *kept)
-{
-	if (!kept->va)
-		return;
-	guest_va_slot_put_locked(guest, kept);
-	backing_free(guest->backing, kept->backing);
-	kept->backing = BACKING_NO_SLOT;
-}
-
 /* Nothing of its contents is left, here or away; the frame, if there is one, stays. */
 static void forget_locked(struct virt_guest *guest, struct kept *kept)
 {
-	if (kept->flags & KEPT_AWAY) {
+	bool away = kept->flags & KEPT_AWAY;
+
+	/* First: it is not away any more, whatever is still known of it. */
+	kept->flags &= KEPT_NAMED;
+	if (away) {
 		guest->away--;
 		guest->page_nr--;
 	}
 	guest_evict_forget_child_locked(guest, kept);
-	slots_put_locked(guest, kept);
-	kept->owed = 0;
-	kept->flags &= KEPT_NAMED;
+	guest_evict_slots_put_locked(guest, kept);
+	kept->virt = 0;
 	kept_done_locked(guest, kept);
 }
 
@@ -41,6 +35,8 @@ int guest_remove(void *keeper, struct vepc *vepc, uint64_t idx, struct vepc_page
 	struct virt_guest *guest = keeper;
 	struct kept *kept = kept_of(page);
 	struct cpu_outcome out;
+	bool leaving;
+	uint32_t nr;
 
 	if (kept && kept->children > 0)
 		return SGX_CHILD_PRESENT;
@@ -51,17 +47,24 @@ int guest_remove(void *keeper, struct vepc *vepc, uint64_t idx, struct vepc_page
 	/* Its bytes are on the move; a child's are not looked at. */
 	if (kept && (kept->flags & KEPT_LEAVING) && kept->type == SGX_PT_SECS)
 		return -EBUSY;
-	out = encls_eremove(guest->cpu, epc_page_nr(guest->epc, page->frame));
-	if (out.fault == CPU_NO_FAULT && out.eax == SGX_CHILD_PRESENT)
-		return SGX_CHILD_PRESENT;
-	if (!cpu_ok(out))
-		return -EBUSY;
-	if (kept && (kept->flags & KEPT_LEAVING))
-		kept->flags |=
-			KEPT_BLANK; /* the reclaimer will find that out, and forget the rest */
-	else if (kept)
-		forget_locked(guest, kept);
-	return 0;
+	nr = epc_page_nr(guest->epc, page->frame);
+	/* Noted first: the reclaimer will find that out, and forget the rest. */
+	leaving = kept && (kept->flags & KEPT_LEAVING);
+	if (leaving)
+		kept->flags |= KEPT_BLANK;
+	guest->at_any = true;
+	guest_next(guest, "EREMOVE", nr, CPU_NO_PAGE, CPU_NO_PAGE);
+	out = encls_eremove(guest->cpu, nr);
+	if (cpu_ok(out)) {
+		if (kept && !leaving)
+			forget_locked(guest, kept);
+		return 0;
+	}
+	/* A page whose contents are nothing stays one. */
+	if (leaving && cpu_epcm_read(guest->cpu, nr).valid)
+		kept->flags &= (uint16_t)~KEPT_BLANK;
+	return out.fault == CPU_NO_FAULT && out.eax == SGX_CHILD_PRESENT ? SGX_CHILD_PRESENT
+									 : -EBUSY;
 }
 
 /* The page's file goes, and with it whatever its kept was the name of. */

@@ -23,13 +23,30 @@ struct backing;
 struct epc_page;
 struct window;
 
-/* An EPC page for the versions of 512 evicted pages; those with a free slot come first in the list. */
+/* An EPC page for the versions of 512 evicted pages. */
 struct va {
-	struct list node;
+	struct va *next;
 	struct epc_page *frame;
+	bool made; /* EPA has been done: some page did leave */
 	uint32_t used_nr;
 	uint64_t used[SGX_VA_SLOTS / 64];
 };
+
+/* A raw EPC file of the guest. */
+struct guest_file {
+	struct guest_file *next;
+	struct vepc *vepc;
+	bool going; /* nobody may begin to use it */
+};
+
+/* See hold.c. Who has @lock may write the rest, for files the guest's lock is needed, too. */
+struct hold {
+	struct lock lock;
+	struct vepc *_Atomic file[2]; /* of the page that is brought, and of its SECS */
+	struct epc_page *frame;
+	struct vepc *frame_file; /* NULL: it is for a VA page */
+};
+#define GUEST_HOLDS 64u
 
 /*
  * What is kept of a page beyond the page itself: while it leaves and while it is away, where to; and of a
@@ -43,12 +60,12 @@ struct kept {
 	uint32_t backing;
 	uint16_t va_slot;
 	uint16_t flags;
-	uint8_t type;      /* enum sgx_page_type, when last seen */
-	uint64_t la;       /* away: as EWB told */
-	struct kept *secs; /* of a child that leaves or is away */
+	uint8_t type; /* enum sgx_page_type, when last seen */
+	uint64_t la;  /* away: as EWB told */
+	struct kept
+		*secs; /* of a child that leaves or is away: it is one of its virtual children */
 	uint32_t children; /* of a SECS: how many name it as their secs */
-	uint32_t
-		owed; /* of a SECS that is away: children to take off VIRTCHILDCNT when it is back */
+	uint32_t virt;     /* and what its VIRTCHILDCNT is: more, until that could be told */
 };
 
 #define KEPT_LEAVING       0x01u /* the reclaimer has it in hand: nobody else may use the page */
@@ -56,7 +73,6 @@ struct kept {
 #define KEPT_BLANK         0x04u  /* leaving without any contents */
 #define KEPT_BLOCKED       0x08u  /* EBLOCKed by us: the guest must not see that */
 #define KEPT_GUEST_BLOCKED 0x10u  /* by the guest: it must see that, after it has come back, too */
-#define KEPT_COUNTED       0x20u  /* in its SECS's VIRTCHILDCNT */
 #define KEPT_HOST_TRACKED  0x40u  /* of a SECS: our ETRACKC was in the way; until somebody asks */
 #define KEPT_HOST_LOCKED   0x80u  /* and held the page */
 #define KEPT_NAMED         0x100u /* the ENCLAVECONTEXT of the SECS that is in the page, or was */
@@ -77,12 +93,20 @@ struct virt_guest {
 
 	struct ref refs;
 
+	struct hold hold[GUEST_HOLDS];
+
 	struct lock lock;
 	bool dead;
+	bool changing; /* regions or files are half changed */
+	bool mended;   /* a holder of the lock died: there may be frames that nobody knows of */
+	/* What the holder of the lock has the processor do: pages, and whether others may be held, too. */
+	uint32_t at[VIRT_PAGES_MAX], at_nr;
+	bool at_any;
+	struct guest_file *files;
 	struct virt_region region[VIRT_SLOTS];
-	struct list va_pages;
+	struct va *va_first;
+	struct va *va_hint; /* where a slot was free last */
 	uint64_t va_nr;
-	uint64_t slots_used;
 	uint64_t page_nr; /* resident or away: each is sure of a slot */
 	uint64_t evictions, loads, away, lost;
 	void (*hook)(void *ctx, const char *before);
@@ -98,7 +122,11 @@ struct virt_guest {
 /* Also notices that a holder died. */
 void guest_lock(struct virt_guest *guest) ACQUIRES(&guest->lock);
 void guest_unlock(struct virt_guest *guest) RELEASES(&guest->lock);
-void guest_hook(struct virt_guest *guest, const char *before);
+/*
+ * The processor is about to work on pages @a, @b, @c (CPU_NO_PAGE: none). @before names the leaf, to the hook
+ * that a test may have set.
+ */
+void guest_next(struct virt_guest *guest, const char *before, uint32_t a, uint32_t b, uint32_t c);
 struct kept *kept_of(const struct vepc_page *page);
 /* The page's, made if need be; NULL: no memory. */
 struct kept *kept_need_locked(struct virt_guest *guest, struct vepc *vepc, uint64_t idx,
@@ -122,12 +150,36 @@ extern const struct sgx_epc_page_ops guest_va_page_ops;
 bool guest_va_is_short_locked(const struct virt_guest *guest);
 /* An EPC page for slots, not yet a VA page: 0, or as epc_alloc(). */
 int guest_va_frame_alloc(struct virt_guest *guest, unsigned int flags, struct epc_page **ret_frame);
-/* Makes @frame a VA page. -ENOMEM, -EFAULT: it is still the caller's. */
+/* @frame is for slots from now on. -ENOMEM: it is still the caller's. */
 int guest_va_add_locked(struct virt_guest *guest, struct epc_page *frame);
-void guest_va_slot_get_locked(struct virt_guest *guest, struct kept *kept);
+/* False: the processor does not take the page. */
+bool guest_va_slot_get_locked(struct virt_guest *guest, struct kept *kept);
 void guest_va_slot_put_locked(struct virt_guest *guest, struct kept *kept);
 /* VA pages that are not needed any more go. */
 void guest_va_trim_locked(struct virt_guest *guest);
+/* After a death: no slot is used; slots that are; frames that nobody knows of go. */
+void guest_va_forget_slots_locked(struct virt_guest *guest);
+void guest_va_note_slot_locked(struct kept *kept);
+void guest_va_strays_locked(struct virt_guest *guest, bool in_hand);
+
+bool guest_va_is_known_locked(const struct virt_guest *guest, const struct epc_page *frame);
+
+/* ---- hold.c --------------------------------------------------------------------------------- */
+
+void guest_holds_init(struct virt_guest *guest);
+void guest_holds_fini(struct virt_guest *guest);
+/* Waits for one, with the lock dropped, when there is none. */
+struct hold *guest_hold_get_locked(struct virt_guest *guest);
+/* @vepc does not end before the hold is given back. False: it is about to end. */
+bool guest_hold_file_locked(struct virt_guest *guest, struct hold *hold, unsigned int i,
+			    struct vepc *vepc);
+void guest_hold_drop_frame(struct virt_guest *guest, struct hold *hold);
+/* With what is in it. The lock may be held, or not. */
+void guest_hold_put(struct virt_guest *guest, struct hold *hold);
+/* Those of dead threads. */
+void guest_holds_mend_locked(struct virt_guest *guest);
+/* Until nobody holds @vepc, which is going. */
+void guest_holds_wait(struct virt_guest *guest, const struct vepc *vepc);
 
 /* ---- region.c ------------------------------------------------------------------------------- */
 
@@ -143,6 +195,12 @@ int guest_evict_write_locked(struct virt_guest *guest, struct kept *kept, struct
 void guest_page_track_locked(struct virt_guest *guest, struct vepc_page *page);
 /* A child that is away or about to go is none any more: its SECS forgets it. */
 void guest_evict_forget_child_locked(struct virt_guest *guest, struct kept *kept);
+/* VIRTCHILDCNT of a SECS that is here: as many as it has children that are away. */
+void guest_evict_settle_locked(struct virt_guest *guest, struct kept *secs);
+/* Whatever VIRTCHILDCNT was: it is counted anew. */
+void guest_evict_recount_locked(struct virt_guest *guest, struct kept *secs);
+/* Its place in the backing store, and its slot. */
+void guest_evict_slots_put_locked(struct virt_guest *guest, struct kept *kept);
 /* An ENCLAVECONTEXT that leads nowhere: neither ours (bit 0) nor an address of a page. */
 #define CONTEXT_NOWHERE 2u
 /* -EBUSY: a batch has it. */
@@ -156,7 +214,16 @@ void guest_drop(void *keeper, struct vepc *vepc, uint64_t idx, struct vepc_page 
 /* ---- load.c --------------------------------------------------------------------------------- */
 
 int guest_fault(void *keeper, struct vepc *vepc, uint64_t idx);
+/* The same with a hold on @vepc. The lock is not held. */
+int guest_bring(struct virt_guest *guest, struct hold *hold, struct vepc *vepc, uint64_t idx);
+/* ELDU has been done. */
+void guest_load_done_locked(struct virt_guest *guest, struct kept *kept, struct vepc_page *page);
 /* The page is resident and nobody has it in hand. */
 bool guest_page_is_here(const struct vepc_page *page);
+
+/* ---- repair.c ------------------------------------------------------------------------------- */
+
+/* Who held the lock has died. */
+void guest_repair_locked(struct virt_guest *guest);
 
 #endif

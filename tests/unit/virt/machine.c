@@ -70,12 +70,6 @@ void machine_init(struct machine *m, uint32_t epc_pages, bool provisioning)
 	       0);
 }
 
-void machine_fini(struct machine *m, const char *name)
-{
-	free(m->ram);
-	vm_fini(&m->vm, name);
-}
-
 /* ---- instructions ------------------------------------------------------------------------------------ */
 
 int machine_encls(struct machine *m, enum sgx_encls leaf, uint64_t rbx, uint64_t rcx, uint64_t rdx)

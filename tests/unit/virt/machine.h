@@ -27,7 +27,11 @@ struct machine {
 
 /* With everything that the processor has, enabled and locked. */
 void machine_init(struct machine *m, uint32_t epc_pages, bool provisioning);
-void machine_fini(struct machine *m, const char *name);
+static inline void machine_fini(struct machine *m, const char *name)
+{
+	free(m->ram);
+	vm_fini(&m->vm, name);
+}
 void *machine_ram(struct machine *m, uint64_t gpa);
 
 /* virt_encls(); outcome in m->out, registers after it in m->regs. */

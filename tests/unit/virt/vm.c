@@ -70,6 +70,8 @@ static struct cpu_outcome run_step(void *ctx, struct cpu *cpu, const uint32_t *p
 {
 	struct run *run = ctx;
 
+	if (run->vm->before_step)
+		run->vm->before_step(run->vm);
 	run->ops->page = pages[0];
 	if (run->secs >= 0)
 		run->ops->pi.secs = run->ops->secs = pages[run->secs];

@@ -31,6 +31,8 @@ struct vm {
 	struct cpu_exit exit;
 	unsigned int exits, reruns;
 	bool raw_exits; /* an instruction that exits is handed back as that */
+	/* Called before each instruction, with the host's lock held. */
+	void (*before_step)(struct vm *vm);
 };
 
 void vm_init(struct vm *vm, uint32_t epc_pages);
