@@ -19,12 +19,13 @@
 
 #include "base/arena.h"
 #include "cpu/cpu_priv.h"
+#include "epc/group.h"
 #include "epc/owner.h"
 #include "epc/window.h"
 #include "lib/fake_owner.h"
 #include "lib/tap.h"
 
-enum { EPC_PAGES = 60, OWNED_PAGES = 90, STEPS_MAX = 3000 };
+enum { EPC_PAGES = 60, OWNED_PAGES = 90, STEPS_MAX = 3000, GROUP_MAX = 8 };
 
 /* The child's part: it never uses a page's contents, so what they must be is known at all times. */
 struct victim {
@@ -68,6 +69,32 @@ static void alloc_forever(struct victim *v)
 		epc_track(v->m->epc, page);
 		epc_untrack_wait(v->m->epc, page);
 		epc_free(v->m->epc, page);
+		atomic_fetch_add(&v->turns, 1);
+	}
+}
+
+/* Groups and owners come and go; what is left of those of the dead is nobody's, and costs its own memory. */
+static void groups_forever(struct victim *v)
+{
+	struct epc_group_limits limits = EPC_GROUP_UNLIMITED;
+	struct epc_owner_config config = { .ops = &stray_ops, .owner = v };
+	struct epc_owner *owner;
+	struct epc_page *page;
+	struct epc_group *group;
+	char name[24];
+
+	snprintf(name, sizeof(name), "of-%d", getpid());
+	limits.max_pages = 3;
+	for (;;) {
+		if (epc_group_create(epc_owner_group(v->strays), name, &limits, &group) < 0)
+			continue;
+		config.group = group;
+		if (epc_owner_create(v->m->epc, &config, &owner) == 0) {
+			if (epc_alloc(v->m->epc, owner, EPC_MAY_RECLAIM, &page) == 0)
+				epc_free(v->m->epc, page);
+			epc_owner_destroy(owner);
+		}
+		epc_group_destroy(group);
 		atomic_fetch_add(&v->turns, 1);
 	}
 }
@@ -131,6 +158,9 @@ static void run(void (*child)(struct victim *), const char *name, unsigned int r
 {
 	unsigned int round, faults = 0, strays = 0;
 	struct fake_machine m;
+	struct epc_group_limits limits = EPC_GROUP_UNLIMITED;
+	struct epc_group_info info;
+	struct epc_group *group;
 	struct epc_stats stats;
 	struct victim *v;
 	char why[200] = "";
@@ -142,8 +172,13 @@ static void run(void (*child)(struct victim *), const char *name, unsigned int r
 	v = arena_alloc(m.arena, sizeof(*v));
 	v->m = &m;
 	v->owner = fake_owner_create(m.epc, 1, OWNED_PAGES, true);
-	epc_owner_create(m.epc, &(struct epc_owner_config){ .ops = &stray_ops, .owner = v },
-			 &v->strays);
+	limits.max_pages = GROUP_MAX;
+	limits.min_pages = GROUP_MAX / 2;
+	TAP_CHECK(epc_group_create(epc_group_root(m.epc), "strays", &limits, &group) == 0,
+		  "%s: in a group", name);
+	epc_owner_create(
+		m.epc, &(struct epc_owner_config){ .ops = &stray_ops, .owner = v, .group = group },
+		&v->strays);
 	for (round = 0; round < rounds && ok && faults == 0; round++) {
 		for (i = 0; i < OWNED_PAGES; i++)
 			ok &= fake_use_surely(v->owner, i);
@@ -167,6 +202,8 @@ static void run(void (*child)(struct victim *), const char *name, unsigned int r
 	TAP_CHECK(ok && v->owner->wrong == 0, "%s: killed %u times, no page is lost%s%s", name,
 		  round, ok ? " " : " (no memory)", v->owner->wrong ? v->owner->wrong_why : "");
 	TAP_CHECK(faults == 0, "%s: the audit holds %s", name, why);
+	epc_group_read(group, &info);
+	TAP_CHECK(info.current_pages == 0, "%s: no charge is left of those who died", name);
 	epc_stats_read(m.epc, &stats);
 	TAP_CHECK(stats.recovered > 0, "%s: %lu times there was something to mend, %u stray pages",
 		  name, (unsigned long)stats.recovered, strays);
@@ -180,5 +217,6 @@ int main(int argc, char **argv)
 
 	run(evict_forever, "evicting", rounds, seed);
 	run(alloc_forever, "allocating", rounds, seed);
+	run(groups_forever, "making groups", rounds, seed);
 	return tap_done();
 }
