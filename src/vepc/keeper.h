@@ -15,6 +15,7 @@
 
 struct epc_page;
 struct lock;
+struct epc_group;
 struct sgx_epc_page_ops;
 struct vepc;
 
@@ -46,9 +47,9 @@ struct vepc_keeper_ops {
 	void (*end)(void *keeper, struct vepc *vepc);
 };
 
-/* -EEXIST when the file has a keeper, or was mapped before. */
-int vepc_keep(struct vepc *vepc, const struct vepc_keeper_ops *ops, void *keeper,
-	      struct lock *lock);
+/* @group: where its pages are charged. -EEXIST when the file has a keeper, or was mapped before; -ENOMEM. */
+int vepc_keep(struct vepc *vepc, const struct vepc_keeper_ops *ops, void *keeper, struct lock *lock,
+	      struct epc_group *group);
 /* NULL: none. */
 void *vepc_keeper(const struct vepc *vepc);
 

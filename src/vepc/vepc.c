@@ -125,9 +125,10 @@ void vepc_unlock(struct vepc *vepc)
 
 /* ---- keepers ------------------------------------------------------------------------------------- */
 
-int vepc_keep(struct vepc *vepc, const struct vepc_keeper_ops *ops, void *keeper, struct lock *lock)
+int vepc_keep(struct vepc *vepc, const struct vepc_keeper_ops *ops, void *keeper, struct lock *lock,
+	      struct epc_group *group)
 {
-	struct epc_owner_config config = { .ops = ops->page_ops, .owner = vepc };
+	struct epc_owner_config config = { .ops = ops->page_ops, .owner = vepc, .group = group };
 	struct epc_owner *kept;
 	int r = 0;
 

@@ -16,6 +16,7 @@
 #include "base/arena.h"
 #include "epc/backing.h"
 #include "epc/epc.h"
+#include "epc/group.h"
 #include "epc/owner.h"
 #include "epc/window.h"
 #include "vepc/vepc.h"
@@ -24,8 +25,13 @@
 
 int virt_create(struct epc *epc, struct virt_guest **ret_guest)
 {
+	return virt_create_in(epc_group_root(epc), epc, ret_guest);
+}
+
+int virt_create_in(struct epc_group *group, struct epc *epc, struct virt_guest **ret_guest)
+{
 	const uint32_t need = SGX_CPUID_ENCLV | SGX_CPUID_ENCLS_C;
-	struct epc_owner_config config = { .ops = &guest_va_page_ops };
+	struct epc_owner_config config = { .ops = &guest_va_page_ops, .group = group };
 	struct virt_guest *guest;
 
 	if ((cpu_get_config(epc_cpu(epc))->caps & need) != need)
@@ -39,6 +45,7 @@ int virt_create(struct epc *epc, struct virt_guest **ret_guest)
 		return -ENOMEM;
 	}
 	guest->epc = epc;
+	guest->group = group;
 	guest->cpu = epc_cpu(epc);
 	guest->arena = epc_arena(epc);
 	guest->window = epc_window(epc);
@@ -111,7 +118,7 @@ static const struct vepc_keeper_ops keeper_ops = {
 int virt_keep(struct virt_guest *guest, struct vepc *vepc)
 {
 	struct guest_file *file = arena_alloc(guest->arena, sizeof(*file));
-	int r = file ? vepc_keep(vepc, &keeper_ops, guest, &guest->lock) : -ENOMEM;
+	int r = file ? vepc_keep(vepc, &keeper_ops, guest, &guest->lock, guest->group) : -ENOMEM;
 
 	if (r < 0) {
 		if (file)

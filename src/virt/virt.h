@@ -17,6 +17,7 @@
 #include "cpu/vmx.h"
 
 struct epc;
+struct epc_group;
 struct vepc;
 struct virt_guest;
 
@@ -25,6 +26,8 @@ struct virt_guest;
  * what the VMM lets go of with virt_put() lives on as long as a file.
  */
 int virt_create(struct epc *epc, struct virt_guest **ret_guest);
+/* The same with all its pages in @group (epc/group.h), which outlives it. */
+int virt_create_in(struct epc_group *group, struct epc *epc, struct virt_guest **ret_guest);
 /* Takes NULL, returns NULL. */
 struct virt_guest *virt_put(struct virt_guest *guest);
 

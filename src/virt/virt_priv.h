@@ -89,6 +89,7 @@ struct virt_guest {
 	struct arena *arena;
 	struct window *window;
 	struct backing *backing;
+	struct epc_group *group;
 	struct epc_owner *va_owner; /* of VA pages */
 
 	struct ref refs;
