@@ -4,8 +4,8 @@
  * its ENCLS leaves exit, and one ENCLS of it from registers to outcome.
  *
  * The rules are KVM's.  A struct virt_vcpu is one thread's, in memory of the VMM's own; nothing here keeps a
- * pointer to it.  ENCLV is #UD to a guest, whatever the leaf: it is the VMM's.  ENCLU is not here either: it never
- * exits, and cpu_enclu() executes it, with virt_page_nr() at the end of the page walk.
+ * pointer to it.  ENCLV is #UD to a guest, whatever the leaf: it is the VMM's.  ENCLU never exits: cpu_enclu() executes
+ * it, and virt_enclu() has the page walk for that.
  */
 #ifndef SWSGX_VIRT_VCPU_H
 #define SWSGX_VIRT_VCPU_H
@@ -83,7 +83,17 @@ uint64_t virt_encls_bitmap(const struct virt_vcpu *vcpu);
  */
 int virt_encls(struct virt_vcpu *vcpu, struct cpu_regs *regs, struct cpu_outcome *ret_out);
 
-/* ---- for what is not ENCLS: page faults and ENCLU -------------------------------------------------- */
+/* ---- ENCLU ----------------------------------------------------------------------------------------- */
+
+/*
+ * One instruction that reaches EPC by linear addresses, with all of that held still: @step is called with the
+ * processor's page walk, which begins with virt_vcpu.mmu.  Pages that are elsewhere are brought in, and it is called
+ * again.  0 and *ret_out; or as vepc_fault(), and nothing has changed.
+ */
+typedef struct cpu_outcome (*virt_enclu_fn)(void *ctx, struct cpu *cpu, const struct cpu_mmu *mmu);
+int virt_enclu(struct virt_vcpu *vcpu, virt_enclu_fn step, void *ctx, struct cpu_outcome *ret_out);
+
+/* ---- for what is not an SGX instruction: page faults -------------------------------------------------- */
 
 /*
  * An EPT violation at @gpa: the page is brought in. 0, and *ret_win_off is where the window has it, to be mapped;

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * The guest's kernel, between its files.
+ *
+ * Each processor has its own part of the EPC and its own enclaves, so nothing is shared but what says so.
+ */
+#ifndef SWSGX_GUEST_KERNEL_H
+#define SWSGX_GUEST_KERNEL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "arch/sgx.h"
+#include "layout.h"
+#include "vmm/guest_abi.h"
+
+#define PAGE   4096ull
+#define STACKS 16384ull
+
+/* What the kernel is asked to do: guest_boot.args. */
+enum {
+	ARG_SCRIPT, /* enum script */
+	ARG_PAGES,  /* of heap, for each processor's enclave */
+	ARG_ROUNDS,
+	ARG_KEEP, /* heap pages that the kernel leaves in the EPC; 0: all */
+	ARG_FLAGS,
+	ARG_SEED,
+};
+enum script { SCRIPT_LIFE, SCRIPT_WORK, SCRIPT_RUN };
+#define FLAG_FORWARD 1u /* the #UD handler begins with GUEST_PORT_UD */
+#define FLAG_SPIN    2u /* be in enclaves long enough for interrupts */
+
+#define VECTOR_TICK 0x40
+#define VECTOR_IPI  0x41
+
+struct fault {
+	uint64_t vector; /* NO_FAULT */
+	uint64_t error, cr2;
+};
+#define NO_FAULT 0x100u
+
+/* At the bottom of each processor's stack; the first three are known to start.S. */
+struct percpu {
+	uint64_t sp;
+	uint64_t id;
+	uint64_t *rsp0;
+	struct fault fault; /* of an instruction that may have one, or of user mode */
+	uint64_t answer;    /* RSI of user mode */
+	uint64_t ticks, ipis;
+	struct enclave *enclave; /* whose page faults are served */
+	struct guest_text *text;
+};
+static inline struct percpu *percpu(void)
+{
+	uint64_t sp;
+
+	__asm__("mov %%rsp, %0" : "=r"(sp));
+	return (struct percpu *)(sp & ~(STACKS - 1));
+}
+
+/* ---- start.S ---- */
+struct user_regs {
+	uint64_t rax, rbx, rcx, rsi, rdx, rip, rsp, rdi, r8;
+};
+void user_call(struct user_regs *regs);
+__attribute__((noreturn)) void user_back(void);
+struct encls {
+	uint64_t rax, rbx, rcx, rdx, rflags;
+};
+void encls_insn(struct encls *regs);
+uint64_t peek(uint64_t address);
+extern const char encls_at[], encls_fault[], peek_at[], traps[], trap_ud_forward[];
+extern const char user_enter[], user_aep[], user_peek[], user_begin[], kernel_end[];
+extern const uint8_t enclave_code[], enclave_signed[];
+
+/* ---- cpu.c ---- */
+#define USER_BASE 0xf00000000ull
+extern const struct guest_boot *boot;
+void cpu_init_all(void); /* by the first processor, before the others */
+void cpu_init(void);
+/* Memory from the end of the kernel on, zeroed. */
+void *memory_alloc(uint64_t bytes);
+void map_user(uint64_t la, uint64_t gpa, bool writable, bool executable);
+void unmap_user(uint64_t la);
+uint64_t rdmsr(uint32_t msr);
+void wrmsr(uint32_t msr, uint64_t value);
+struct cpuid {
+	uint32_t a, b, c, d;
+};
+struct cpuid cpuid(uint32_t leaf, uint32_t subleaf);
+__attribute__((noreturn)) void end(uint8_t how);
+void ipi(uint64_t vcpu, uint8_t vector);
+
+/* ---- say.c ---- */
+/* %s, %x, %u of 64 bits. */
+void say(const char *format, ...);
+void say_bytes(const char *what, const uint8_t *bytes, uint64_t nr);
+void say_flush(void);
+void say_fault(const struct fault *fault);
+
+/* ---- driver.c ---- */
+#define VA_MAX 32
+struct evicted;
+struct enclave {
+	uint64_t base;
+	uint64_t secs; /* physical addresses of EPC pages, as all are */
+	uint64_t heap, keep;
+	uint64_t page[ENCLAVE_HEAP];         /* of the fixed part; 0: none */
+	uint64_t *heap_page;                 /* 0: not there */
+	struct evicted **heap_evicted;       /* where it is then */
+	uint64_t va[VA_MAX], va_nr, va_used; /* slots used of the last one */
+	uint64_t here, hand;
+	uint64_t loads, evictions;
+};
+/* This processor's part of the EPC. */
+void epc_init(void);
+uint64_t epc_alloc(void);
+void epc_free(uint64_t page);
+uint64_t epc_left(void);
+
+/* RAX and what else there is. A fault is in percpu. */
+struct encls encls(uint64_t leaf, uint64_t rbx, uint64_t rcx, uint64_t rdx);
+/* One that has to succeed. */
+void encls_ok(uint64_t leaf, uint64_t rbx, uint64_t rcx, uint64_t rdx);
+
+bool sgx_enable(void);
+void enclave_create(struct enclave *e, uint64_t heap, uint64_t keep);
+void enclave_remove(struct enclave *e);
+/* Thread @tcs: the answer; percpu's fault says whether there was one. */
+uint64_t enclave_ask(struct enclave *e, uint64_t tcs, uint64_t call, uint64_t a, uint64_t b,
+		     uint64_t c);
+/* Thread @tcs has had an exception: its handler inside gives up what it was doing. False: it cannot. */
+bool enclave_recover(struct enclave *e, uint64_t tcs);
+void enclave_evict(struct enclave *e, uint64_t heap_page);
+/* Called for a fault in an enclave: true, it may go on. */
+bool enclave_fault(struct enclave *e, uint64_t la);
+uint64_t heap_la(const struct enclave *e, uint64_t heap_page);
+
+/* ---- scripts ---- */
+void script_life(void);
+void script_work(void);
+void script_run(void);
+
+#define RW_FLAGS (SGX_SECINFO_TYPE(SGX_PT_REG) | SGX_SECINFO_R | SGX_SECINFO_W)
+#define RX_FLAGS (SGX_SECINFO_TYPE(SGX_PT_REG) | SGX_SECINFO_R | SGX_SECINFO_X)
+
+#endif

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * ENCLU and asynchronous exits of a guest: the processor executes them, here is its page walk.
+ *
+ * The guest's lock is held for the length of the instruction, so that no page that it reaches is in the reclaimer's
+ * hand.  A page that is elsewhere makes it fault, unchanged; the page is brought in and it runs again.  A
+ * page that was just brought in is referenced, so two operands don't push each other out.
+ */
+#include <errno.h>
+#include <time.h>
+
+#include "epc/epc.h"
+#include "vepc/vepc.h"
+#include "virt/vcpu.h"
+#include "virt/virt_priv.h"
+
+struct walk {
+	struct virt_vcpu *vcpu;
+	struct vepc *away; /* the page that the instruction missed, with a reference */
+	uint64_t off;
+};
+
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+static uint32_t walk_locked(void *ctx, uint64_t la, unsigned int access, uint16_t *ret_error)
+{
+	struct walk *walk = ctx;
+	const struct virt_mmu *mmu = &walk->vcpu->mmu;
+	struct virt_guest *guest = walk->vcpu->guest;
+	struct vepc_page *page;
+	struct vepc *vepc;
+	uint64_t gpa, off;
+
+	if (!mmu->walk(mmu->ctx, la, access & SGX_SECINFO_W, &gpa, ret_error))
+		return CPU_NO_PAGE;
+	/* Memory that is no EPC: a translation, and not one that will do. */
+	*ret_error |= SGX_PFEC_P;
+	if (guest_region_find_locked(guest, gpa & ~(uint64_t)(SGX_PAGE_SIZE - 1), &vepc, &off) < 0)
+		return CPU_NO_PAGE;
+	page = vepc_page_locked(vepc, off / SGX_PAGE_SIZE);
+	if (page && guest_page_is_here(page)) {
+		page->flags |= PAGE_REFERENCED;
+		return epc_page_nr(guest->epc, page->frame);
+	}
+	if (!walk->away && vepc_tryget(vepc)) {
+		walk->away = vepc;
+		walk->off = off;
+	}
+	return CPU_NO_PAGE;
+}
+
+int virt_enclu(struct virt_vcpu *vcpu, virt_enclu_fn step, void *ctx, struct cpu_outcome *ret_out)
+{
+	struct virt_guest *guest = vcpu->guest;
+	uint64_t start = now_ns();
+
+	for (;;) {
+		struct walk walk = { .vcpu = vcpu };
+		struct cpu_mmu mmu = { .walk = walk_locked, .ctx = &walk };
+		int r;
+
+		guest_lock(guest);
+		*ret_out = step(ctx, guest->cpu, &mmu);
+		guest_unlock(guest);
+		if (!walk.away)
+			return 0;
+		/* It may have missed a page and been refused for something else. */
+		r = ret_out->fault == CPU_PF ? vepc_fault(walk.away, walk.off) : 0;
+		vepc_put(walk.away);
+		if (r < 0 || ret_out->fault != CPU_PF)
+			return r;
+		if (now_ns() - start > 10 * WAIT_LONG_NS)
+			return -ENOMEM;
+	}
+}

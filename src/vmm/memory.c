@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * The guest's memory: RAM, and regions of raw EPC that come and go while it runs.
+ *
+ * A region is three things that are kept in step: a mapping of the raw EPC in this process, under userfaultfd; KVM's
+ * memory slot with that mapping; and virt's region, which says where in guest-physical memory the EPC is.
+ * On the way in virt's comes before KVM's, on the way out after it: a guest that reaches EPC finds a region.
+ *
+ * Moving is deleting the slot and making it anew, with the same mapping; in between the guest's accesses
+ * are those to memory that is not there.
+ */
+#include "vmm/vmm_priv.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "epc/epc.h"
+#include "epc/window.h"
+#include "vepc/vepc.h"
+#include "vmm/kvm.h"
+
+static void *map_anonymous(uint64_t bytes)
+{
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+int memory_init(struct vmm *vmm, struct report *rep)
+{
+	uint64_t hidden = vmm->config.vcpus * HIDDEN_BYTES;
+	int r;
+
+	vmm->ram = map_anonymous(vmm->config.ram_bytes);
+	vmm->hidden = map_anonymous(hidden);
+	if (!vmm->ram || !vmm->hidden)
+		return report_fail(rep, -ENOMEM, "cannot have memory for a guest");
+	r = kvm_slot_set(vmm->vm_fd, SLOT_RAM, 0, vmm->config.ram_bytes, vmm->ram);
+	if (r == 0)
+		r = kvm_slot_set(vmm->vm_fd, SLOT_HIDDEN, vmm->hidden_gpa, hidden, vmm->hidden);
+	return r < 0 ? report_fail(rep, r, "cannot give memory to a guest") : 0;
+}
+
+static void region_unmap(struct vmm *vmm, const struct region *region)
+{
+	server_unregister(vmm, region->hva, region->bytes);
+	munmap(region->hva, region->bytes);
+}
+
+void memory_fini(struct vmm *vmm)
+{
+	for (unsigned int i = 0; i < VMM_REGIONS; i++)
+		if (vmm->region[i].bytes)
+			region_unmap(vmm, &vmm->region[i]);
+	if (vmm->ram)
+		munmap(vmm->ram, vmm->config.ram_bytes);
+	if (vmm->hidden)
+		munmap(vmm->hidden, vmm->config.vcpus * HIDDEN_BYTES);
+}
+
+bool memory_read(struct vmm *vmm, uint64_t gpa, void *to, size_t bytes)
+{
+	if (gpa >= vmm->config.ram_bytes || bytes > vmm->config.ram_bytes - gpa)
+		return false;
+	memcpy(to, vmm->ram + gpa, bytes);
+	return true;
+}
+
+bool memory_write(struct vmm *vmm, uint64_t gpa, const void *from, size_t bytes)
+{
+	if (gpa >= vmm->config.ram_bytes || bytes > vmm->config.ram_bytes - gpa)
+		return false;
+	memcpy(vmm->ram + gpa, from, bytes);
+	return true;
+}
+
+/* A copy, or false. It may be gone when it is used: then so has the memory behind it. */
+static bool region_at(struct vmm *vmm, uint64_t gpa, struct region *ret_region)
+{
+	bool found = false;
+
+	lock_acquire(&vmm->lock);
+	for (unsigned int i = 0; i < VMM_REGIONS && !found; i++) {
+		*ret_region = vmm->region[i];
+		found = gpa - ret_region->gpa < ret_region->bytes;
+	}
+	lock_release(&vmm->lock);
+	return found;
+}
+
+bool memory_is_epc(struct vmm *vmm, uint64_t gpa)
+{
+	struct region region;
+
+	return region_at(vmm, gpa, &region);
+}
+
+struct peek {
+	uint64_t offset;
+	void *to;
+	size_t bytes;
+};
+
+static struct cpu_outcome peek_step(void *ctx, struct cpu *cpu, const uint32_t *pages)
+{
+	struct peek *peek = ctx;
+
+	memcpy(peek->to, (uint8_t *)cpu_bytes(cpu, pages[0]) + peek->offset, peek->bytes);
+	return (struct cpu_outcome){ .fault = CPU_NO_FAULT };
+}
+
+bool memory_peek_epc(struct vmm *vmm, uint64_t gpa, void *to, size_t bytes)
+{
+	struct peek peek = { .offset = gpa % PAGE, .to = to, .bytes = bytes };
+	struct cpu_outcome out;
+
+	return virt_step(vmm->guest, &gpa, 1, peek_step, &peek, &out) == 0;
+}
+
+/* ---- regions -------------------------------------------------------------------------------------- */
+
+/* Offsets of the file are in the window chunk by chunk; here they are next to each other. */
+static int map_chunks(struct vmm *vmm, uint8_t *hva, uint64_t off, uint64_t bytes)
+{
+	struct window *window = epc_window(vmm->epc);
+
+	while (bytes > 0) {
+		uint64_t part = VEPC_CHUNK_BYTES - off % VEPC_CHUNK_BYTES;
+
+		if (part > bytes)
+			part = bytes;
+		if (mmap(hva, part, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_SHARED | MAP_FIXED,
+			 window_fd(window), (off_t)vepc_win_off(vmm->vepc, off)) == MAP_FAILED)
+			return -errno;
+		/* A forked child has no business in a guest. */
+		(void)madvise(hva, part, MADV_DONTFORK);
+		hva += part;
+		off += part;
+		bytes -= part;
+	}
+	return 0;
+}
+
+static int region_map(struct vmm *vmm, struct region *region)
+{
+	uint8_t *hva;
+	int r = vepc_reserve(vmm->vepc, region->off, region->bytes);
+
+	if (r < 0)
+		return r;
+	hva = mmap(NULL, region->bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+		   0);
+	if (hva == MAP_FAILED)
+		return -errno;
+	r = map_chunks(vmm, hva, region->off, region->bytes);
+	if (r == 0)
+		r = server_register(vmm, hva, region->bytes);
+	if (r < 0)
+		munmap(hva, region->bytes);
+	else
+		region->hva = hva;
+	return r;
+}
+
+static int virt_region_set(struct vmm *vmm, unsigned int slot, const struct region *region,
+			   uint64_t bytes)
+{
+	struct virt_region virt = {
+		.slot = slot,
+		.gpa = region->gpa,
+		.bytes = bytes,
+		.hva = (uintptr_t)region->hva,
+		.vepc = vmm->vepc,
+		.off = region->off,
+	};
+
+	return virt_set_region(vmm->guest, &virt);
+}
+
+/* The list alone. KVM's slots change without it: a fault that KVM waits for may be waiting for the list. */
+static void region_note(struct vmm *vmm, unsigned int slot, const struct region *region)
+{
+	lock_acquire(&vmm->lock);
+	vmm->region[slot] = *region;
+	lock_release(&vmm->lock);
+}
+
+static int region_add_locked(struct vmm *vmm, unsigned int slot, const struct region *region)
+	REQUIRES(&vmm->change)
+{
+	int r = virt_region_set(vmm, slot, region, region->bytes);
+
+	if (r < 0)
+		return r;
+	region_note(vmm, slot, region);
+	r = kvm_slot_set(vmm->vm_fd, SLOT_EPC + slot, vmm->alias + region->gpa, region->bytes,
+			 region->hva);
+	if (r < 0) {
+		region_note(vmm, slot, &(struct region){ 0 });
+		(void)virt_region_set(vmm, slot, region, 0);
+	}
+	return r;
+}
+
+/* False: it is not where a guest may have EPC. */
+static bool place_is_legal(const struct vmm *vmm, uint64_t gpa, uint64_t bytes)
+{
+	return bytes && bytes % PAGE == 0 && gpa % PAGE == 0 && gpa >= vmm->config.ram_bytes &&
+	       gpa < vmm->alias && bytes <= vmm->alias - gpa;
+}
+
+int vmm_region_add(struct vmm *vmm, unsigned int slot, uint64_t gpa, uint64_t off, uint64_t bytes)
+{
+	struct region region = { .gpa = gpa, .off = off, .bytes = bytes };
+	int r;
+
+	if (slot >= VMM_REGIONS || off % PAGE || !place_is_legal(vmm, gpa, bytes))
+		return -EINVAL;
+	lock_acquire(&vmm->change);
+	r = vmm->region[slot].bytes ? -EEXIST : region_map(vmm, &region);
+	if (r == 0) {
+		r = region_add_locked(vmm, slot, &region);
+		if (r < 0)
+			region_unmap(vmm, &region);
+	}
+	lock_release(&vmm->change);
+	return r;
+}
+
+int vmm_region_move(struct vmm *vmm, unsigned int slot, uint64_t gpa)
+{
+	struct region old, new;
+	int r = -EINVAL;
+
+	if (slot >= VMM_REGIONS)
+		return -EINVAL;
+	lock_acquire(&vmm->change);
+	old = new = vmm->region[slot];
+	new.gpa = gpa;
+	if (old.bytes && place_is_legal(vmm, gpa, old.bytes)) {
+		r = kvm_slot_set(vmm->vm_fd, SLOT_EPC + slot, 0, 0, NULL);
+		if (r == 0)
+			r = region_add_locked(vmm, slot, &new);
+		if (r < 0)
+			(void)region_add_locked(vmm, slot, &old);
+	}
+	lock_release(&vmm->change);
+	return r;
+}
+
+int vmm_region_delete(struct vmm *vmm, unsigned int slot)
+{
+	struct region region;
+	int r = -EINVAL;
+
+	if (slot >= VMM_REGIONS)
+		return -EINVAL;
+	lock_acquire(&vmm->change);
+	region = vmm->region[slot];
+	if (region.bytes) {
+		r = kvm_slot_set(vmm->vm_fd, SLOT_EPC + slot, 0, 0, NULL);
+		if (r == 0)
+			r = virt_region_set(vmm, slot, &region, 0);
+	}
+	if (r == 0) {
+		region_note(vmm, slot, &(struct region){ 0 });
+		region_unmap(vmm, &region);
+	}
+	lock_release(&vmm->change);
+	return r;
+}
+
+/* What a guest finds in RAM at first: nothing. */
+void memory_clear(struct vmm *vmm)
+{
+	(void)madvise(vmm->ram, vmm->config.ram_bytes, MADV_DONTNEED);
+	(void)madvise(vmm->hidden, vmm->config.vcpus * HIDDEN_BYTES, MADV_DONTNEED);
+}
