@@ -4,11 +4,15 @@
  * passes, may be anything.  After each leaf what must always hold is checked; a breach aborts.
  *
  * With libFuzzer (-DSWSGX_LIBFUZZER) it is a target like the others, see fuzz.h.  Without it
- * this is a test, which makes its bytes by a seeded generator: fuzz_leaves [SEED [PROGRAMS]].
+ * this is a test: programs by a seeded generator, and then those of the corpus, fuzz_leaves [FILE...].
  */
 #include <stdlib.h>
 
+#include "cpu/vmx.h"
 #include "leaf/table.h"
+
+#define PROGRAM_NR  200
+#define PROGRAM_MAX 4096
 
 struct input {
 	const uint8_t *at, *end;
@@ -39,7 +43,7 @@ static uint64_t take_la(struct input *in, uint64_t align)
 
 	if (how < 0xe0)
 		la &= ~(align - 1);
-	return how > 0xf8 ? la ^ 1ull << (how - 0xf0) * 8 : la;
+	return how > 0xf8 ? la ^ 1ull << (how - 0xf8) * 8 : la;
 }
 
 /* Flip some bytes of a structure that was right. */
@@ -154,6 +158,44 @@ static void do_encls(struct machine *m, struct input *in, uint32_t leaf)
 	}
 }
 
+/* What came after SGX2, in and out of VMX operation. */
+static void do_virt(struct machine *m, struct input *in)
+{
+	static const uint32_t encls[] = { SGX_ERDINFO, SGX_ETRACKC, SGX_ELDBC,      SGX_ELDUC,
+					  SGX_EREMOVE, SGX_EWB,     SGX_EUPDATESVN, 0x14 };
+	struct sgx_rdinfo rdinfo __attribute__((aligned(32)));
+	uint32_t what = take(in, 1), mode = take(in, 1), bitmap = take(in, 4);
+	const struct cpu_vmx vmx = { .mode = mode % 3,
+				     .controls = (mode & 0x70) << 25 | (mode & 0x80) << 8,
+				     .encls_bitmap = bitmap,
+				     .enclv_bitmap = bitmap >> 24 };
+	uint64_t context = bitmap;
+	struct cpu_operands ops = {
+		.page = take_page(in),
+		.secs = take_page(in),
+		.va = P_VA + take(in, 1) % 3,
+		.slot = take(in, 1),
+		.pi = { .srcpge = m->cipher, .pcmd = &m->pcmd, .secs = P_SECS },
+		.rdinfo = &rdinfo,
+		.out = m->cipher,
+		.enclavecontext = &context,
+		.physical = 0x1000,
+	};
+	struct cpu_exit vm_exit;
+
+	if (what & 8) {
+		ops.leaf = what % 5;
+		cpu_enclv(m->cpu, &vmx, &ops, &vm_exit);
+		return;
+	}
+	ops.leaf = encls[what & 7];
+	if (ops.leaf == SGX_EWB)
+		ops.pi.secs = CPU_NO_PAGE;
+	else
+		ops.pi.linaddr = take_la(in, SGX_PAGE_SIZE);
+	cpu_encls(m->cpu, &vmx, &ops, &vm_exit);
+}
+
 /* EINIT is slow, so it is on its own: SIGSTRUCT and token are wild, the SECS is fresh. */
 static void do_einit(struct machine *m, struct input *in)
 {
@@ -259,26 +301,66 @@ static void check(struct machine *m)
 
 static unsigned long steps;
 
-static void run_program(const uint8_t *bytes, size_t nr)
-{
-	struct input in = { bytes, bytes + nr };
-	struct machine *m = machine_new(NULL);
-	bool fresh = take(&in, 1) < 0x10;
+/* Building is slow, and always the same: what it made is kept, and put back for each program. */
+static struct image {
+	struct machine machine;
+	struct cpu cpu;
+	struct epcm_entry epcm[EPC_NR];
+	uint8_t epc[EPC_NR][SGX_PAGE_SIZE];
+} images[2];
 
+static void begin(struct machine *m, bool fresh)
+{
 	if (fresh) {
 		machine_secs(m);
 		machine_ecreate(m, P_SECS);
 		machine_sigstruct(m);
-		do_einit(m, &in);
 	} else {
 		machine_build(m);
 		encls_epa(m->cpu, P_VA2);
 	}
+}
+
+static struct machine *machine_of(bool fresh)
+{
+	static struct machine *machines[2];
+	struct machine *m = machines[fresh];
+	struct image *image = &images[fresh];
+	struct cpu_config config;
+
+	if (m) {
+		memcpy(m, &image->machine, sizeof(*m));
+		memcpy(m->cpu, &image->cpu, sizeof(image->cpu));
+		memcpy(m->cpu->epcm, image->epcm, sizeof(image->epcm));
+		memcpy(m->epc, image->epc, sizeof(image->epc));
+		return m;
+	}
+	machine_config(&config);
+	config.caps |= SGX_CPUID_ENCLS_C | SGX_CPUID_ENCLV | SGX_CPUID_UPDATESVN;
+	m = machines[fresh] = machine_new(&config);
+	begin(m, fresh);
+	memcpy(&image->machine, m, sizeof(*m));
+	memcpy(&image->cpu, m->cpu, sizeof(image->cpu));
+	memcpy(image->epcm, m->cpu->epcm, sizeof(image->epcm));
+	memcpy(image->epc, m->epc, sizeof(image->epc));
+	return m;
+}
+
+static void run_program(const uint8_t *bytes, size_t nr)
+{
+	struct input in = { bytes, bytes + nr };
+	bool fresh = take(&in, 1) < 0x10;
+	struct machine *m = machine_of(fresh);
+
+	if (fresh)
+		do_einit(m, &in);
 	while (in.at < in.end) {
 		uint32_t op = take(&in, 1);
 
-		if (op < 0x80)
+		if (op < 0x70)
 			do_encls(m, &in, op & 0x0f);
+		else if (op < 0x80)
+			do_virt(m, &in);
 		else if (op < 0xe0)
 			do_enclu(m, &in, op & 0x0f);
 		else
@@ -289,7 +371,6 @@ static void run_program(const uint8_t *bytes, size_t nr)
 		    cpu_epcm_read(m->cpu, P_SECS).type != SGX_PT_SECS)
 			break; /* the enclave is gone */
 	}
-	machine_free(m);
 }
 
 #ifdef SWSGX_LIBFUZZER
@@ -303,20 +384,33 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t nr)
 
 #else
 
+static void run_file(const char *path)
+{
+	static uint8_t bytes[PROGRAM_MAX];
+	FILE *file = fopen(path, "rb");
+	size_t nr;
+
+	TAP_MUST(file, "%s opens", path);
+	nr = fread(bytes, 1, sizeof(bytes), file);
+	fclose(file);
+	run_program(bytes, nr);
+	TAP_CHECK(nr > 0, "%s", path);
+}
+
 int main(int argc, char **argv)
 {
-	unsigned int seed = argc > 1 ? (unsigned int)atoi(argv[1]) : 1;
-	unsigned int programs = argc > 2 ? (unsigned int)atoi(argv[2]) : 200;
-	static uint8_t bytes[4096];
+	static uint8_t bytes[PROGRAM_MAX];
 
-	srandom(seed);
-	for (unsigned int n = 0; n < programs; n++) {
+	srandom(1);
+	for (unsigned int n = 0; n < PROGRAM_NR; n++) {
 		for (size_t i = 0; i < sizeof(bytes); i++)
 			bytes[i] = (uint8_t)random();
 		run_program(bytes, sizeof(bytes));
 	}
 	printf("# %lu steps\n", steps);
-	TAP_CHECK(true, "%u programs of leaves with seed %u broke nothing", programs, seed);
+	TAP_CHECK(true, "%u programs of random leaves broke nothing", PROGRAM_NR);
+	for (int i = 1; i < argc; i++)
+		run_file(argv[i]);
 	return tap_done();
 }
 
