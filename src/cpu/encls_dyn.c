@@ -86,7 +86,7 @@ static void change_and_stamp(const struct cpu *cpu, struct epcm_entry *e, uint64
 	struct secs_page *secs = secs_page(cpu, epcm_secs(e));
 
 	epcm_change(e, clear, set);
-	atomic_store_explicit(&e->stamp, epoch_stamp(&secs->own.track), memory_order_release);
+	epcm_stamp(e, epoch_stamp(&secs->own.track));
 }
 
 /* With MODIFY held. */

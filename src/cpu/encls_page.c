@@ -52,7 +52,7 @@ static void eblock_commit(const struct cpu *cpu, struct epcm_entry *e)
 	struct secs_page *secs = secs_page(cpu, epcm_secs(e));
 
 	epcm_change(e, 0, EPCM_BLOCKED);
-	atomic_store_explicit(&e->stamp, epoch_stamp(&secs->own.track), memory_order_release);
+	epcm_stamp(e, epoch_stamp(&secs->own.track));
 }
 
 struct cpu_outcome encls_eblock(struct cpu *cpu, uint32_t page)
@@ -268,20 +268,32 @@ static struct cpu_outcome load_check_secs(const struct cpu *cpu, uint32_t secs)
 
 /* The cipher is the last check; the plaintext is gone again when it says no. */
 static struct cpu_outcome load_decrypt(struct cpu *cpu, const struct load *l,
-				       const struct secs_page *secs)
+				       const struct secs_page *secs, uint64_t version)
 {
 	struct mac_header header = {
 		.secinfo = l->pcmd.secinfo,
 		.linaddr = l->pi->linaddr,
 		.eid = secs ? secs->own.eid : 0,
 	};
-	uint64_t version = __atomic_load_n(va_slot(cpu, l->va, l->slot), __ATOMIC_ACQUIRE);
 
 	memcpy(header.reserved, l->pcmd.reserved, sizeof(header.reserved));
 	if (!page_decrypt(&cpu->paging_key, version, (const uint8_t *)&header, l->pi->srcpge,
 			  cpu_contents(cpu, l->page), l->pcmd.mac))
 		return cpu_fail(SGX_MAC_COMPARE_FAIL);
 	return cpu_done();
+}
+
+/*
+ * The version is used up.  The VA page is held shared, so another thread may have been at the same slot
+ * ("other instructions modifying VA slot"): of two that load one page, one finds its version gone.
+ */
+static struct cpu_outcome load_take_version(struct cpu *cpu, const struct load *l, uint64_t version)
+{
+	if (__atomic_compare_exchange_n(va_slot(cpu, l->va, l->slot), &version, 0, false,
+					__ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+		return cpu_done();
+	explicit_bzero(cpu_contents(cpu, l->page), SGX_PAGE_SIZE);
+	return load_conflict(l);
 }
 
 static void load_commit(struct cpu *cpu, const struct load *l, struct secs_page *secs)
@@ -306,9 +318,11 @@ static struct cpu_outcome load_held(struct cpu *cpu, const struct load *l)
 	uint32_t secs = l->pi->secs;
 	struct secs_page *secs_bytes = NULL;
 	struct cpu_outcome out = load_check(cpu, l);
+	uint64_t version;
 
 	if (!cpu_passed(out))
 		return out;
+	version = __atomic_load_n(va_slot(cpu, l->va, l->slot), __ATOMIC_ACQUIRE);
 	if (load_is_child(l)) {
 		if (!cpu_is_epc(cpu, secs))
 			return cpu_pf_page(cpu, secs);
@@ -321,7 +335,9 @@ static struct cpu_outcome load_held(struct cpu *cpu, const struct load *l)
 		return cpu_gp();
 	}
 	if (cpu_passed(out))
-		out = load_decrypt(cpu, l, secs_bytes);
+		out = load_decrypt(cpu, l, secs_bytes, version);
+	if (cpu_passed(out))
+		out = load_take_version(cpu, l, version);
 	if (cpu_passed(out))
 		load_commit(cpu, l, secs_bytes);
 	if (load_is_child(l))

@@ -12,6 +12,8 @@
 
 #include <assert.h>
 
+#include "cpu/epoch.h"
+
 static_assert(SGX_SECINFO_PENDING == EPCM_PENDING << 1 &&
 		      SGX_SECINFO_MODIFIED == EPCM_MODIFIED << 1 && SGX_SECINFO_PR == EPCM_PR << 1,
 	      "three bits move together");
@@ -35,6 +37,16 @@ void epcm_change(struct epcm_entry *e, uint64_t clear, uint64_t set)
 
 	while (!atomic_compare_exchange_weak_explicit(&e->attr, &old, (old & ~clear) | set,
 						      memory_order_acq_rel, memory_order_relaxed))
+		;
+}
+
+void epcm_stamp(struct epcm_entry *e, uint64_t stamp)
+{
+	uint64_t old = atomic_load_explicit(&e->stamp, memory_order_relaxed);
+
+	while (epoch_later(stamp, old) &&
+	       !atomic_compare_exchange_weak_explicit(&e->stamp, &old, stamp, memory_order_release,
+						      memory_order_relaxed))
 		;
 }
 

@@ -82,6 +82,11 @@ static inline uint32_t epcm_secs(const struct epcm_entry *e)
 
 /* Change attribute bits only: EBLOCK may set BLOCKED at the same moment, so it is one exchange. */
 void epcm_change(struct epcm_entry *e, uint64_t clear, uint64_t set);
+/*
+ * The page was changed in the epoch of @stamp.  EBLOCK and EMODPR may be at it at once, with an ETRACK between
+ * them: the later epoch stays, so that the page counts as tracked for both.
+ */
+void epcm_stamp(struct epcm_entry *e, uint64_t stamp);
 /* A new page: everything but the lock and the contents. */
 void epcm_install(struct epcm_entry *e, uint64_t attr, uint32_t secs);
 void epcm_invalidate(struct epcm_entry *e);

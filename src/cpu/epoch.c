@@ -116,6 +116,13 @@ uint64_t epoch_stamp(const _Atomic uint64_t *track)
 	return load(track) >> EPOCH_SHIFT << 1 | 1;
 }
 
+bool epoch_later(uint64_t stamp, uint64_t than)
+{
+	uint64_t since = ((stamp >> 1) - (than >> 1)) & EPOCH_MASK;
+
+	return !than || (since && since <= EPOCH_MASK / 2);
+}
+
 bool epoch_tracked(const _Atomic uint64_t *track, uint64_t stamp)
 {
 	uint64_t word = load(track);

@@ -31,6 +31,8 @@ void epoch_recount(_Atomic uint64_t *track, uint32_t nr);
 
 /* For EPCM: never 0, which means "nothing to wait for". */
 uint64_t epoch_stamp(const _Atomic uint64_t *track);
+/* @stamp is of a later epoch than @than (0: than none), which is no older than 2^34 epochs. */
+bool epoch_later(uint64_t stamp, uint64_t than);
 /* An epoch has begun after @stamp, and everybody from before it has left. */
 bool epoch_tracked(const _Atomic uint64_t *track, uint64_t stamp);
 

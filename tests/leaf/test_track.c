@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cpu/epcm_priv.h"
 #include "cpu/epoch.h"
 #include "lib/tap.h"
 
@@ -139,11 +140,35 @@ static void test_full(void)
 	TAP_CHECK(epoch_enter(&track, &entry), "when one leaves another may enter");
 }
 
+/* EBLOCK and EMODPR at once, and ETRACK between: the epoch that was read last need not be stored last. */
+static void test_stamp(void)
+{
+	_Atomic uint64_t track;
+	struct epcm_entry e = { 0 };
+	uint64_t first, second;
+
+	epoch_init(&track);
+	first = epoch_stamp(&track);
+	epoch_advance(&track);
+	second = epoch_stamp(&track);
+	epcm_stamp(&e, second);
+	epcm_stamp(&e, first);
+	TAP_CHECK(atomic_load(&e.stamp) == second, "a page keeps the later of two epochs");
+	TAP_CHECK(!epoch_tracked(&track, atomic_load(&e.stamp)), "so it is not tracked too early");
+	atomic_store(&track, ~0ull << 29);
+	first = epoch_stamp(&track);
+	epoch_advance(&track);
+	second = epoch_stamp(&track);
+	TAP_CHECK(epoch_later(second, first) && !epoch_later(first, second) && second < first,
+		  "later it is, too, where epochs begin again at 0");
+}
+
 int main(int argc, char **argv)
 {
 	test_random(argc > 1 ? (unsigned int)atoi(argv[1]) : 1);
 	test_random(2);
 	test_full();
+	test_stamp();
 	TAP_CHECK(epoch_tracked(&(_Atomic uint64_t){ 0 }, 0), "no stamp: nothing to wait for");
 	return tap_done();
 }

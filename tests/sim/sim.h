@@ -63,7 +63,10 @@ static inline bool one_in(uint32_t n) { return rnd(n) == 0; }
 /* ---- page tables (test_cpu_sim.c) */
 int sim_walk(uint64_t la, unsigned int access);
 
-/* ---- comparing (sim_check.c): a difference is the end */
+/* ---- comparing (sim_check.c) */
+/* What differs, or NULL. Contents of pages @a and @b, or of all. */
+const char *state_differs(int a, int b, bool all);
+/* A difference is the end. */
 _Noreturn void differ(const char *what, const struct ref_op *op, const char *kind, uint64_t leaf);
 /* Contents of pages @a and @b; now and then of all. */
 void check_state(const struct ref_op *op, const char *kind, uint64_t leaf, int a, int b);

@@ -119,25 +119,34 @@ static bool once(int i)
 	return true;
 }
 
-void check_state(const struct ref_op *op, const char *kind, uint64_t leaf, int a, int b)
+const char *state_differs(int a, int b, bool all)
 {
 	for (int i = 0; i < REF_PAGES; i++) {
 		if (!same_entry(i))
-			differ("EPCM", op, kind, leaf);
+			return "EPCM";
 		if (!locks_free(i))
-			differ("a hold", op, kind, leaf);
+			return "a hold";
 		if (!one_owner(i))
-			differ("the owner", op, kind, leaf);
+			return "the owner";
 		if (!once(i))
-			differ("a page that is there twice", op, kind, leaf);
+			return "a page that is there twice";
 		if (sim.ref.page[i].valid && sim.ref.page[i].type == SGX_PT_SECS && !same_secs(i))
-			differ("a SECS", op, kind, leaf);
-		if ((i == a || i == b || sim.leaves % 512 == 0) && !same_bytes(i))
-			differ("the contents", op, kind, leaf);
+			return "a SECS";
+		if ((i == a || i == b || all) && !same_bytes(i))
+			return "the contents";
 	}
 	for (int i = 0; i < REF_LPS; i++)
 		if (!same_lp(i))
-			differ("a logical processor", op, kind, leaf);
+			return "a logical processor";
+	return NULL;
+}
+
+void check_state(const struct ref_op *op, const char *kind, uint64_t leaf, int a, int b)
+{
+	const char *what = state_differs(a, b, sim.leaves % 512 == 0);
+
+	if (what)
+		differ(what, op, kind, leaf);
 }
 
 void check_outcome(struct ref_out want, struct cpu_outcome got, const struct ref_op *op,
