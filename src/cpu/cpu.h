@@ -319,6 +319,19 @@ void cpu_lp_reset(struct cpu *cpu, struct cpu_lp *lp);
  */
 void cpu_repair_page(struct cpu *cpu, uint32_t page);
 
+/* Has EINIT let the enclave of @secs in? */
+bool cpu_initialized(const struct cpu *cpu, uint32_t secs);
+
+/*
+ * The running measurement of an enclave that is being built.  Hardware is never stopped inside EADD or
+ * EEXTEND; a process is, and goes back to the measurement that was before.
+ */
+struct cpu_measurement {
+	uint64_t state[16];
+};
+void cpu_measurement_save(const struct cpu *cpu, uint32_t secs, struct cpu_measurement *to);
+void cpu_measurement_restore(struct cpu *cpu, uint32_t secs, const struct cpu_measurement *from);
+
 /* Threads inside the enclave of @secs. */
 uint32_t cpu_active_nr(const struct cpu *cpu, uint32_t secs);
 

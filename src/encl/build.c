@@ -3,8 +3,8 @@
  * Build: ECREATE, then EADD and EEXTEND page by page.
  *
  * Pages are offered to the reclaimer as soon as they are complete, so that an enclave larger than the EPC
- * can be built; the SECS is not before EINIT.  MRENCLAVE takes in every EADD, so nothing may fail
- * between EADD and the page being in the tree: the place in the tree is made first.
+ * can be built; the SECS is not before EINIT.  MRENCLAVE takes in every EADD: what fails between EADD and the page being
+ * in the tree, or dies there, goes back to the measurement that was before.
  */
 #include "encl/encl_priv.h"
 
@@ -64,7 +64,7 @@ static int create_secs_locked(struct encl *encl, struct bring *b, const struct s
 	} while (r == -EAGAIN);
 	if (r < 0)
 		return r;
-	encl->doing = ENCL_CHANGING;
+	encl_begin_locked(encl, ENCL_CHANGING, b->hand, 0);
 	if (!cpu_ok(encls_ecreate(encl->cpu, &pi, epc_page_nr(encl->epc, b->frame))))
 		return -EIO;
 
@@ -79,7 +79,8 @@ static int create_secs_locked(struct encl *encl, struct bring *b, const struct s
 		goto free_range;
 
 	epc_page_set_cookie(b->frame, ENCL_COOKIE_SECS);
-	encl->secs.epc_page = bring_take_frame(b);
+	encl->secs.epc_page = b->frame;
+	bring_pass_frame(b);
 	encl->attributes = secs->attributes.flags;
 	encl->attributes_allowed = ATTR_UNPRIVILEGED;
 	atomic_fetch_or(&encl->flags,
@@ -88,6 +89,7 @@ static int create_secs_locked(struct encl *encl, struct bring *b, const struct s
 
 free_range:
 	window_range_free(encl->window, encl->win_off, encl->size);
+	encl->win_off = ENCL_NO_RANGE;
 remove:
 	encls_eremove(encl->cpu, epc_page_nr(encl->epc, b->frame));
 	encl->base = 0;
@@ -108,7 +110,7 @@ int encl_create(struct encl *encl, const struct sgx_secs *secs)
 	bring_init(&b, encl, &encl_mm_none);
 	encl_lock(encl);
 	r = create_secs_locked(encl, &b, secs);
-	encl->doing = ENCL_LOOKING;
+	encl_end_locked(encl);
 	encl_unlock(encl);
 	bring_fini(&b);
 	return r;
@@ -166,39 +168,52 @@ static int add_measure_locked(struct encl *encl, uint32_t nr) REQUIRES(&encl->lo
 	return cpu_ok(encls_eextend_page(encl->cpu, secs, nr)) ? 0 : -EIO;
 }
 
+/* As it was before EADD: no logical processor is inside, so EREMOVE cannot fail. */
+static void add_undo_locked(struct encl *encl, uint32_t nr) REQUIRES(&encl->lock)
+{
+	struct cpu_outcome out = encls_eremove(encl->cpu, nr);
+
+	assert(cpu_ok(out));
+	cpu_measurement_restore(encl->cpu, epc_page_nr(encl->epc, encl->secs.epc_page),
+				&encl->measurement);
+}
+
 /* The frame in hand becomes page @idx, or stays what it was. */
 static int add_frame_locked(struct encl *encl, struct bring *b, uint64_t idx,
 			    const struct cpu_pageinfo *pi, bool measure) REQUIRES(&encl->lock)
 {
 	uint32_t nr = epc_page_nr(encl->epc, b->frame);
 	struct encl_page *page;
-	unsigned int rwx;
 	int r;
 
 	page = pages_insert_locked(encl, idx);
 	if (!page)
 		return -ENOMEM;
+	page->type = (uint8_t)(pi->secinfo->flags >> SGX_SECINFO_TYPE_SHIFT);
+	page->max_rwx = (uint8_t)(page->type == SGX_PT_TCS ? ENCL_R | ENCL_W
+							   : pi->secinfo->flags & SGX_SECINFO_RWX);
 	bring_use_stage_locked(encl, b);
 	r = -EIO;
 	if (!cpu_ok(encls_eadd(encl->cpu, pi, nr)))
 		goto erase;
 	if (measure && add_measure_locked(encl, nr) < 0)
 		goto remove;
-	r = bring_give_locked(encl, b->frame, idx);
+	r = bring_give_locked(encl, idx);
 	if (r < 0)
 		goto remove;
+	bring_place_locked(encl, b->frame, idx);
 
-	rwx = pi->secinfo->flags & SGX_SECINFO_RWX;
-	page->type = (uint8_t)(pi->secinfo->flags >> SGX_SECINFO_TYPE_SHIFT);
-	page->max_rwx = (uint8_t)(page->type == SGX_PT_TCS ? ENCL_R | ENCL_W : rwx);
+	/* From here on it is a page, whatever happens. */
+	encl_begin_locked(encl, ENCL_CHANGING, b->hand, idx);
 	epc_page_set_cookie(b->frame, idx);
-	page->epc_page = bring_take_frame(b);
+	page->epc_page = b->frame;
+	bring_pass_frame(b);
 	evict_child_came_locked(encl);
 	page_track_locked(encl, page);
 	return 0;
 
 remove:
-	encls_eremove(encl->cpu, nr);
+	add_undo_locked(encl, nr);
 erase:
 	pages_erase_locked(encl, page);
 	return r;
@@ -216,9 +231,6 @@ int encl_add_page(struct encl *encl, const struct encl_mm *mm, uint64_t offset, 
 	bring_init(&b, encl, mm);
 	encl_lock(encl);
 	do {
-		r = -EIO;
-		if (encl_flags(encl) & ENCL_DEAD)
-			break;
 		r = -EBUSY;
 		if (pages_find_locked(encl, idx))
 			break;
@@ -229,9 +241,10 @@ int encl_add_page(struct encl *encl, const struct encl_mm *mm, uint64_t offset, 
 	if (r == 0) {
 		pi.linaddr = encl->base + offset;
 		pi.secs = epc_page_nr(encl->epc, encl->secs.epc_page);
-		encl->doing = ENCL_CHANGING;
+		cpu_measurement_save(encl->cpu, pi.secs, &encl->measurement);
+		encl_begin_locked(encl, ENCL_ADDING, b.hand, idx);
 		r = add_frame_locked(encl, &b, idx, &pi, measure);
-		encl->doing = ENCL_LOOKING;
+		encl_end_locked(encl);
 	}
 	encl_unlock(encl);
 	bring_fini(&b);

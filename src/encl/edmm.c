@@ -52,7 +52,7 @@ static int edmm_one(struct edmm *e, uint64_t idx, edmm_page_fn fn)
 			break;
 		}
 		r = fn(encl, e, &b, page, idx);
-		encl->doing = ENCL_LOOKING;
+		encl_end_locked(encl);
 	} while (r == -EINPROGRESS);
 	encl_unlock(encl);
 	bring_fini(&b);
@@ -96,7 +96,7 @@ static int restrict_page(struct encl *encl, struct edmm *e, struct bring *b, str
 	if (page->type != SGX_PT_REG)
 		return -EINVAL;
 	/* The recorded maximum stays: the enclave may extend its rights again by EMODPE. */
-	encl->doing = ENCL_CHANGING;
+	encl_begin_locked(encl, ENCL_MODIFYING, NULL, idx);
 	r = edmm_leaf(e,
 		      encls_emodpr(encl->cpu, &e->secinfo, epc_page_nr(encl->epc, page->epc_page)));
 	if (r < 0)
@@ -140,7 +140,7 @@ static int modify_page(struct encl *encl, struct edmm *e, struct bring *b, struc
 		return -EINVAL;
 	if (type == SGX_PT_TCS && (~page->max_rwx & (ENCL_R | ENCL_W)))
 		return -EPERM;
-	encl->doing = ENCL_CHANGING;
+	encl_begin_locked(encl, ENCL_MODIFYING, NULL, idx);
 	r = edmm_leaf(e,
 		      encls_emodt(encl->cpu, &e->secinfo, epc_page_nr(encl->epc, page->epc_page)));
 	if (r < 0)
@@ -187,11 +187,12 @@ static int remove_page(struct encl *encl, struct edmm *e, struct bring *b, struc
 	out = encls_emodpr(encl->cpu, &e->secinfo, nr);
 	if (out.fault != CPU_PF)
 		return -EPERM;
+	encl_begin_locked(encl, ENCL_CHANGING, NULL, idx);
 	if (page_untrack_locked(encl, page) < 0) {
+		encl_end_locked(encl);
 		encl_pause_locked(encl, &b->waits);
 		return -EINPROGRESS;
 	}
-	encl->doing = ENCL_CHANGING;
 	if (!cpu_ok(encls_eremove(encl->cpu, nr))) {
 		page_track_locked(encl, page);
 		return -EFAULT;

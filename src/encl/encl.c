@@ -2,8 +2,8 @@
 /*
  * An enclave's life: open, references, the list of all enclaves, its lock.  The end is in free.c.
  *
- * A process killed while it held the enclave's lock may have left things half done: repair.c mends what it can, else
- * the enclave is dead (ENCL_DEAD), and nothing of it is used any more.
+ * A process killed while it held the enclave's lock may have left things half done: whoever takes the lock next sees
+ * them through (repair.c), and notices nothing.
  */
 #include "encl/encl_priv.h"
 
@@ -31,7 +31,7 @@ static int none_map(void *mm, struct encl *encl, uint64_t la, uint64_t win_off, 
 static int none_place(void *mm, struct encl *encl, uint64_t la, uint64_t win_off, const void *bytes,
 		      unsigned int rwx)
 {
-	return window_give(encl->window, win_off, bytes);
+	return 0;
 }
 
 static bool none_signal_pending(void *mm)
@@ -64,6 +64,21 @@ int encl_registry_create(struct epc *epc, struct encl_registry **ret_registry)
 	return 0;
 }
 
+void encl_registry_on_starved(struct encl_registry *registry, void (*reap)(void))
+{
+	registry->reap = reap;
+}
+
+/* A list that somebody died over is whole in one direction. */
+static void registry_lock(struct encl_registry *registry) ACQUIRES(&registry->lock)
+{
+	lock_acquire(&registry->lock);
+	if (registry->lock.holder_died) {
+		list_repair(&registry->encls);
+		registry->lock.holder_died = false;
+	}
+}
+
 void encl_registry_destroy(struct encl_registry *registry)
 {
 	assert(list_empty(&registry->encls));
@@ -76,11 +91,11 @@ struct encl *encl_registry_get(struct encl_registry *registry, unsigned int n)
 	struct encl *found = NULL;
 	struct list *pos;
 
-	lock_acquire(&registry->lock);
+	registry_lock(registry);
 	list_for_each (pos, &registry->encls) {
 		struct encl *encl = LIST_ENTRY(pos, struct encl, node);
 
-		if (n-- == 0) {
+		if (!atomic_load(&encl->going) && n-- == 0) {
 			found = ref_tryget(&encl->refs) ? encl : NULL;
 			break;
 		}
@@ -89,17 +104,72 @@ struct encl *encl_registry_get(struct encl_registry *registry, unsigned int n)
 	return found;
 }
 
-/* ---- the lock, and holders that died ----------------------------------------------------------- */
-
-bool encl_pid_gone(int pid)
+void registry_forget(struct encl *encl)
 {
-	return pid > 0 && kill(pid, 0) < 0 && errno == ESRCH;
+	registry_lock(encl->registry);
+	list_del(&encl->node);
+	lock_release(&encl->registry->lock);
 }
 
-void encl_set_dead_locked(struct encl *encl)
+/*
+ * One that has an end_lock with a dead holder, which is ours now; or NULL, when all the dead have left in the others
+ * has been seen to.
+ */
+LOCK_ATTR(no_thread_safety_analysis)
+static struct encl *registry_reap(struct encl_registry *registry)
 {
-	if (!(atomic_fetch_or(&encl->flags, ENCL_DEAD) & ENCL_DEAD))
-		repair_leaves(encl);
+	struct encl *half_gone = NULL;
+	struct list *pos;
+
+	registry_lock(registry);
+	list_for_each (pos, &registry->encls) {
+		struct encl *encl = LIST_ENTRY(pos, struct encl, node);
+
+		if (!lock_try(&encl->end_lock))
+			continue;
+		if (encl->end_lock.holder_died && ref_count(&encl->refs) == 0) {
+			half_gone = encl;
+			break;
+		}
+		encl->end_lock.holder_died = false; /* it looked, as we do */
+		encl_lock(encl);
+		hands_reap_locked(encl);
+		encl_unlock(encl);
+		lock_release(&encl->end_lock);
+	}
+	lock_release(&registry->lock);
+	return half_gone;
+}
+
+LOCK_ATTR(no_thread_safety_analysis) void encl_reap(struct encl_registry *registry)
+{
+	struct encl *encl;
+
+	if (registry->reap)
+		registry->reap();
+	while ((encl = registry_reap(registry)))
+		encl_free(encl);
+}
+
+/* ---- the lock, and holders that died ----------------------------------------------------------- */
+
+/* In this order: whoever finds that we are doing something finds what, too. */
+void encl_begin_locked(struct encl *encl, enum encl_doing doing, struct encl_hand *hand,
+		       uint64_t idx)
+{
+	encl->doing_hand = hand;
+	encl->doing_idx = idx;
+	atomic_signal_fence(memory_order_release);
+	encl->doing = doing;
+	atomic_signal_fence(memory_order_release);
+}
+
+void encl_end_locked(struct encl *encl)
+{
+	atomic_signal_fence(memory_order_release);
+	encl->doing = ENCL_LOOKING;
+	atomic_signal_fence(memory_order_release);
+	encl->doing_hand = NULL;
 }
 
 void encl_lock(struct encl *encl)
@@ -166,7 +236,7 @@ int encl_open(struct encl_registry *registry, struct encl **ret_encl)
 	encl->buffer_block = arena_alloc(registry->arena, ENCL_BUFFER_BLOCK_BYTES);
 	if (!encl->buffer_block)
 		goto free_encl;
-	lock_acquire(&registry->lock);
+	registry_lock(registry);
 	encl->id = config.id = registry->next_id++;
 	lock_release(&registry->lock);
 	if (epc_owner_create(registry->epc, &config, &encl->epc_owner) < 0)
@@ -182,12 +252,15 @@ int encl_open(struct encl_registry *registry, struct encl **ret_encl)
 	encl->backing = epc_backing(encl->epc);
 	ref_init(&encl->refs);
 	lock_init(&encl->lock, LOCK_OWNER);
+	lock_init(&encl->ioctl_lock, LOCK_TRIED);
+	lock_init(&encl->end_lock, LOCK_TRIED);
+	encl->win_off = ENCL_NO_RANGE;
 	list_init(&encl->va_pages);
 	encl->secs.type = SGX_PT_SECS;
 	encl->secs.backing = BACKING_NO_SLOT;
 	encl->secs.flags = ENCL_PAGE_EXISTS;
 
-	lock_acquire(&registry->lock);
+	registry_lock(registry);
 	list_add_tail(&registry->encls, &encl->node);
 	lock_release(&registry->lock);
 	*ret_encl = encl;
@@ -206,34 +279,49 @@ struct encl *encl_get(struct encl *encl)
 	return encl;
 }
 
-struct encl *encl_put(struct encl *encl)
+/*
+ * The lock comes before the last reference goes, where that can be foreseen: so whoever dies in between is found by
+ * encl_reap().
+ */
+LOCK_ATTR(no_thread_safety_analysis) struct encl *encl_put(struct encl *encl)
 {
-	if (encl && ref_put(&encl->refs))
-		encl_free(encl);
+	bool last = encl && ref_count(&encl->refs) == 1 && lock_try(&encl->end_lock);
+
+	if (!encl)
+		return NULL;
+	if (!ref_put(&encl->refs)) {
+		if (last)
+			lock_release(&encl->end_lock);
+		return NULL;
+	}
+	/* Somebody may be looking for what the dead have left. */
+	while (!last && !lock_try(&encl->end_lock))
+		sched_yield();
+	encl_free(encl);
 	return NULL;
+}
+
+void encl_lp_reset(struct encl *encl, struct cpu_lp *lp)
+{
+	encl_lock(encl);
+	cpu_lp_reset(encl->cpu, lp);
+	encl_unlock(encl);
 }
 
 /* ---- one ioctl at a time ----------------------------------------------------------------------------- */
 
-bool encl_ioctl_begin(struct encl *encl)
+/* A process that was killed in its ioctl keeps nobody else out: its lock is free, and what it did has been seen through. */
+LOCK_ATTR(no_thread_safety_analysis) bool encl_ioctl_begin(struct encl *encl)
 {
-	int self = getpid();
-	int other = 0;
-
-	for (;;) {
-		if (atomic_compare_exchange_strong(&encl->ioctl_pid, &other, self))
-			return true;
-		/* A process that was killed in its ioctl keeps nobody else out for ever. */
-		if (other == self || !encl_pid_gone(other))
-			return false;
-		if (atomic_compare_exchange_strong(&encl->ioctl_pid, &other, 0))
-			other = 0;
-	}
+	if (!lock_try(&encl->ioctl_lock))
+		return false;
+	encl->ioctl_lock.holder_died = false;
+	return true;
 }
 
-void encl_ioctl_end(struct encl *encl)
+LOCK_ATTR(no_thread_safety_analysis) void encl_ioctl_end(struct encl *encl)
 {
-	atomic_store(&encl->ioctl_pid, 0);
+	lock_release(&encl->ioctl_lock);
 }
 
 void *encl_ioctl_buffer(struct encl *encl)

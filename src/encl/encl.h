@@ -29,8 +29,8 @@ struct encl_registry;
  *
  * @map:  the page at window offset @win_off is resident; let this process reach it at @la with what
  *        its mapping allows and @rwx.  0; -EAGAIN: it has gone meanwhile, or the mapping has
- * @place: the same for a page that the window does not hold yet: put the 4096 @bytes there first, and
- *        map them if this process maps @la.  0; 1: it can be reached now, as after @map; or -ENOMEM
+ * @place: the same for a page that the window does not hold yet: the 4096 @bytes are what it has.  1: they are in
+ *        the window, and can be reached as after @map; 0: nothing was done, the caller puts them there; or -ENOMEM
  * @signal_pending: a signal waits: a long ioctl should stop early
  *
  * @map and @place are called with encl's lock held; they must not fault on enclave memory.
@@ -52,6 +52,13 @@ extern const struct encl_mm encl_mm_none;
 /* All the enclaves of one EPC. 0 or -ENOMEM. */
 int encl_registry_create(struct epc *epc, struct encl_registry **ret_registry);
 void encl_registry_destroy(struct encl_registry *registry);
+/* When EPC runs out, @reap lets go of what dead processes hold. The same address in all processes. */
+void encl_registry_on_starved(struct encl_registry *registry, void (*reap)(void));
+/*
+ * What dead processes had in hand of enclaves of others, and enclaves that they were freeing, go to whom they belong.
+ * It is done when EPC runs out; here for those who want to see it.
+ */
+void encl_reap(struct encl_registry *registry);
 /* The n-th living enclave with a reference, or NULL: for statistics. */
 struct encl *encl_registry_get(struct encl_registry *registry, unsigned int n);
 
@@ -154,6 +161,9 @@ struct cpu_outcome encl_step(struct encl *encl, const struct encl_mm *mm, encl_s
 /* ptrace-like access to a debug enclave: 8-byte granules; -EIO, -EFAULT as Linux. */
 int encl_debug_read(struct encl *encl, const struct encl_mm *mm, uint64_t la, uint64_t *ret_value);
 int encl_debug_write(struct encl *encl, const struct encl_mm *mm, uint64_t la, uint64_t value);
+
+/* The logical processor of a thread that has died inside this enclave, or on its way in or out. */
+void encl_lp_reset(struct encl *encl, struct cpu_lp *lp);
 
 struct encl_info {
 	uint32_t id;

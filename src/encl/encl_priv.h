@@ -64,16 +64,33 @@ static_assert(sizeof(struct encl_page) == 32, "one for each page of every enclav
 #define ENCL_COOKIE_SECS UINT64_MAX
 #define ENCL_COOKIE_NONE (UINT64_MAX - 1) /* a VA page, or a frame that is nothing yet */
 
+#define ENCL_NO_RANGE UINT64_MAX /* encl.win_off before there is a range */
+
 #define ENCL_CREATED     0x1u
 #define ENCL_INITIALIZED 0x2u
 #define ENCL_DEBUG       0x4u
-#define ENCL_DEAD        0x8u /* a process died while it changed the enclave */
 
-/* What the holder of the lock is doing: whether the enclave can go on without it (repair.c). */
+/*
+ * What the holder of the lock is doing, written down before it begins, for whoever has to see it through (repair.c).
+ * Most of that is told by the EPCM and the page tree.
+ */
 enum encl_doing {
-	ENCL_LOOKING,  /* changes nothing that others depend on */
-	ENCL_EVICTING, /* a page is on its way out: can be seen through */
-	ENCL_CHANGING, /* cannot */
+	ENCL_LOOKING,   /* changes nothing that others depend on */
+	ENCL_CHANGING,  /* pages come, go, change */
+	ENCL_ADDING,    /* likewise, and MRENCLAVE was encl.measurement before */
+	ENCL_MODIFYING, /* likewise, and page encl.doing_idx must be shown anew, and tracked */
+};
+
+#define ENCL_HAND_PINS 64u /* EENTER: TCS, SSA frame of some pages; EACCEPTCOPY: four */
+
+/* What a thread has of the enclave while it does not hold the lock (hand.c). */
+struct encl_hand {
+	struct lock lock;       /* the thread has it as long as the hand */
+	struct encl_hand *next; /* encl.hands */
+	struct epc_owner *epc_owner;
+	bool filled;     /* some frame may have this hand as its owner */
+	uint32_t pin_nr; /* under encl.lock, as what follows */
+	struct encl_page *pinned[ENCL_HAND_PINS];
 };
 
 struct encl_registry {
@@ -82,6 +99,7 @@ struct encl_registry {
 	struct lock lock;
 	struct list encls;
 	uint32_t next_id;
+	void (*reap)(void);
 };
 
 /* Two pages, aligned. */
@@ -103,15 +121,20 @@ struct encl {
 	uint64_t base, size, win_off;
 
 	struct ref refs;
-	atomic_uint flags;    /* ENCL_*: set under the lock, read anywhere */
-	atomic_int ioctl_pid; /* who is in an ioctl, 0: nobody */
-	atomic_uint hand_nr;  /* frames of ours that are no page yet */
-	atomic_bool going;    /* encl_free() is at work: no page may be picked */
+	atomic_uint flags;      /* ENCL_*: set under the lock, read anywhere */
+	struct lock ioctl_lock; /* whose ioctl is under way */
+	struct lock end_lock;   /* who is at encl_free() */
+	atomic_bool going;      /* encl_free() is at work: no page may be picked */
 
 	struct list node; /* registry.lock */
 
 	struct lock lock;
 	enum encl_doing doing;
+	bool giving; /* the bytes on the stage go to the window; no mapping can show them yet */
+	uint64_t doing_idx;
+	struct encl_hand *doing_hand; /* whose frame it is that becomes a page; NULL: none */
+	struct cpu_measurement measurement;
+	struct encl_hand *hands;
 	uint64_t attributes, attributes_allowed;
 	struct encl_page secs;
 	struct encl_page **leaves; /* ENCL_LEAF_PAGES each, or NULL */
@@ -132,12 +155,15 @@ static inline unsigned int encl_flags(const struct encl *encl)
 
 /* ---- encl.c --------------------------------------------------------------------------------- */
 
-/* Also notices that a holder died, and repairs the enclave or declares it dead. */
+/* Also notices that a holder died, and repairs what it left half done. */
 void encl_lock(struct encl *encl) ACQUIRES(&encl->lock);
 void encl_unlock(struct encl *encl) RELEASES(&encl->lock);
-/* The last process that could finish what was begun is gone. */
-void encl_set_dead_locked(struct encl *encl) REQUIRES(&encl->lock);
-bool encl_pid_gone(int pid);
+/* What is half done until encl_end_locked() can be seen through by others. @hand: whose frame it is about. */
+void encl_begin_locked(struct encl *encl, enum encl_doing doing, struct encl_hand *hand,
+		       uint64_t idx) REQUIRES(&encl->lock);
+void encl_end_locked(struct encl *encl) REQUIRES(&encl->lock);
+/* It is on no list any more. */
+void registry_forget(struct encl *encl);
 uint64_t encl_now_ns(void);
 #define ENCL_WAITS_LONG 64u /* some tens of milliseconds */
 /* Wait a moment, longer with every one of *@waits; after a long time, help those who died. */
@@ -147,15 +173,38 @@ void encl_pause_locked(struct encl *encl, unsigned int *waits) REQUIRES(&encl->l
 
 /* ---- free.c --------------------------------------------------------------------------------- */
 
-/* Nobody has a reference any more. */
+/* Nobody has a reference any more, and this thread has the end_lock.  It may have been begun by one that died. */
 void encl_free(struct encl *encl);
+
+/* ---- hand.c --------------------------------------------------------------------------------- */
+
+/* A hand for this thread until hand_put(); NULL: no memory. */
+struct encl_hand *hand_get_locked(struct encl *encl) REQUIRES(&encl->lock);
+void hand_put(struct encl_hand *hand);
+/* A frame, which is the hand's: 0, or as epc_alloc(). */
+int hand_fill(struct encl *encl, struct encl_hand *hand, unsigned int flags,
+	      struct epc_page **ret_frame);
+/* Give it back. */
+void hand_drop(struct encl *encl, struct encl_hand *hand, struct epc_page *frame);
+/* It is the enclave's: the tree has it already. */
+void hand_pass(struct encl *encl, struct encl_hand *hand, struct epc_page *frame);
+/* The page stays in the EPC. False: so many are pinned that this one is not. */
+bool hand_pin_locked(struct encl *encl, struct encl_hand *hand, struct encl_page *page)
+	REQUIRES(&encl->lock);
+/* The last one that was pinned need not stay any more. */
+void hand_unpin_locked(struct encl *encl, struct encl_hand *hand) REQUIRES(&encl->lock);
+/* What the dead had in hand. */
+void hands_reap_locked(struct encl *encl) REQUIRES(&encl->lock);
+/* Each page's pins, made anew from what the hands say. */
+void hands_repin_locked(struct encl *encl) REQUIRES(&encl->lock);
+void hands_free(struct encl *encl);
 
 /* ---- repair.c ------------------------------------------------------------------------------- */
 
 /* The holder of the lock died. */
 void repair_locked(struct encl *encl) REQUIRES(&encl->lock);
 /* Whoever died may have been inside a leaf: what it held of our pages is let go of. Nobody else is in one. */
-void repair_leaves(struct encl *encl);
+void repair_leaves_locked(struct encl *encl) REQUIRES(&encl->lock);
 
 /* ---- pages.c -------------------------------------------------------------------------------- */
 
@@ -204,7 +253,8 @@ static inline bool encl_vma_denies(unsigned int vma_rwx, unsigned int access)
 struct bring {
 	struct encl *encl;
 	const struct encl_mm *mm;
-	struct epc_page *frame;
+	struct encl_hand *hand; /* from the first frame on */
+	struct epc_page *frame; /* the hand's */
 
 	bool shown;           /* placing the page has mapped it, too */
 	unsigned int waits;   /* times we waited for somebody */
@@ -220,13 +270,17 @@ int bring_frame_locked(struct encl *encl, struct bring *b) REQUIRES(&encl->lock)
 /* The bytes of the frame in hand are on encl.stage, until it is placed or freed. */
 void bring_use_stage_locked(struct encl *encl, struct bring *b) REQUIRES(&encl->lock);
 
-/* The frame in hand has become a page. */
-struct epc_page *bring_take_frame(struct bring *b);
+/* A hand: 0 or -ENOMEM. */
+int bring_hand_locked(struct encl *encl, struct bring *b) REQUIRES(&encl->lock);
+/* The frame in hand has become a page, and the tree knows. */
+void bring_pass_frame(struct bring *b);
 
 /* Version slots for one more page: as bring_frame_locked(). */
 int bring_va_locked(struct encl *encl, struct bring *b) REQUIRES(&encl->lock);
-/* The bytes in encl.stage are those of page @idx from now on, its frame in @frame: -ENOMEM, or 0. */
-int bring_give_locked(struct encl *encl, struct epc_page *frame, uint64_t idx)
+/* The window has what is on encl.stage where page @idx is: -ENOMEM, or 0. No mapping can show it yet. */
+int bring_give_locked(struct encl *encl, uint64_t idx) REQUIRES(&encl->lock);
+/* And that is the bytes of @frame. */
+void bring_place_locked(struct encl *encl, struct epc_page *frame, uint64_t idx)
 	REQUIRES(&encl->lock);
 
 #define BRING_AUG 1u /* EAUG a page that does not exist */
@@ -237,7 +291,6 @@ int bring_give_locked(struct encl *encl, struct epc_page *frame, uint64_t idx)
  *   -ENOENT   there is none (and it may not be augmented)
  *   -EACCES   its maximum protection is less than @rwx
  *   -EBADMSG  what came from the backing store is not what went there
- *   -EIO      the enclave is dead
  *   -ENOMEM   no EPC page, no memory
  *   -EFAULT   EAUG refused
  */
@@ -245,6 +298,10 @@ int bring_page_locked(struct encl *encl, struct bring *b, uint64_t idx, unsigned
 		      unsigned int how, struct encl_page **ret_page) REQUIRES(&encl->lock);
 /* In the EPC with its bytes in the window: an instruction may use it. */
 bool page_is_here(const struct encl_page *page);
+/* It came from the backing store for good: its slots are free, the reclaimer may have it. */
+void load_done_locked(struct encl *encl, struct encl_page *page) REQUIRES(&encl->lock);
+/* There is no memory for it in the window: back to where it came from, and its frame is free. */
+void load_undo_locked(struct encl *encl, struct encl_page *page) REQUIRES(&encl->lock);
 /* What page tables may show of it: EPCM rights, none for pages that no access may reach. */
 unsigned int page_reach(struct encl *encl, const struct encl_page *page);
 void page_track_locked(struct encl *encl, struct encl_page *page) REQUIRES(&encl->lock);

@@ -51,24 +51,6 @@ static bool tcs_is_busy(struct encl *encl, const struct encl_page *page)
 	return __atomic_load_n(&tcs->state, __ATOMIC_RELAXED) != 0;
 }
 
-/* Nobody will ever use it, but somebody may still run on it. */
-static bool evict_dead_may_go(struct encl *encl, struct epc_page *frame)
-{
-	struct cpu_epcm epcm = cpu_epcm_read(encl->cpu, epc_page_nr(encl->epc, frame));
-
-	return !epcm.valid || epcm.secs == CPU_NO_PAGE || !cpu_active_nr(encl->cpu, epcm.secs);
-}
-
-/* A page of a dead enclave is worth nothing, and its frame much to others. */
-static int evict_dead_write(struct encl *encl, struct epc_page *frame)
-{
-	uint32_t nr = epc_page_nr(encl->epc, frame);
-
-	if (!cpu_epcm_read(encl->cpu, nr).valid || cpu_ok(encls_eremove(encl->cpu, nr)))
-		return 0;
-	return -EIO;
-}
-
 static bool evict_may_go_locked(struct encl *encl, const struct encl_page *page)
 	REQUIRES(&encl->lock)
 {
@@ -87,9 +69,7 @@ static bool evict_reclaim(struct epc_page *frame)
 
 	encl_lock(encl);
 	page = evict_find_locked(encl, frame);
-	if (encl_flags(encl) & ENCL_DEAD) {
-		ok = evict_dead_may_go(encl, frame);
-	} else if (page) {
+	if (page) {
 		ok = evict_may_go_locked(encl, page) && !(page->flags & ENCL_PAGE_REFERENCED);
 		page->flags &= (uint8_t)~ENCL_PAGE_REFERENCED;
 	}
@@ -146,12 +126,10 @@ static bool evict_block(struct epc_page *frame)
 
 	encl_lock(encl);
 	page = evict_find_locked(encl, frame);
-	if (encl_flags(encl) & ENCL_DEAD) {
-		ok = evict_dead_may_go(encl, frame);
-	} else if (page) {
-		encl->doing = ENCL_EVICTING;
+	if (page) {
+		encl_begin_locked(encl, ENCL_CHANGING, NULL, 0);
 		ok = evict_block_locked(encl, page);
-		encl->doing = ENCL_LOOKING;
+		encl_end_locked(encl);
 	}
 	encl_unlock(encl);
 	return ok;
@@ -229,20 +207,16 @@ static int evict_write(struct epc_page *frame)
 
 	encl_lock(encl);
 	page = evict_find_locked(encl, frame);
-	if (encl_flags(encl) & ENCL_DEAD) {
-		r = evict_dead_write(encl, frame);
-		if (r == 0 && page)
-			page->epc_page = NULL;
-	} else if (page) {
-		encl->doing = ENCL_EVICTING;
+	if (page) {
+		encl_begin_locked(encl, ENCL_CHANGING, NULL, 0);
 		r = evict_write_locked(encl, page);
-		encl->doing = ENCL_LOOKING;
 		/*
 		 * A failure leaves it blocked, with its slots: whoever needs it ends the eviction and loads it, but
 		 * not before the manager has put its bytes back, which untracking waits for.
 		 */
 		if (r < 0)
 			page->flags &= (uint8_t)~ENCL_PAGE_LEAVING;
+		encl_end_locked(encl);
 	}
 	/* No page: asked again, because the reclaimer that had it written died before it noted that. */
 	encl_unlock(encl);

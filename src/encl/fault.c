@@ -48,8 +48,6 @@ struct encl_fault fault_from_errno(struct encl *encl, int r)
 	case -EBADMSG:
 		return fault_bus(
 			"the page's backing store is damaged, or holds an old version of it");
-	case -EIO:
-		return fault_bus("a process died while it changed the enclave");
 	default:
 		return fault_bus("the processor refused to bring the page in");
 	}

@@ -5,9 +5,10 @@
  * Whoever has an open file or a mapping has a reference; a reclaimer has none, but the end waits for each page that is
  * in a batch, so that it always happens in a process that let go of the enclave, never inside a batch.
  *
- * Where a process died in the middle of something, the tree may not tell all: then the manager is asked, page
+ * Where a process died with a frame in hand, or in here, the tree does not tell all: then the manager is asked, page
  * by page, which ones are ours.  A reclaimer that does not come back (its process is stopped) costs the enclave's own
- * memory, which it may still look at, and the pages in its hand.
+ * memory, which it may still look at, and the pages in its hand.  Until the last frame is free the enclave is on the
+ * list of all, so that the end of one whose process died in it is found by encl_reap(), and begun once more.
  */
 #include "encl/encl_priv.h"
 
@@ -59,11 +60,13 @@ static bool free_page(struct encl *encl, struct encl_page *page)
 
 	do {
 		encl_lock(encl);
+		encl_begin_locked(encl, ENCL_CHANGING, NULL, 0);
 		frame = page->epc_page;
 		if (frame)
 			r = page_untrack_locked(encl, page);
 		if (frame && r == 0)
 			page->epc_page = NULL;
+		encl_end_locked(encl);
 		encl_unlock(encl);
 		if (!frame)
 			return true;
@@ -73,11 +76,18 @@ static bool free_page(struct encl *encl, struct encl_page *page)
 	return false;
 }
 
-/*
- * Backing slots, and the frames that the tree knows of; of a dead enclave it may not know all, or know wrong.
- * Returns how many frames could not be freed.
- */
-static unsigned int free_pages(struct encl *encl, bool frames)
+/* Of a page, for good: whoever dies in here loses a slot, nobody frees one twice. */
+static void free_backing(struct encl *encl, struct encl_page *page)
+{
+	uint32_t slot = page->backing;
+
+	page->backing = BACKING_NO_SLOT;
+	if (slot != BACKING_NO_SLOT)
+		backing_free(encl->backing, slot);
+}
+
+/* Backing slots, and the frames that the tree knows of. Returns how many frames could not be freed. */
+static unsigned int free_pages(struct encl *encl)
 	LOCK_ATTR(no_thread_safety_analysis) /* the tree does not change any more */
 {
 	uint64_t pages = encl->size / SGX_PAGE_SIZE;
@@ -85,18 +95,30 @@ static unsigned int free_pages(struct encl *encl, bool frames)
 	unsigned int left = 0;
 
 	for (uint64_t idx = 0; (page = pages_next_locked(encl, &idx, pages)); idx++) {
-		if (frames)
-			left += !free_page(encl, page);
-		if (page->backing != BACKING_NO_SLOT)
-			backing_free(encl->backing, page->backing);
+		left += !free_page(encl, page);
+		free_backing(encl, page);
 	}
-	if (frames)
-		left += !free_page(encl, &encl->secs);
-	if (encl->secs.backing != BACKING_NO_SLOT)
-		backing_free(encl->backing, encl->secs.backing);
-	for (struct encl_va *va = encl->va_made; frames && va; va = va->next_made)
-		left += !free_owned(encl, va->epc_page);
+	left += !free_page(encl, &encl->secs);
+	free_backing(encl, &encl->secs);
+	for (struct encl_va *va = encl->va_made; va; va = va->next_made) {
+		struct epc_page *frame = va->epc_page;
+
+		va->epc_page = NULL;
+		left += frame && !free_owned(encl, frame);
+	}
 	return left;
+}
+
+static bool free_is_ours(const struct encl *encl, const struct epc_page *frame)
+{
+	const void *owner = epc_page_owner(frame);
+
+	if (owner == encl)
+		return true;
+	for (const struct encl_hand *hand = encl->hands; hand; hand = hand->next)
+		if (owner == hand)
+			return true;
+	return false;
 }
 
 /* Of ours: how many are in a batch that began before encl_free(). */
@@ -109,7 +131,7 @@ static unsigned int free_in_batch(struct encl *encl)
 		struct epc_page *frame = epc_page_at(encl->epc, nr);
 
 		nr_in_batch +=
-			epc_page_owner(frame) == encl && epc_page_state(frame) == EPC_PAGE_IN_BATCH;
+			free_is_ours(encl, frame) && epc_page_state(frame) == EPC_PAGE_IN_BATCH;
 	}
 	return nr_in_batch;
 }
@@ -132,7 +154,7 @@ static unsigned int free_sweep(struct encl *encl)
 		for (uint32_t nr = 0; nr < page_nr; nr++) {
 			struct epc_page *frame = epc_page_at(encl->epc, nr);
 
-			if (epc_page_owner(frame) != encl || epc_page_state(frame) == EPC_PAGE_FREE)
+			if (!free_is_ours(encl, frame) || epc_page_state(frame) == EPC_PAGE_FREE)
 				continue;
 			if (epc_page_state(frame) != EPC_PAGE_OWNED)
 				epc_untrack_wait(encl->epc, frame);
@@ -152,36 +174,50 @@ static void free_va_structs(struct encl *encl)
 	}
 }
 
-void encl_free(struct encl *encl)
+static bool free_hands_filled(const struct encl *encl)
 {
-	struct encl_registry *registry = encl->registry;
-	unsigned int left;
-	bool dead;
+	for (const struct encl_hand *hand = encl->hands; hand; hand = hand->next)
+		if (hand->filled)
+			return true;
+	return false;
+}
 
-	lock_acquire(&registry->lock);
-	list_del(&encl->node);
-	lock_release(&registry->lock);
+static void free_structs(struct encl *encl)
+{
+	free_va_structs(encl);
+	hands_free(encl);
+	pages_destroy(encl);
+	lock_fini(&encl->lock);
+	lock_fini(&encl->ioctl_lock);
+	lock_fini(&encl->end_lock);
+	epc_owner_destroy(encl->epc_owner);
+	arena_free(encl->arena, encl->buffer_block, ENCL_BUFFER_BLOCK_BYTES);
+	arena_free(encl->arena, encl, sizeof(*encl));
+}
+
+LOCK_ATTR(no_thread_safety_analysis) void encl_free(struct encl *encl)
+{
+	bool again = encl->end_lock.holder_died;
+	uint64_t win_off = encl->win_off;
+	unsigned int left;
 
 	/* Reclaimers that pick a page from now on are refused; see evict_get(). */
 	atomic_store(&encl->going, true);
 	/* Notices a holder that died. */
 	encl_lock(encl);
+	if (again)
+		repair_leaves_locked(encl);
 	encl_unlock(encl);
-	dead = encl_flags(encl) & ENCL_DEAD;
-	if (dead)
-		repair_leaves(encl);
-	left = free_pages(encl, !dead);
-	if (left > 0 || dead || atomic_load(&encl->hand_nr) > 0)
+	left = free_pages(encl);
+	if (left > 0 || again || free_hands_filled(encl))
 		left = free_sweep(encl);
 
-	if (encl_flags(encl) & ENCL_CREATED)
-		window_range_free(encl->window, encl->win_off, encl->size);
-	if (left > 0)
-		return;
-	free_va_structs(encl);
-	pages_destroy(encl);
-	lock_fini(&encl->lock);
-	epc_owner_destroy(encl->epc_owner);
-	arena_free(encl->arena, encl->buffer_block, ENCL_BUFFER_BLOCK_BYTES);
-	arena_free(encl->arena, encl, sizeof(*encl));
+	encl->win_off = ENCL_NO_RANGE;
+	if (win_off != ENCL_NO_RANGE)
+		window_range_free(encl->window, win_off, encl->size);
+	registry_forget(encl);
+	encl->end_lock.holder_died = false;
+	lock_release(&encl->end_lock);
+	if (left == 0)
+		free_structs(encl);
 }

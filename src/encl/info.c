@@ -24,7 +24,8 @@ void encl_info_read(struct encl *encl, struct encl_info *ret_info)
 		.initialized = encl_initialized(encl),
 		.debug = encl_flags(encl) & ENCL_DEBUG,
 	};
-	memcpy(ret_info->mrenclave, encl->mrenclave, sizeof(ret_info->mrenclave));
+	if (encl_initialized(encl))
+		memcpy(ret_info->mrenclave, encl->mrenclave, sizeof(ret_info->mrenclave));
 	encl_unlock(encl);
 }
 

@@ -52,20 +52,17 @@ int encl_init(struct encl *encl, const struct encl_mm *mm, const struct sgx_sigs
 	cpu_signer_hash(sig, signer);
 
 	encl_lock(encl);
-	if (encl_flags(encl) & ENCL_DEAD) {
-		encl_unlock(encl);
-		return -EIO;
-	}
-	encl->doing = ENCL_CHANGING;
+	/* Before: whoever has to see EINIT through does not have the SIGSTRUCT. */
+	memcpy(encl->mrenclave, sig->enclavehash, sizeof(encl->mrenclave));
+	encl_begin_locked(encl, ENCL_CHANGING, NULL, 0);
 	out = encls_einit(encl->cpu, sig, epc_page_nr(encl->epc, encl->secs.epc_page), &no_token,
 			  signer);
 	if (cpu_ok(out)) {
-		memcpy(encl->mrenclave, sig->enclavehash, sizeof(encl->mrenclave));
 		atomic_fetch_or(&encl->flags, ENCL_INITIALIZED);
 		if (encl->child_nr == 0)
 			page_track_locked(encl, &encl->secs);
 	}
-	encl->doing = ENCL_LOOKING;
+	encl_end_locked(encl);
 	encl_unlock(encl);
 	if (out.fault != CPU_NO_FAULT)
 		return -EIO;

@@ -11,7 +11,9 @@
  */
 #include "encl/encl_priv.h"
 
+#include <assert.h>
 #include <errno.h>
+#include <string.h>
 
 #include "epc/backing.h"
 #include "epc/epc.h"
@@ -25,37 +27,32 @@ void bring_init(struct bring *b, struct encl *encl, const struct encl_mm *mm)
 	*b = (struct bring){ .encl = encl, .mm = mm, .patience_ns = BRING_PATIENCE_NS };
 }
 
-struct epc_page *bring_take_frame(struct bring *b)
+void bring_pass_frame(struct bring *b)
 {
-	struct epc_page *frame = b->frame;
-
+	hand_pass(b->encl, b->hand, b->frame);
 	b->frame = NULL;
-	atomic_fetch_sub(&b->encl->hand_nr, 1);
-	return frame;
+}
+
+static void bring_drop_frame(struct bring *b)
+{
+	if (b->frame)
+		hand_drop(b->encl, b->hand, b->frame);
+	b->frame = NULL;
 }
 
 void bring_fini(struct bring *b)
 {
-	if (b->frame)
-		epc_free(b->encl->epc, bring_take_frame(b));
+	bring_drop_frame(b);
+	if (b->hand)
+		hand_put(b->hand);
+	b->hand = NULL;
 }
 
-/* hand_nr counts from before the frame is there: whoever dies in between leaves a count, not a frame. */
-static int bring_alloc(struct bring *b, unsigned int flags)
+int bring_hand_locked(struct encl *encl, struct bring *b)
 {
-	struct encl *encl = b->encl;
-	int r;
-
-	atomic_fetch_add(&encl->hand_nr, 1);
-	r = epc_alloc(encl->epc, encl->epc_owner, flags, &b->frame);
-	if (r == 0) {
-		epc_page_set_cookie(b->frame, ENCL_COOKIE_NONE);
-
-		return 0;
-	}
-	b->frame = NULL;
-	atomic_fetch_sub(&encl->hand_nr, 1);
-	return r;
+	if (!b->hand)
+		b->hand = hand_get_locked(encl);
+	return b->hand ? 0 : -ENOMEM;
 }
 
 int bring_frame_locked(struct encl *encl, struct bring *b)
@@ -64,17 +61,23 @@ int bring_frame_locked(struct encl *encl, struct bring *b)
 
 	if (b->frame)
 		return 0;
-	r = bring_alloc(b, 0);
+	if (bring_hand_locked(encl, b) < 0)
+		return -ENOMEM;
+	r = hand_fill(encl, b->hand, 0, &b->frame);
 	if (r == 0)
 		return 0;
 
 	encl_unlock(encl);
-	r = bring_alloc(b, EPC_MAY_RECLAIM);
+	r = hand_fill(encl, b->hand, EPC_MAY_RECLAIM, &b->frame);
+	/* The dead may have what is missing. */
+	if (r < 0)
+		encl_reap(encl->registry);
 	encl_lock(encl);
 	if (r == 0) {
 		b->refused_ns = 0;
 		return -EAGAIN;
 	}
+	b->frame = NULL;
 	/* Others may hold what there is for an instant: that passes. */
 	if (!b->refused_ns)
 		b->refused_ns = encl_now_ns();
@@ -89,14 +92,21 @@ void bring_use_stage_locked(struct encl *encl, struct bring *b)
 	epc_page_lend(encl->epc, b->frame, encl->stage);
 }
 
-int bring_give_locked(struct encl *encl, struct epc_page *frame, uint64_t idx)
+int bring_give_locked(struct encl *encl, uint64_t idx)
 {
-	uint64_t off = encl->win_off + idx * SGX_PAGE_SIZE;
-	int r = window_give(encl->window, off, encl->stage);
+	int r;
 
-	if (r == 0)
-		epc_page_place(encl->epc, frame, off, false);
+	encl->giving = true;
+	r = window_give(encl->window, encl->win_off + idx * SGX_PAGE_SIZE, encl->stage);
+	if (r < 0)
+		encl->giving = false;
 	return r;
+}
+
+void bring_place_locked(struct encl *encl, struct epc_page *frame, uint64_t idx)
+{
+	epc_page_place(encl->epc, frame, encl->win_off + idx * SGX_PAGE_SIZE, false);
+	encl->giving = false;
 }
 
 bool page_is_here(const struct encl_page *page)
@@ -155,12 +165,12 @@ static int load_frame_locked(struct encl *encl, struct bring *b, struct encl_pag
 		return -EBADMSG;
 	page->flags &= (uint8_t) ~(ENCL_PAGE_TRACKED | ENCL_PAGE_REFERENCED);
 	epc_page_set_cookie(b->frame, cookie);
-	page->epc_page = bring_take_frame(b);
+	page->epc_page = b->frame;
+	bring_pass_frame(b);
 	return 0;
 }
 
-/* It is in the EPC for good. */
-static void load_done_locked(struct encl *encl, struct encl_page *page) REQUIRES(&encl->lock)
+void load_done_locked(struct encl *encl, struct encl_page *page)
 {
 	evict_slots_put_locked(encl, page);
 	page_track_locked(encl, page);
@@ -175,12 +185,19 @@ static void load_done_locked(struct encl *encl, struct encl_page *page) REQUIRES
 static int bring_wait_locked(struct encl *encl, struct bring *b, struct encl_page *page)
 	REQUIRES(&encl->lock)
 {
-	if (b->waits % ENCL_WAITS_LONG == 1 && page_untrack_locked(encl, page) == 0) {
-		page->flags &= (uint8_t)~ENCL_PAGE_LEAVING;
-		page_track_locked(encl, page);
-	} else {
-		encl_pause_locked(encl, &b->waits);
+	bool left_over = false;
+
+	if (b->waits % ENCL_WAITS_LONG == 1) {
+		encl_begin_locked(encl, ENCL_CHANGING, NULL, 0);
+		left_over = page_untrack_locked(encl, page) == 0;
+		if (left_over) {
+			page->flags &= (uint8_t)~ENCL_PAGE_LEAVING;
+			page_track_locked(encl, page);
+		}
+		encl_end_locked(encl);
 	}
+	if (!left_over)
+		encl_pause_locked(encl, &b->waits);
 	return -EAGAIN;
 }
 
@@ -196,12 +213,12 @@ static int bring_secs_locked(struct encl *encl, struct bring *b) REQUIRES(&encl-
 	r = bring_frame_locked(encl, b);
 	if (r < 0)
 		return r;
-	encl->doing = ENCL_CHANGING;
+	encl_begin_locked(encl, ENCL_CHANGING, b->hand, 0);
 	r = load_frame_locked(encl, b, &encl->secs, 0, ENCL_COOKIE_SECS, CPU_NO_PAGE);
 	/* Tracked: as long as no child is in, another who needs the frame more may have it. */
 	if (r == 0)
 		load_done_locked(encl, &encl->secs);
-	encl->doing = ENCL_LOOKING;
+	encl_end_locked(encl);
 	return r;
 }
 
@@ -212,31 +229,30 @@ static int load_place_locked(struct encl *encl, struct bring *b, struct encl_pag
 	uint64_t off = encl->win_off + idx * SGX_PAGE_SIZE;
 	uint64_t la = encl->base + idx * SGX_PAGE_SIZE;
 	unsigned int reach = page_reach(encl, page);
-	int r;
+	int r = 0;
 
-	if (!reach)
-		return bring_give_locked(encl, page->epc_page, idx);
-	r = b->mm->ops->place(b->mm->ctx, encl, la, off, encl->stage, reach);
+	if (reach)
+		r = b->mm->ops->place(b->mm->ctx, encl, la, off, encl->stage, reach);
+	b->shown = r > 0;
+	if (r == 0)
+		r = bring_give_locked(encl, idx);
 	if (r < 0)
 		return r;
-	epc_page_place(encl->epc, page->epc_page, off, false);
-	b->shown = r > 0;
+	bring_place_locked(encl, page->epc_page, idx);
 	return 0;
 }
 
-/* There is no memory for it in the window: back to where it came from. */
-static int load_undo_locked(struct encl *encl, struct encl_page *page) REQUIRES(&encl->lock)
+void load_undo_locked(struct encl *encl, struct encl_page *page)
 {
 	struct epc_page *frame = page->epc_page;
-	uint32_t nr = epc_page_nr(encl->epc, frame);
+	struct cpu_outcome out = encls_eblock(encl->cpu, epc_page_nr(encl->epc, frame));
+	int r;
 
 	/* With its slots at hand and the lock held neither can fail. */
-	if (!cpu_ok(encls_eblock(encl->cpu, nr)) || evict_write_locked(encl, page) < 0) {
-		encl_set_dead_locked(encl);
-		return -EIO;
-	}
+	assert(cpu_ok(out) || (out.fault == CPU_NO_FAULT && out.eax == SGX_BLKSTATE));
+	r = evict_write_locked(encl, page);
+	assert(r == 0);
 	epc_free(encl->epc, frame);
-	return -ENOMEM;
 }
 
 static int load_changing_locked(struct encl *encl, struct bring *b, struct encl_page *page,
@@ -248,15 +264,16 @@ static int load_changing_locked(struct encl *encl, struct bring *b, struct encl_
 	r = load_frame_locked(encl, b, page, encl->base + idx * SGX_PAGE_SIZE, idx,
 			      epc_page_nr(encl->epc, encl->secs.epc_page));
 	if (r < 0) {
-		bring_fini(b);
+		bring_drop_frame(b);
 		return r;
 	}
 	evict_child_came_locked(encl);
 	r = load_place_locked(encl, b, page, idx);
 	if (r < 0)
-		return load_undo_locked(encl, page);
-	load_done_locked(encl, page);
-	return 0;
+		load_undo_locked(encl, page);
+	else
+		load_done_locked(encl, page);
+	return r;
 }
 
 static int bring_load_locked(struct encl *encl, struct bring *b, struct encl_page *page,
@@ -270,9 +287,9 @@ static int bring_load_locked(struct encl *encl, struct bring *b, struct encl_pag
 	r = bring_frame_locked(encl, b);
 	if (r < 0)
 		return r;
-	encl->doing = ENCL_CHANGING;
+	encl_begin_locked(encl, ENCL_CHANGING, b->hand, 0);
 	r = load_changing_locked(encl, b, page, idx);
-	encl->doing = ENCL_LOOKING;
+	encl_end_locked(encl);
 	return r;
 }
 
@@ -286,19 +303,60 @@ int bring_va_locked(struct encl *encl, struct bring *b)
 	r = bring_frame_locked(encl, b);
 	if (r < 0)
 		return r;
-	encl->doing = ENCL_CHANGING;
+	encl_begin_locked(encl, ENCL_CHANGING, b->hand, 0);
 	r = va_add_locked(encl, b->frame);
 	if (r == 0)
-		bring_take_frame(b);
-	encl->doing = ENCL_LOOKING;
+		bring_pass_frame(b);
+	encl_end_locked(encl);
+	return r;
+}
+
+/*
+ * The frame in hand becomes a new page.  The window has its zeros before it exists: EREMOVE would be refused
+ * while threads are inside, so nothing may fail after EAUG.
+ */
+static int aug_changing_locked(struct encl *encl, struct bring *b, uint64_t idx)
+	REQUIRES(&encl->lock)
+{
+	struct cpu_pageinfo pi = {
+		.linaddr = encl->base + idx * SGX_PAGE_SIZE,
+		.secs = epc_page_nr(encl->epc, encl->secs.epc_page),
+	};
+	struct encl_page *page = pages_insert_locked(encl, idx);
+	int r;
+
+	if (!page)
+		return -ENOMEM;
+	page->type = SGX_PT_REG;
+	page->max_rwx = SGX_SECINFO_RWX;
+	memset(encl->stage, 0, SGX_PAGE_SIZE);
+	r = bring_give_locked(encl, idx);
+	if (r < 0)
+		goto erase;
+	bring_use_stage_locked(encl, b);
+	if (!cpu_ok(encls_eaug(encl->cpu, &pi, epc_page_nr(encl->epc, b->frame)))) {
+		r = -EFAULT;
+		goto drop;
+	}
+	bring_place_locked(encl, b->frame, idx);
+	epc_page_set_cookie(b->frame, idx);
+	page->epc_page = b->frame;
+	bring_pass_frame(b);
+	evict_child_came_locked(encl);
+	page_track_locked(encl, page);
+	return 0;
+
+drop:
+	window_drop(encl->window, encl->win_off + idx * SGX_PAGE_SIZE, 1);
+	encl->giving = false;
+erase:
+	pages_erase_locked(encl, page);
+	bring_drop_frame(b);
 	return r;
 }
 
 static int bring_aug_locked(struct encl *encl, struct bring *b, uint64_t idx) REQUIRES(&encl->lock)
 {
-	struct cpu_pageinfo pi = { .linaddr = encl->base + idx * SGX_PAGE_SIZE };
-	struct encl_page *page;
-	uint32_t nr;
 	int r;
 
 	r = bring_secs_locked(encl, b);
@@ -308,36 +366,9 @@ static int bring_aug_locked(struct encl *encl, struct bring *b, uint64_t idx) RE
 		r = bring_frame_locked(encl, b);
 	if (r < 0)
 		return r;
-	encl->doing = ENCL_CHANGING;
-	page = pages_insert_locked(encl, idx);
-	r = -ENOMEM;
-	if (!page)
-		goto out;
-
-	pi.secs = epc_page_nr(encl->epc, encl->secs.epc_page);
-	nr = epc_page_nr(encl->epc, b->frame);
-	bring_use_stage_locked(encl, b);
-	r = -EFAULT;
-	if (!cpu_ok(encls_eaug(encl->cpu, &pi, nr)))
-		goto erase;
-	r = bring_give_locked(encl, b->frame, idx);
-	if (r < 0)
-		goto remove;
-	page->type = SGX_PT_REG;
-	page->max_rwx = SGX_SECINFO_RWX;
-	epc_page_set_cookie(b->frame, idx);
-	page->epc_page = bring_take_frame(b);
-	evict_child_came_locked(encl);
-	page_track_locked(encl, page);
-	goto out;
-
-remove:
-	encls_eremove(encl->cpu, nr);
-erase:
-	pages_erase_locked(encl, page);
-	bring_fini(b);
-out:
-	encl->doing = ENCL_LOOKING;
+	encl_begin_locked(encl, ENCL_CHANGING, b->hand, idx);
+	r = aug_changing_locked(encl, b, idx);
+	encl_end_locked(encl);
 	return r;
 }
 
@@ -351,19 +382,20 @@ static int bring_unblock_locked(struct encl *encl, struct bring *b, struct encl_
 	struct epc_page *frame = page->epc_page;
 	int r;
 
+	encl_begin_locked(encl, ENCL_CHANGING, NULL, 0);
 	r = page_untrack_locked(encl, page);
-	if (r == 0) {
-		encl->doing = ENCL_CHANGING;
-		r = evict_write_locked(encl, page);
-		if (r < 0)
-			page_track_locked(encl, page);
-		else
-			epc_free(encl->epc, frame);
-		encl->doing = ENCL_LOOKING;
-		return r < 0 ? -EFAULT : -EAGAIN;
+	if (r < 0) {
+		encl_end_locked(encl);
+		encl_pause_locked(encl, &b->waits);
+		return -EAGAIN;
 	}
-	encl_pause_locked(encl, &b->waits);
-	return -EAGAIN;
+	r = evict_write_locked(encl, page);
+	if (r < 0)
+		page_track_locked(encl, page);
+	else
+		epc_free(encl->epc, frame);
+	encl_end_locked(encl);
+	return r < 0 ? -EFAULT : -EAGAIN;
 }
 
 static bool may_aug(struct encl *encl)
@@ -378,8 +410,6 @@ static int bring_step_locked(struct encl *encl, struct bring *b, uint64_t idx, u
 {
 	struct encl_page *page;
 
-	if (encl_flags(encl) & ENCL_DEAD)
-		return -EIO;
 	page = pages_find_locked(encl, idx);
 	*ret_page = page;
 	if (!page) {

@@ -1,17 +1,36 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
- * Repair: what to do when a process was killed while it held an enclave's lock.
+ * Repair: see through what a process was doing when it was killed with an enclave's lock held.
  *
- * Whoever only looked has left nothing half done, but perhaps a leaf of the processor that holds pages.  Whoever
- * was evicting a page was, as likely as not, no user of the enclave at all, only in need of an EPC page: so that is
- * mended, from what the EPCM and the tree say, and the manager asks for the step again.  Any other change may
- * be half measured or half placed: the enclave is dead.
+ * The kernel of a machine with SGX ends what it began for a process that is killed, so no enclave is ever lost with
+ * one that shares it.  Here everything is made to agree again: what the EPCM says of a frame is the truth, and
+ * the page tree, the version slots and all counts follow from it.  A page that came by ELDU or EAUG is kept.  One that was
+ * being added is taken back, and MRENCLAVE with it: the measurement of half a page could not be gone on with.
+ *
+ * Each pass can be repeated: whoever dies in a repair leaves encl.doing as it was to the next one.
  */
 #include "encl/encl_priv.h"
 
-#include "epc/epc.h"
+#include <assert.h>
 
-void repair_leaves(struct encl *encl)
+#include "epc/backing.h"
+#include "epc/epc.h"
+#include "epc/window.h"
+
+static struct cpu_epcm frame_epcm(const struct encl *encl, const struct epc_page *frame)
+{
+	return cpu_epcm_read(encl->cpu, epc_page_nr(encl->epc, frame));
+}
+
+/* A frame of ours, or one that was becoming ours. */
+static bool frame_is_ours(const struct encl *encl, const struct epc_page *frame)
+{
+	const void *owner = epc_page_owner(frame);
+
+	return owner && (owner == encl || owner == encl->doing_hand);
+}
+
+void repair_leaves_locked(struct encl *encl)
 {
 	uint32_t page_nr = cpu_get_config(encl->cpu)->page_nr;
 	uint32_t secs = CPU_NO_PAGE;
@@ -19,7 +38,7 @@ void repair_leaves(struct encl *encl)
 	for (uint32_t nr = 0; nr < page_nr; nr++) {
 		struct cpu_epcm epcm = cpu_epcm_read(encl->cpu, nr);
 
-		if (epc_page_owner(epc_page_at(encl->epc, nr)) != encl)
+		if (!frame_is_ours(encl, epc_page_at(encl->epc, nr)))
 			continue;
 		if (epcm.valid && epcm.type == SGX_PT_SECS)
 			secs = nr;
@@ -30,37 +49,118 @@ void repair_leaves(struct encl *encl)
 		cpu_repair_page(encl->cpu, secs);
 }
 
-/* EWB was done, but not noted: see it through. */
-static void repair_page_locked(struct encl *encl, struct encl_page *page) REQUIRES(&encl->lock)
+/* ECREATE that did not come to its end has not begun. */
+static void repair_create_locked(struct encl *encl) REQUIRES(&encl->lock)
 {
-	if (page->epc_page &&
-	    !cpu_epcm_read(encl->cpu, epc_page_nr(encl->epc, page->epc_page)).valid) {
+	encl->secs.epc_page = NULL;
+	pages_destroy(encl);
+	if (encl->win_off != ENCL_NO_RANGE)
+		window_range_free(encl->window, encl->win_off, encl->size);
+	encl->win_off = ENCL_NO_RANGE;
+	encl->base = 0;
+	encl->size = 0;
+}
+
+static bool va_has_frame_locked(struct encl *encl, const struct epc_page *frame)
+	REQUIRES(&encl->lock)
+{
+	for (struct encl_va *va = encl->va_made; va; va = va->next_made)
+		if (va->epc_page == frame)
+			return true;
+	return false;
+}
+
+/* A frame that is valid in the EPCM: the tree has it, or has it from now on. False: it must go. */
+static bool repair_adopt_locked(struct encl *encl, struct epc_page *frame,
+				const struct cpu_epcm *epcm) REQUIRES(&encl->lock)
+{
+	uint64_t cookie = ENCL_COOKIE_SECS;
+	struct encl_page *page = &encl->secs;
+
+	if (epcm->type == SGX_PT_VA)
+		return va_has_frame_locked(encl, frame);
+	if (!encl_created(encl))
+		return false;
+	if (epcm->type != SGX_PT_SECS) {
+		cookie = (epcm->la - encl->base) / SGX_PAGE_SIZE;
+		page = pages_find_locked(encl, cookie);
+	}
+	if (!page)
+		return false;
+	if (page->epc_page)
+		return page->epc_page == frame;
+	if (!page->va && encl->doing == ENCL_ADDING)
+		return false;
+	page->flags &= (uint8_t) ~(ENCL_PAGE_TRACKED | ENCL_PAGE_REFERENCED);
+	epc_page_set_cookie(frame, cookie);
+	page->epc_page = frame;
+	return true;
+}
+
+static void repair_frames_locked(struct encl *encl) REQUIRES(&encl->lock)
+{
+	uint32_t page_nr = cpu_get_config(encl->cpu)->page_nr;
+
+	for (uint32_t nr = 0; nr < page_nr; nr++) {
+		struct epc_page *frame = epc_page_at(encl->epc, nr);
+		struct cpu_epcm epcm = cpu_epcm_read(encl->cpu, nr);
+
+		if (!epcm.valid || !frame_is_ours(encl, frame) ||
+		    epc_page_state(frame) != EPC_PAGE_OWNED)
+			continue;
+		if (repair_adopt_locked(encl, frame, &epcm)) {
+			epc_page_hand_on(frame, encl->epc_owner);
+		} else {
+			struct cpu_outcome out = encls_eremove(encl->cpu, nr);
+
+			assert(cpu_ok(out));
+		}
+	}
+}
+
+/* Frames that are nothing any more, now that the tree does not name them. */
+static void repair_free_locked(struct encl *encl) REQUIRES(&encl->lock)
+{
+	uint32_t page_nr = cpu_get_config(encl->cpu)->page_nr;
+
+	for (uint32_t nr = 0; nr < page_nr; nr++) {
+		struct epc_page *frame = epc_page_at(encl->epc, nr);
+
+		if (frame_is_ours(encl, frame) && epc_page_state(frame) == EPC_PAGE_OWNED &&
+		    !cpu_epcm_read(encl->cpu, nr).valid)
+			epc_free(encl->epc, frame);
+	}
+}
+
+/* What became of the page: EWB and EREMOVE that were done are noted. False: there is no such page any more. */
+static bool repair_note_locked(struct encl *encl, struct encl_page *page) REQUIRES(&encl->lock)
+{
+	uint32_t slot = page->backing;
+
+	if (page->epc_page && !frame_epcm(encl, page->epc_page).valid) {
 		page->epc_page = NULL;
 		page->flags = ENCL_PAGE_EXISTS;
-		encl->evictions++;
+	}
+	if (!page->va && slot != BACKING_NO_SLOT) {
+		page->backing = BACKING_NO_SLOT;
+		backing_free(encl->backing, slot);
 	}
 	if (page->va) {
 		page->va->used[page->va_slot / 64] |= 1ull << (page->va_slot % 64);
 		page->va->used_nr++;
 	}
-}
-
-/* The lists of version slots, made anew from who has one. */
-static void repair_vas_locked(struct encl *encl) REQUIRES(&encl->lock)
-{
-	list_init(&encl->va_pages);
-	for (struct encl_va *va = encl->va_made; va; va = va->next_made) {
-		if (va->used_nr < SGX_VA_SLOTS)
-			list_add(&encl->va_pages, &va->node);
-		else
-			list_add_tail(&encl->va_pages, &va->node);
+	if (page->epc_page) {
+		page->flags &= (uint8_t)~ENCL_PAGE_TRACKED;
+		if (epc_page_state(page->epc_page) != EPC_PAGE_OWNED)
+			page->flags |= ENCL_PAGE_TRACKED;
 	}
+	return page->epc_page || page->va;
 }
 
-static void repair_eviction_locked(struct encl *encl) REQUIRES(&encl->lock)
+static void repair_tree_locked(struct encl *encl) REQUIRES(&encl->lock)
 {
-	struct encl_page *secs = &encl->secs, *page;
 	uint64_t pages = encl->size / SGX_PAGE_SIZE;
+	struct encl_page *page;
 
 	for (struct encl_va *va = encl->va_made; va; va = va->next_made) {
 		va->used_nr = 0;
@@ -68,29 +168,124 @@ static void repair_eviction_locked(struct encl *encl) REQUIRES(&encl->lock)
 			va->used[i] = 0;
 	}
 	encl->child_nr = 0;
+	encl->page_nr = 0;
 	for (uint64_t idx = 0; (page = pages_next_locked(encl, &idx, pages)); idx++) {
-		repair_page_locked(encl, page);
-		encl->child_nr += page->epc_page != NULL;
+		if (repair_note_locked(encl, page)) {
+			encl->child_nr += page->epc_page != NULL;
+			encl->page_nr++;
+			continue;
+		}
+		/* It was coming or going, and is not. */
+		window_drop(encl->window, encl->win_off + idx * SGX_PAGE_SIZE, 1);
+		page->flags = 0;
 	}
-	repair_page_locked(encl, secs);
-	repair_vas_locked(encl);
+	repair_note_locked(encl, &encl->secs);
+}
+
+/* The list of VA pages, made anew from those that were made. */
+static void repair_vas_locked(struct encl *encl) REQUIRES(&encl->lock)
+{
+	list_init(&encl->va_pages);
+	encl->va_nr = 0;
+	for (struct encl_va *va = encl->va_made; va; va = va->next_made) {
+		if (va->used_nr < SGX_VA_SLOTS)
+			list_add(&encl->va_pages, &va->node);
+		else
+			list_add_tail(&encl->va_pages, &va->node);
+		encl->va_nr++;
+	}
+}
+
+/*
+ * The bytes of a page that had just come are on the stage, or in the window already: there since a
+ * mapping may show it, they count; where they were only being written, they are written again.
+ */
+static bool repair_place_locked(struct encl *encl, struct encl_page *page, uint64_t idx)
+	REQUIRES(&encl->lock)
+{
+	uint64_t off = encl->win_off + idx * SGX_PAGE_SIZE;
+	uint32_t nr = epc_page_nr(encl->epc, page->epc_page);
+
+	if (cpu_bytes(encl->cpu, nr) != window_at(encl->window, off)) {
+		if (frame_epcm(encl, page->epc_page).blocked)
+			return false;
+		if ((encl->giving || !window_has(encl->window, off)) &&
+		    bring_give_locked(encl, idx) < 0)
+			return false;
+	}
+	bring_place_locked(encl, page->epc_page, idx);
+	return true;
+}
+
+/* A page that is in the EPC is as one that nobody was at. */
+static void repair_resident_locked(struct encl *encl, struct encl_page *page, uint64_t idx)
+	REQUIRES(&encl->lock)
+{
+	struct cpu_epcm epcm = frame_epcm(encl, page->epc_page);
+
+	if (page->type != epcm.type && epcm.type == SGX_PT_TCS)
+		page->max_rwx = ENCL_R | ENCL_W;
+	page->type = epcm.type;
+	if (!(page->flags & ENCL_PAGE_TRACKED)) {
+		page->flags &= (uint8_t)~ENCL_PAGE_LEAVING;
+		if (!repair_place_locked(encl, page, idx)) {
+			load_undo_locked(encl, page);
+			return;
+		}
+	}
+	if (page->va && !epcm.blocked && !(page->flags & ENCL_PAGE_LEAVING))
+		evict_slots_put_locked(encl, page);
+	page_track_locked(encl, page);
+}
+
+static void repair_secs_locked(struct encl *encl) REQUIRES(&encl->lock)
+{
+	struct encl_page *secs = &encl->secs;
+
 	if (!secs->epc_page)
 		return;
-	secs->flags &= (uint8_t)~ENCL_PAGE_TRACKED;
-	if (epc_page_state(secs->epc_page) != EPC_PAGE_OWNED)
-		secs->flags |= ENCL_PAGE_TRACKED;
-	else if (encl->child_nr == 0 && (encl_flags(encl) & ENCL_INITIALIZED))
+	if (cpu_initialized(encl->cpu, epc_page_nr(encl->epc, secs->epc_page)))
+		atomic_fetch_or(&encl->flags, ENCL_INITIALIZED);
+	if (!(secs->flags & ENCL_PAGE_TRACKED))
+		secs->flags &= (uint8_t)~ENCL_PAGE_LEAVING;
+	if (secs->va && !(secs->flags & ENCL_PAGE_LEAVING))
+		evict_slots_put_locked(encl, secs);
+	if (encl->child_nr == 0 && encl_initialized(encl))
 		page_track_locked(encl, secs);
+}
+
+static void repair_changes_locked(struct encl *encl) REQUIRES(&encl->lock)
+{
+	uint64_t pages = encl->size / SGX_PAGE_SIZE;
+	struct encl_page *page;
+
+	if (!encl_created(encl))
+		repair_create_locked(encl);
+	repair_frames_locked(encl);
+	repair_tree_locked(encl);
+	repair_vas_locked(encl);
+	repair_secs_locked(encl);
+	for (uint64_t idx = 0; (page = pages_next_locked(encl, &idx, pages)); idx++)
+		if (page->epc_page)
+			repair_resident_locked(encl, page, idx);
+	encl->giving = false;
+	repair_free_locked(encl);
+	if (encl->doing == ENCL_MODIFYING && encl->secs.epc_page) {
+		window_unmap(encl->window, encl->win_off + encl->doing_idx * SGX_PAGE_SIZE, 1);
+		(void)encl_etrack_locked(encl);
+	}
 }
 
 void repair_locked(struct encl *encl)
 {
-	enum encl_doing doing = encl->doing;
-
-	encl->doing = ENCL_LOOKING;
-	repair_leaves(encl);
-	if (doing == ENCL_CHANGING)
-		encl_set_dead_locked(encl);
-	else if (doing == ENCL_EVICTING)
-		repair_eviction_locked(encl);
+	/* Before EINIT the SECS stays. */
+	if (encl->doing == ENCL_ADDING)
+		cpu_measurement_restore(encl->cpu, epc_page_nr(encl->epc, encl->secs.epc_page),
+					&encl->measurement);
+	repair_leaves_locked(encl);
+	if (encl->doing != ENCL_LOOKING)
+		repair_changes_locked(encl);
+	hands_repin_locked(encl);
+	encl_end_locked(encl);
+	hands_reap_locked(encl);
 }

@@ -14,8 +14,6 @@
 
 #include "epc/epc.h"
 
-/* EENTER: TCS, SSA frame of some pages; EACCEPTCOPY: four. */
-enum { STEP_PINS = 64 };
 /* How long it keeps its pins while there is no EPC, and how long it goes on without. */
 #define STEP_PATIENCE_NS 2000000ull
 #define STEP_STARVED_NS  2000000000ull
@@ -25,27 +23,36 @@ struct step {
 	struct bring bring;
 	void *ctx;
 	unsigned int (*vma_rwx_at)(void *ctx, uint64_t la);
-	unsigned int pin_nr;
-	struct encl_page *pinned[STEP_PINS];
+	unsigned int seen_nr;
+	struct encl_page *seen[ENCL_HAND_PINS];
 };
 
-/* Twice is fine; when there is no room any more, the page simply is not pinned. */
-static void step_pin_locked(struct encl *encl, struct step *s, struct encl_page *page)
-	REQUIRES(&encl->lock)
+/* Pages that the instruction walks to, in the order it does; those for which there is no room are not pinned. */
+static void step_saw(struct step *s, struct encl_page *page)
 {
-	for (unsigned int i = 0; i < s->pin_nr; i++)
-		if (s->pinned[i] == page)
+	for (unsigned int i = 0; i < s->seen_nr; i++)
+		if (s->seen[i] == page)
 			return;
-	if (s->pin_nr == STEP_PINS || page->pins == UINT8_MAX)
-		return;
-	page->pins++;
-	s->pinned[s->pin_nr++] = page;
+	if (s->seen_nr < ENCL_HAND_PINS)
+		s->seen[s->seen_nr++] = page;
+}
+
+/* Before the lock may be dropped: what the instruction has walked to stays, until the step ends or has starved. */
+static int step_pin_locked(struct encl *encl, struct step *s) REQUIRES(&encl->lock)
+{
+	if (bring_hand_locked(encl, &s->bring) < 0)
+		return -ENOMEM;
+	for (unsigned int i = 0; i < s->seen_nr; i++)
+		if (!hand_pin_locked(encl, s->bring.hand, s->seen[i]))
+			break;
+	s->seen_nr = 0;
+	return 0;
 }
 
 static void step_unpin_locked(struct encl *encl, struct step *s) REQUIRES(&encl->lock)
 {
-	while (s->pin_nr > 0)
-		s->pinned[--s->pin_nr]->pins--;
+	while (s->bring.hand && s->bring.hand->pin_nr > 0)
+		hand_unpin_locked(encl, s->bring.hand);
 }
 
 static unsigned int step_vma_rwx(struct step *s, uint64_t la)
@@ -74,7 +81,7 @@ static uint32_t step_walk(void *ctx, uint64_t la, unsigned int access, uint16_t 
 		*ret_pf_error = error | SGX_PFEC_P;
 		return CPU_NO_PAGE;
 	}
-	step_pin_locked(encl, s, page);
+	step_saw(s, page);
 	page->flags |= ENCL_PAGE_REFERENCED;
 	return epc_page_nr(encl->epc, page->epc_page);
 }
@@ -104,8 +111,10 @@ static bool step_resolve_locked(struct encl *encl, struct step *s, struct cpu_ou
 	if (encl_vma_denies(rwx, step_access(out->pf_error)))
 		return false;
 	s->bring.refused_ns = 0;
-	r = bring_page_locked(encl, &s->bring, (la - encl->base) / SGX_PAGE_SIZE,
-			      s->vma_rwx_at ? rwx : 0, BRING_AUG, &page);
+	r = step_pin_locked(encl, s);
+	if (r == 0)
+		r = bring_page_locked(encl, &s->bring, (la - encl->base) / SGX_PAGE_SIZE,
+				      s->vma_rwx_at ? rwx : 0, BRING_AUG, &page);
 	if (r == 0) {
 		*starved_ns = 0;
 		return true;
@@ -126,18 +135,16 @@ struct cpu_outcome encl_step(struct encl *encl, const struct encl_mm *mm, encl_s
 {
 	struct step s = { .encl = encl, .ctx = ctx, .vma_rwx_at = vma_rwx_at };
 	struct cpu_mmu mmu = { .walk = step_walk, .ctx = &s };
-	struct cpu_outcome out = { .fault = ENCL_STEP_BUS };
+	struct cpu_outcome out;
 	uint64_t starved_ns = 0;
 
 	bring_init(&s.bring, encl, mm);
 	s.bring.patience_ns = STEP_PATIENCE_NS;
 	encl_lock(encl);
-	while (!(encl_flags(encl) & ENCL_DEAD)) {
+	do {
+		s.seen_nr = 0;
 		out = step(ctx, encl->cpu, &mmu);
-		if (out.fault != CPU_PF || !step_resolve_locked(encl, &s, &out, &starved_ns))
-			break;
-		out = (struct cpu_outcome){ .fault = ENCL_STEP_BUS };
-	}
+	} while (out.fault == CPU_PF && step_resolve_locked(encl, &s, &out, &starved_ns));
 	step_unpin_locked(encl, &s);
 	encl_unlock(encl);
 	bring_fini(&s.bring);

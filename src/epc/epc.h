@@ -93,6 +93,9 @@ int epc_alloc(struct epc *epc, struct epc_owner *owner, unsigned int flags,
 /* Give back a page in state OWNED whose EPCM entry is invalid (EREMOVE, EWB). Its bytes are dropped. */
 void epc_free(struct epc *epc, struct epc_page *page);
 
+/* A page OWNED is another owner's of the same group from now on: cookie, contents and charge stay. */
+void epc_page_hand_on(struct epc_page *page, struct epc_owner *to);
+
 /* OWNED <-> TRACKED.  untrack: -EBUSY while the page is IN_BATCH. */
 void epc_track(struct epc *epc, struct epc_page *page);
 int epc_untrack(struct epc *epc, struct epc_page *page);

@@ -23,7 +23,10 @@ struct epc_page *epc_page_at(const struct epc *epc, uint32_t nr)
 
 void *epc_page_owner(const struct epc_page *page)
 {
-	return page->owner ? page->owner->owner : NULL;
+	/* Anybody's page may be asked, at any moment. */
+	const struct epc_owner *owner = __atomic_load_n(&page->owner, __ATOMIC_RELAXED);
+
+	return owner ? owner->owner : NULL;
 }
 
 enum epc_state epc_page_state(const struct epc_page *page)
@@ -53,6 +56,12 @@ void page_own(struct epc *epc, struct epc_page *page, bool unplaced)
 	cpu_set_bytes(epc->cpu, nr, window_at(epc->window, window_home(epc->window, nr)));
 }
 
+void epc_page_hand_on(struct epc_page *page, struct epc_owner *to)
+{
+	assert(page_state(page) == EPC_PAGE_OWNED && to->group == page->owner->group);
+	__atomic_store_n(&page->owner, to, __ATOMIC_RELEASE);
+}
+
 static uint64_t bytes_off(const struct epc *epc, const struct epc_page *page)
 {
 	if (page->win_page == PAGE_AT_HOME)
@@ -74,15 +83,16 @@ void epc_page_place(struct epc *epc, struct epc_page *page, uint64_t win_off, bo
 	assert(page_state(page) >= EPC_PAGE_OWNED && page_state(page) <= EPC_PAGE_IN_BATCH);
 	assert(!(flags & PAGE_TAKEN) && !(move && (flags & PAGE_NOWHERE)));
 	assert(win_off % SGX_PAGE_SIZE == 0 && win_off / SGX_PAGE_SIZE < PAGE_AT_HOME);
-	if (from == win_off)
+	/* Twice is fine: whoever finds that somebody died in it does it again. */
+	if (from == win_off && !(flags & PAGE_NOWHERE))
 		return;
 	if (move) {
 		/* Dropping first and giving then would need no more memory, but could lose the bytes. */
 		while (window_give(epc->window, win_off, window_at(epc->window, from)) < 0)
 			;
 	}
-	page->win_page = (uint32_t)(win_off / SGX_PAGE_SIZE);
 	cpu_set_bytes(epc->cpu, page_index(epc, page), window_at(epc->window, win_off));
+	page->win_page = (uint32_t)(win_off / SGX_PAGE_SIZE);
 	if (flags & PAGE_NOWHERE)
 		atomic_fetch_and_explicit(&page->flags, (uint8_t)~PAGE_NOWHERE,
 					  memory_order_release);

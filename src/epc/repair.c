@@ -94,6 +94,7 @@ static void shard_repair_locked(struct epc *epc, struct shard *shard) REQUIRES(&
 			section_forget_page(&epc->pages[nr]);
 			pagelist_add(epc->pages, &shard->free, nr);
 		} else if (page_state(&epc->pages[nr]) == EPC_PAGE_DIRTY) {
+			cpu_repair_page(epc->cpu, nr); /* who died may have been at its EREMOVE */
 			pagelist_add_tail(epc->pages, &shard->deferred, nr);
 		} else if (page->owner) {
 			group_charge(page->owner->group, place);

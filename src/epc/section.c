@@ -186,6 +186,8 @@ static uint32_t shard_alloc(struct epc *epc, struct shard *shard, struct epc_own
 	if (nr == PAGE_NONE)
 		nr = deferred ? take_deferred_locked(epc, shard) : take_dirty_locked(epc, shard);
 	if (nr != PAGE_NONE) {
+		/* One that nobody had before says that its bytes are nobody's, for whoever dies here. */
+		section_forget_page(&epc->pages[nr]);
 		page_set_state(&epc->pages[nr], EPC_PAGE_OWNED);
 		/* Under the lock, so that a page without an owner is nobody's. */
 		epc->pages[nr].owner = owner;

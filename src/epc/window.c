@@ -306,6 +306,12 @@ int window_give(struct window *window, uint64_t offset, const void *bytes)
 	return done == SGX_PAGE_SIZE ? 0 : -ENOMEM;
 }
 
+bool window_has(const struct window *window, uint64_t offset)
+{
+	assert(offset % SGX_PAGE_SIZE == 0 && offset < window->file_bytes);
+	return lseek(window->fd, (off_t)offset, SEEK_DATA) == (off_t)offset;
+}
+
 /* A signal that is waiting makes fallocate() give up; it is delivered on the way out, and then we go on. */
 static int file_allocate(const struct window *window, int mode, uint64_t offset, uint64_t bytes)
 {

@@ -61,6 +61,8 @@ void window_take_done(struct window *window, unsigned int slot);
 void *window_stage(const struct window *window, unsigned int slot, unsigned int i);
 /* The reverse for one page: the memfd holds @bytes at @offset. 0 or -ENOMEM. */
 int window_give(struct window *window, uint64_t offset, const void *bytes);
+/* Does the memfd hold a page at @offset? */
+bool window_has(const struct window *window, uint64_t offset);
 /* The memfd holds zeroed pages from @offset on; quicker than touching them one by one. 0 or -ENOMEM. */
 int window_populate(struct window *window, uint64_t offset, uint64_t pages);
 /* Drop pages and their contents from everywhere. */

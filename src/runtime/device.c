@@ -258,16 +258,6 @@ static const struct abi_caller_ops caller_ops = {
 	.is_provision_fd = is_provision_fd,
 };
 
-/* Of a request that came to -ENOMEM: what was half done is the caller's to go on with. */
-static bool nothing_done(unsigned long request, uint64_t arg)
-{
-	struct sgx_enclave_add_pages add;
-
-	if (request == SGX_IOC_ENCLAVE_ADD_PAGES)
-		return !rt_copy_user(&add, (const void *)arg, sizeof(add)) && !add.count;
-	return request == SGX_IOC_ENCLAVE_CREATE;
-}
-
 long rt_device_ioctl(const struct rt_fd *fd, unsigned long request, uint64_t arg)
 {
 	const struct abi_caller caller = { .ops = &caller_ops, .mm = &rt_mm };
@@ -286,12 +276,6 @@ long rt_device_ioctl(const struct rt_fd *fd, unsigned long request, uint64_t arg
 	was_created = encl_created(fd->encl);
 	rt_critical_enter(t);
 	r = abi_encl_ioctl(fd->encl, &caller, request, arg);
-	if (r == -ENOMEM) {
-		/* The dead may have what is missing. */
-		rt_process_reap();
-		if (nothing_done(request, arg))
-			r = abi_encl_ioctl(fd->encl, &caller, request, arg);
-	}
 	if (!was_created && encl_created(fd->encl))
 		rt_range_back(fd->encl);
 	rt_critical_leave(t);

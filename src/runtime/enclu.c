@@ -101,13 +101,14 @@ static struct cpu_outcome enter(struct rt_thread *t, struct cpu_regs *regs, void
 		return (struct cpu_outcome){ .fault = CPU_PF,
 					     .pf_error = SGX_PFEC_U,
 					     .pf_addr = regs->rbx };
-	out = encl_step(s.near.encl, &rt_mm, step_enclu, &s, vma_rwx_at);
-	if (out.fault != CPU_NO_FAULT || !t->lp->in_enclave) {
-		rt_process_unhold(s.near.hold);
-		return out;
-	}
+	/* Before: whoever dies on the way in has taken the TCS. */
 	t->rlp->hold = s.near.hold;
 	t->rlp->encl = s.near.encl;
+	out = encl_step(s.near.encl, &rt_mm, step_enclu, &s, vma_rwx_at);
+	if (out.fault != CPU_NO_FAULT || !t->lp->in_enclave) {
+		t->rlp->encl = NULL;
+		rt_process_unhold(s.near.hold);
+	}
 	return out;
 }
 

@@ -50,7 +50,7 @@ static int mm_place(void *mm, struct encl *encl, uint64_t la, uint64_t win_off, 
 	if (range && range->encl == encl && range->backed && !rt_range_apply_locked(range, la, rwx))
 		r = rt_uffd_copy(la, bytes);
 	lock_release(&rt.lock);
-	return r ? window_give(epc_window(rt.epc), win_off, bytes) : 1;
+	return !r;
 }
 
 static bool mm_signal_pending(void *mm)
@@ -150,11 +150,6 @@ enum rt_fault_result rt_fault(ucontext_t *uc, uint64_t addr, uint64_t err, bool 
 	if (in_enclave && t->rlp->encl != range.encl)
 		in_enclave = false;
 	f = encl_fault(range.encl, &rt_mm, la, access_of(err), range.vma_rwx, in_enclave);
-	if (f.kind == ENCL_FAULT_OOM) {
-		/* The dead may have what is missing. */
-		rt_process_reap();
-		f = encl_fault(range.encl, &rt_mm, la, access_of(err), range.vma_rwx, in_enclave);
-	}
 	switch (f.kind) {
 	case ENCL_FAULT_DONE:
 		break;

@@ -95,6 +95,8 @@ static int make_machine(char **envp)
 	if (!r)
 		r = encl_registry_create(rt.epc, &rt.registry);
 	if (!r)
+		encl_registry_on_starved(rt.registry, rt_process_reap);
+	if (!r)
 		r = vepc_registry_create(rt.epc, &rt.vepc_registry);
 	return r;
 }

@@ -290,8 +290,8 @@ void rt_process_lp_done(struct rt_lp *lp)
 {
 	struct encl *encl = lp->encl;
 
-	if (lp->lp.in_enclave)
-		cpu_lp_reset(rt.cpu, &lp->lp);
+	if (encl)
+		encl_lp_reset(encl, &lp->lp);
 	lp->encl = NULL;
 	if (encl)
 		rt_process_drop(encl);
@@ -321,8 +321,8 @@ static void bury(struct rt_proc proc)
 		struct rt_lp *lp = proc.lps;
 
 		proc.lps = lp->next;
-		if (lp->lp.in_enclave)
-			cpu_lp_reset(rt.cpu, &lp->lp);
+		if (lp->encl)
+			encl_lp_reset(lp->encl, &lp->lp);
 		arena_free(rt.arena, lp, sizeof(*lp));
 	}
 	while (proc.held) {

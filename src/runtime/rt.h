@@ -122,7 +122,7 @@ struct rt_shared; /* process.c */
 /* A logical processor, where the other processes find it when its own has died. */
 struct rt_lp {
 	struct cpu_lp lp;
-	struct encl *encl;    /* while lp.in_enclave */
+	struct encl *encl;    /* while lp.in_enclave, and on the way in and out */
 	struct rt_hold *hold; /* on encl */
 	struct rt_lp *next;
 	bool used;

@@ -47,12 +47,6 @@ __attribute__((unused)) static void tap_skip(const char *name, const char *why)
 	printf("ok %u - %s # SKIP %s\n", ++tap_nr, name, why);
 }
 
-/* Something that does not hold yet, and is known not to. */
-__attribute__((unused)) static void tap_todo(const char *name, const char *why)
-{
-	printf("not ok %u - %s # TODO %s\n", ++tap_nr, name, why);
-}
-
 /* The whole program is skipped, with the reason. */
 #define TAP_SKIP_ALL(why)                          \
 	do {                                       \
