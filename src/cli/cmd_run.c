@@ -26,6 +26,7 @@
 #include "cli/runtime_path.h"
 #include "cli/size.h"
 #include "cli/target.h"
+#include "cpu/cpu.h"
 
 /*
  * Without --epc.  What the first SGX machines had (128 MiB, of which programs got 93), and so a size
@@ -46,6 +47,8 @@ static const char help[] =
 	")\n"
 	"  --platform FILE     the platform's secrets, made on first use\n"
 	"                      (${XDG_DATA_HOME:-~/.local/share}/swsgx/platform)\n"
+	"  --cpu FEATURES      what the processor has, or has not (no-): sgx2, exinfo, kss,\n"
+	"                      edeccssa, aex-notify, encls-c, enclv, updatesvn; with commas\n"
 	"  --policy NAME       how victims are chosen when the EPC is full\n"
 	"  --backing PATH      keep evicted pages in this file, not in memory\n"
 	"  --backing-max SIZE  and at most this much of them\n"
@@ -64,6 +67,7 @@ struct run_options {
 	char platform[RUNTIME_PATH_MAX];
 	char backing[RUNTIME_PATH_MAX];
 	char backing_max[24];
+	const char *cpu;
 	const char *policy;
 	const char *stats; /* "text", "json" or NULL */
 	bool direct;
@@ -192,6 +196,21 @@ static int set_backing_max(struct run_options *o, const char *text, struct repor
 	return 0;
 }
 
+static int set_cpu(struct run_options *o, const char *features, struct report *rep)
+{
+	struct cpu_config config = { 0 };
+
+	if (cpu_config_features(&config, features) < 0) {
+		report_hint(
+			rep,
+			"sgx2, exinfo, kss, edeccssa, aex-notify, encls-c, enclv, updatesvn, and "
+			"each with no- before it");
+		return report_fail(rep, -EINVAL, "'%s' for --cpu has an unknown feature", features);
+	}
+	o->cpu = features;
+	return 0;
+}
+
 static int set_stats(struct run_options *o, const char *form, struct report *rep)
 {
 	if (!form || !strcmp(form, "text")) {
@@ -208,6 +227,7 @@ static int set_stats(struct run_options *o, const char *form, struct report *rep
 enum {
 	OPT_EPC = 256,
 	OPT_PLATFORM,
+	OPT_CPU,
 	OPT_POLICY,
 	OPT_BACKING,
 	OPT_BACKING_MAX,
@@ -222,6 +242,8 @@ static int set_option(struct run_options *o, int opt, const char *arg, struct re
 		return add_section(o, arg, rep);
 	case OPT_PLATFORM:
 		return path_absolute(arg, o->platform, sizeof(o->platform), rep);
+	case OPT_CPU:
+		return set_cpu(o, arg, rep);
 	case OPT_POLICY:
 		o->policy = arg;
 		return 0;
@@ -244,6 +266,7 @@ static int parse(int argc, char **argv, struct run_options *o, struct report *re
 	static const struct option options[] = {
 		{ "epc", required_argument, NULL, OPT_EPC },
 		{ "platform", required_argument, NULL, OPT_PLATFORM },
+		{ "cpu", required_argument, NULL, OPT_CPU },
 		{ "policy", required_argument, NULL, OPT_POLICY },
 		{ "backing", required_argument, NULL, OPT_BACKING },
 		{ "backing-max", required_argument, NULL, OPT_BACKING_MAX },
@@ -381,11 +404,9 @@ static int set_environment(const struct run_options *o, struct report *rep)
 	const struct {
 		const char *name, *value;
 	} settings[] = {
-		{ "SWSGX_EPC", o->epc },
-		{ "SWSGX_PLATFORM", o->platform },
-		{ "SWSGX_POLICY", o->policy },
-		{ "SWSGX_BACKING", o->backing },
-		{ "SWSGX_BACKING_MAX", o->backing_max },
+		{ "SWSGX_EPC", o->epc },         { "SWSGX_PLATFORM", o->platform },
+		{ "SWSGX_CPU", o->cpu },         { "SWSGX_POLICY", o->policy },
+		{ "SWSGX_BACKING", o->backing }, { "SWSGX_BACKING_MAX", o->backing_max },
 	};
 	int r;
 

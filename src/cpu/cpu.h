@@ -113,6 +113,12 @@ void cpu_config_default(struct cpu_config *config, uint64_t epc_bytes);
 /* One section more, behind those that are there. False: there can be no more, or not so many pages. */
 bool cpu_config_add_section(struct cpu_config *config, uint64_t bytes, int node);
 
+/*
+ * "no-sgx2,updatesvn": features taken away from @config, or given.  Names: sgx2, exinfo, kss, edeccssa, aex-notify,
+ * encls-c, enclv, updatesvn.  -EINVAL for any other, and nothing has changed.
+ */
+int cpu_config_features(struct cpu_config *config, const char *list);
+
 /* NULL when memory is refused.  All EPCM entries start invalid, the paging key is new. */
 struct cpu *cpu_create(const struct cpu_config *config);
 void cpu_destroy(struct cpu *cpu);

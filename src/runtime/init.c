@@ -69,6 +69,7 @@ static int configure_epc(struct cpu_config *config, const char *sizes)
 static int make_machine(char **envp)
 {
 	const char *platform = env_of(envp, "SWSGX_PLATFORM");
+	const char *features = env_of(envp, "SWSGX_CPU");
 	const char *backing_max = env_of(envp, "SWSGX_BACKING_MAX");
 	struct cpu_config config;
 	struct epc_config epc = { .policy = env_of(envp, "SWSGX_POLICY"),
@@ -79,6 +80,8 @@ static int make_machine(char **envp)
 	int r;
 
 	r = configure_epc(&config, env_of(envp, "SWSGX_EPC"));
+	if (!r && features)
+		r = cpu_config_features(&config, features);
 	if (r)
 		return r;
 	r = platform && *platform ? platform_open(platform, &config.fuses)

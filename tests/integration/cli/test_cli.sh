@@ -115,6 +115,10 @@ if [ "$doctor" = 0 ]; then
 	check 42 "" "the exit status is the program's"
 	run "$swsgx" run --epc 64K --epc 1M@0 -- env
 	check 0 "SWSGX_EPC=65536,1048576@0" "the sections reach the runtime"
+	run "$swsgx" run --cpu no-sgx2,updatesvn -- env
+	check 0 "SWSGX_CPU=no-sgx2,updatesvn" "the processor's features reach the runtime"
+	run "$swsgx" run --cpu sgx3 -- env
+	check 2 "'sgx3' for --cpu" "an unknown feature"
 	run "$swsgx" run --platform here -- env
 	check 0 "SWSGX_PLATFORM=$(pwd)/here" "paths are made absolute"
 	run "$swsgx" run -- env
