@@ -130,6 +130,7 @@ enum encl_fault_kind {
 	ENCL_FAULT_PF, /* the enclave gets a #PF with @pf_error (SGX bit set: the EPCM denies it) */
 	ENCL_FAULT_SIGBUS, /* no such page, it cannot be loaded, its backing is corrupt */
 	ENCL_FAULT_OOM,
+	ENCL_FAULT_POISON, /* SIGBUS too: a machine check has hit the page */
 };
 struct encl_fault {
 	enum encl_fault_kind kind;
@@ -143,6 +144,9 @@ struct encl_fault {
  */
 struct encl_fault encl_fault(struct encl *encl, const struct encl_mm *mm, uint64_t la,
 			     unsigned int access, unsigned int vma_rwx, bool in_enclave);
+
+/* A machine check hits the page at @la, which must be in the EPC: 0 or -EFAULT. */
+int encl_poison(struct encl *encl, uint64_t la);
 
 /* ---- running ---------------------------------------------------------------------------------- */
 

@@ -86,7 +86,11 @@ static bool evict_slots_get_locked(struct encl *encl, struct encl_page *page) RE
 		return false;
 	}
 	va_slot_get_locked(encl, &page->va, &page->va_slot);
-	return true;
+	/* A version that cannot be read again would be the end of the page. */
+	if (!epc_page_poisoned(page->va->epc_page))
+		return true;
+	evict_slots_put_locked(encl, page);
+	return false;
 }
 
 void evict_slots_put_locked(struct encl *encl, struct encl_page *page)
@@ -165,8 +169,11 @@ static struct cpu_outcome evict_ewb_locked(struct encl *encl, struct encl_page *
 
 int evict_write_locked(struct encl *encl, struct encl_page *page)
 {
-	struct cpu_outcome out = evict_ewb_locked(encl, page);
+	struct cpu_outcome out;
 
+	if (epc_page_poisoned(page->epc_page) || epc_page_poisoned(page->va->epc_page))
+		return -EHWPOISON;
+	out = evict_ewb_locked(encl, page);
 	/* One ETRACK, when the first page of a batch asks for it, serves all that were blocked before. */
 	if (out.fault == CPU_NO_FAULT && out.eax == SGX_NOT_TRACKED) {
 		if (encl_etrack_locked(encl) < 0)

@@ -48,6 +48,8 @@ struct encl_fault fault_from_errno(struct encl *encl, int r)
 	case -EBADMSG:
 		return fault_bus(
 			"the page's backing store is damaged, or holds an old version of it");
+	case -EHWPOISON:
+		return (struct encl_fault){ .kind = ENCL_FAULT_POISON };
 	default:
 		return fault_bus("the processor refused to bring the page in");
 	}
@@ -103,4 +105,18 @@ struct encl_fault encl_fault(struct encl *encl, const struct encl_mm *mm, uint64
 	encl_unlock(encl);
 	bring_fini(&b);
 	return f;
+}
+
+int encl_poison(struct encl *encl, uint64_t la)
+{
+	struct encl_page *page = NULL;
+	int r = -EFAULT;
+
+	encl_lock(encl);
+	if (encl_created(encl) && encl_has_la(encl, la))
+		page = pages_find_locked(encl, (la - encl->base) / SGX_PAGE_SIZE);
+	if (page && page->epc_page)
+		r = epc_poison(encl->epc, epc_page_nr(encl->epc, page->epc_page));
+	encl_unlock(encl);
+	return r;
 }

@@ -112,7 +112,7 @@ void bring_place_locked(struct encl *encl, struct epc_page *frame, uint64_t idx)
 bool page_is_here(const struct encl_page *page)
 {
 	return page->epc_page && !(page->flags & ENCL_PAGE_LEAVING) &&
-	       epc_page_placed(page->epc_page);
+	       epc_page_placed(page->epc_page) && !epc_page_poisoned(page->epc_page);
 }
 
 unsigned int page_reach(struct encl *encl, const struct encl_page *page)
@@ -398,6 +398,14 @@ static int bring_unblock_locked(struct encl *encl, struct bring *b, struct encl_
 	return r < 0 ? -EFAULT : -EAGAIN;
 }
 
+/* It is lost, or what it takes to have it is. */
+static bool is_broken(const struct encl *encl, const struct encl_page *page)
+{
+	return (page->epc_page && epc_page_poisoned(page->epc_page)) ||
+	       (page->va && epc_page_poisoned(page->va->epc_page)) ||
+	       (encl->secs.epc_page && epc_page_poisoned(encl->secs.epc_page));
+}
+
 static bool may_aug(struct encl *encl)
 {
 	return (encl_flags(encl) & ENCL_INITIALIZED) &&
@@ -420,6 +428,8 @@ static int bring_step_locked(struct encl *encl, struct bring *b, uint64_t idx, u
 	}
 	if (rwx & ~page->max_rwx)
 		return -EACCES;
+	if (is_broken(encl, page))
+		return -EHWPOISON;
 	if (page->flags & ENCL_PAGE_LEAVING)
 		return bring_wait_locked(encl, b, page);
 	if (!page->epc_page)

@@ -43,12 +43,14 @@ static void audit_page(struct audit *audit, const struct shard *shard, uint32_t 
 		return;
 	}
 	audit->state_nr[state]++;
-	if (nr >= shard->dirty_next && state != EPC_PAGE_DIRTY)
+	if (nr >= shard->dirty_next && state != EPC_PAGE_DIRTY && state != EPC_PAGE_POISONED)
 		fault(audit, "page %u was never handed out but is in state %d", nr, state);
-	if (state != EPC_PAGE_FREE && state != EPC_PAGE_DIRTY)
+	if (state == EPC_PAGE_POISONED && !epc_page_poisoned(page))
+		fault(audit, "page %u is poisoned, but there was no machine check", nr);
+	if (state != EPC_PAGE_FREE && state != EPC_PAGE_DIRTY && state != EPC_PAGE_POISONED)
 		return;
 	if (page->owner)
-		fault(audit, "page %u is free but has an owner", nr);
+		fault(audit, "page %u is nobody's but has an owner", nr);
 	if (state == EPC_PAGE_FREE && cpu_bytes(audit->epc->cpu, nr))
 		fault(audit, "page %u is free but has bytes", nr);
 	if (state == EPC_PAGE_FREE && cpu_epcm_read(audit->epc->cpu, nr).valid)
@@ -63,6 +65,8 @@ static void audit_page_quiet(struct audit *audit, uint32_t nr)
 
 	if (state == EPC_PAGE_IN_BATCH)
 		fault(audit, "page %u is in a batch that nobody runs", nr);
+	if (epc_page_poisoned(page) && state != EPC_PAGE_POISONED && state != EPC_PAGE_OWNED)
+		fault(audit, "page %u is broken, and in state %d", nr, state);
 	if (page->flags & PAGE_TAKEN)
 		fault(audit, "page %u was taken and not put back", nr);
 	if (state == EPC_PAGE_TRACKED && !page_ops(page)->blanks &&
@@ -100,6 +104,7 @@ static void audit_shard(struct audit *audit, struct shard *shard, bool live)
 {
 	struct epc_page *pages = audit->epc->pages;
 	uint32_t free_before = audit->state_nr[EPC_PAGE_FREE];
+	uint32_t poisoned_before = audit->state_nr[EPC_PAGE_POISONED];
 	uint32_t dirty_before = audit->state_nr[EPC_PAGE_DIRTY];
 	uint32_t nr;
 
@@ -109,12 +114,16 @@ static void audit_shard(struct audit *audit, struct shard *shard, bool live)
 		if (!live)
 			audit_page_quiet(audit, nr);
 	}
-	if (!pagelist_check(pages, &shard->free) || !pagelist_check(pages, &shard->deferred))
+	if (!pagelist_check(pages, &shard->free) || !pagelist_check(pages, &shard->deferred) ||
+	    !pagelist_check(pages, &shard->poisoned))
 		fault(audit, "a list of the shard at %u is torn", shard->first);
 	audit_charges(audit, shard);
 	if (audit->state_nr[EPC_PAGE_FREE] - free_before != shard->free.nr)
 		fault(audit, "%u pages are free, %u are on the free list",
 		      audit->state_nr[EPC_PAGE_FREE] - free_before, shard->free.nr);
+	if (audit->state_nr[EPC_PAGE_POISONED] - poisoned_before != shard->poisoned.nr)
+		fault(audit, "%u pages are poisoned, %u are on the poison list",
+		      audit->state_nr[EPC_PAGE_POISONED] - poisoned_before, shard->poisoned.nr);
 	if (audit->state_nr[EPC_PAGE_DIRTY] - dirty_before != shard_dirty_nr(shard))
 		fault(audit, "%u pages are dirty, %u should be",
 		      audit->state_nr[EPC_PAGE_DIRTY] - dirty_before, shard_dirty_nr(shard));

@@ -296,6 +296,7 @@ void epc_track(struct epc *epc, struct epc_page *page)
 	assert(page_state(page) == EPC_PAGE_OWNED);
 	page_set_state(page, EPC_PAGE_TRACKED);
 	epc->policy->insert(page_policy_state(page), page_index(epc, page));
+	page_leave_if_broken_locked(epc, page);
 	order_unlock(epc);
 }
 
@@ -304,12 +305,14 @@ int epc_untrack(struct epc *epc, struct epc_page *page)
 	int r = -EBUSY;
 
 	order_lock(epc);
-	assert(page_state(page) == EPC_PAGE_TRACKED || page_state(page) == EPC_PAGE_IN_BATCH);
+	assert(page_state(page) == EPC_PAGE_TRACKED || page_state(page) == EPC_PAGE_IN_BATCH ||
+	       epc_page_poisoned(page));
 	if (page_state(page) == EPC_PAGE_TRACKED) {
 		epc->policy->remove(page_policy_state(page), page_index(epc, page));
 		page_set_state(page, EPC_PAGE_OWNED);
-		r = 0;
 	}
+	if (page_state(page) == EPC_PAGE_OWNED)
+		r = 0;
 	order_unlock(epc);
 	return r;
 }

@@ -96,7 +96,7 @@ void epc_free(struct epc *epc, struct epc_page *page);
 /* A page OWNED is another owner's of the same group from now on: cookie, contents and charge stay. */
 void epc_page_hand_on(struct epc_page *page, struct epc_owner *to);
 
-/* OWNED <-> TRACKED.  untrack: -EBUSY while the page is IN_BATCH. */
+/* OWNED <-> TRACKED.  untrack: -EBUSY while the page is IN_BATCH.  A poisoned page stays OWNED. */
 void epc_track(struct epc *epc, struct epc_page *page);
 int epc_untrack(struct epc *epc, struct epc_page *page);
 /*
@@ -111,6 +111,14 @@ void epc_touch(struct epc *epc, struct epc_page *page);
 void epc_reclaim_direct(struct epc *epc);
 /* One batch, whatever is free: pages freed. */
 unsigned int epc_reclaim(struct epc *epc);
+
+/*
+ * A machine check: the memory of page @nr is broken.  The page is never handed out again.  Where it is in use its
+ * owner keeps it until he frees it, finds epc_page_poisoned() when he is asked for it, and every use of it has to end in
+ * SIGBUS (BUS_MCEERR_AR), as in Linux; what was in it is lost.  0, or -EINVAL: there is no such page.
+ */
+int epc_poison(struct epc *epc, uint32_t nr);
+bool epc_page_poisoned(const struct epc_page *page);
 
 /*
  * Background reclaim: evict ahead of demand in the calling thread, from the low watermark up to the high one, until
@@ -164,7 +172,8 @@ struct epc_stats {
 	uint64_t
 		free_lowest; /* fewest free at once; a sum over shards, so maybe less than ever was */
 	uint64_t backing_slots, backing_slots_peak;
-	uint64_t stall_ns;  /* time allocating threads spent reclaiming */
+	uint64_t stall_ns; /* time allocating threads spent reclaiming */
+	uint64_t machine_checks;
 	uint64_t recovered; /* times that the work of a dead process was seen through */
 };
 void epc_stats_read(struct epc *epc, struct epc_stats *ret_stats);
@@ -173,7 +182,7 @@ void epc_stats_read(struct epc *epc, struct epc_stats *ret_stats);
 struct epc_section_info {
 	uint32_t first, pages; /* page numbers */
 	int node;              /* -1: none was named */
-	uint64_t free, dirty;
+	uint64_t free, dirty, poisoned;
 	uint64_t allocs, frees;
 };
 unsigned int epc_section_nr(const struct epc *epc);

@@ -50,6 +50,8 @@ struct shard {
 	_Atomic uint32_t avail, lowest;
 	struct pagelist free;
 	struct pagelist deferred; /* DIRTY: a SECS that had children when it was its turn */
+	struct pagelist poisoned; /* never to be handed out */
+	uint32_t poisoned_ahead;  /* those of them from dirty_next on */
 	uint64_t allocs, frees;
 };
 
@@ -91,7 +93,7 @@ struct epc_counters {
 	_Atomic uint64_t evictions, evict_failures;
 	_Atomic uint64_t direct_reclaims, background_batches, stalls, batches, scanned,
 		second_chances;
-	_Atomic uint64_t stall_ns, backing_slots_peak, recovered;
+	_Atomic uint64_t stall_ns, machine_checks, backing_slots_peak, recovered;
 	/* Counted on every fault: on a cache line of their own. */
 	_Alignas(64) _Atomic uint64_t loads, faults;
 };
@@ -188,6 +190,7 @@ uint32_t section_lowest_nr(const struct epc *epc);
 /* Nobody's any more. */
 void section_forget_page(struct epc_page *page);
 void shard_count_locked(struct epc *epc, struct shard *shard) REQUIRES(&shard->lock);
+struct shard *shard_of(struct epc *epc, uint32_t nr);
 /* DIRTY pages of @shard. */
 uint32_t shard_dirty_nr(const struct shard *shard);
 
@@ -197,6 +200,13 @@ int nodes_init(struct epc *epc, const struct epc_topology *topology);
 void nodes_fini(struct epc *epc);
 /* The sections in the order in which the calling thread tries them. */
 const uint8_t *nodes_order(const struct epc *epc);
+
+/* poison.c */
+/* A page that nobody has, and that is on no list. */
+void poison_shelve_locked(struct epc *epc, struct shard *shard, uint32_t nr) REQUIRES(&shard->lock);
+/* A TRACKED page with the mark is OWNED from now on. */
+void page_leave_if_broken_locked(struct epc *epc, struct epc_page *page)
+	REQUIRES(&epc->reclaim_lock);
 
 /* reclaimd.c */
 void watermarks_init(struct epc *epc);

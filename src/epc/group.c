@@ -331,7 +331,8 @@ uint32_t group_current(const struct epc_group *group)
 	unsigned int i;
 
 	if (!group->parent)
-		return epc->page_nr - section_free_nr(epc);
+		return epc->page_nr -
+		       section_free_nr(epc); /* broken ones included: nobody else can have them */
 	for (i = 0; i < epc->shard_nr; i++)
 		nr += atomic_load_explicit(&group->charged[i], memory_order_relaxed);
 	return nr;

@@ -21,7 +21,7 @@ struct epc_page;
  * @reclaim: true when the page may go now: of a kind that can, not in use, not touched of late
  * @block:   the page is about to leave: EBLOCK it, let no new use begin.  False: not now
  * @write:   EWB the page to the backing store; 0, or -errno and the page is resident and usable as
- *           before
+ *           before.  -EHWPOISON, always, for a page that is epc_page_poisoned(): there is nothing to read
  * @put:     undo @get.  The page may be somebody else's by now, so this is a copy of what it was: only
  *           epc_page_owner() and epc_page_cookie() may be asked of it, and what they lead to must be kept
  *           alive by @get's reference

@@ -38,7 +38,7 @@ struct epc_page {
 	uint32_t prev;
 	uint32_t win_page; /* window offset / 4096, or PAGE_AT_HOME */
 	_Atomic uint8_t state;
-	uint8_t spare;
+	_Atomic uint8_t poisoned; /* for good: poison.c */
 	_Atomic uint8_t ref;
 	_Atomic uint8_t flags; /* enum page_flag */
 };

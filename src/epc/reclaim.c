@@ -85,6 +85,7 @@ static void entry_put_back(struct epc *epc, struct batch_entry *entry, enum poli
 	entry->phase = BATCH_NONE;
 	page_set_state(page, EPC_PAGE_TRACKED);
 	epc->policy->put_back(page_policy_state(page), entry->nr, why);
+	page_leave_if_broken_locked(epc, page);
 	page->owner->group->in_batch_nr--;
 	if (got && why == POLICY_NOT_NOW)
 		group_shun_locked(page->owner->group);

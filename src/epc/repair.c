@@ -34,6 +34,7 @@ static void order_stray_locked(struct epc *epc, uint32_t nr) REQUIRES(&epc->recl
 	}
 	page_set_state(&epc->pages[nr], EPC_PAGE_TRACKED);
 	epc->policy->insert(page_policy_state(&epc->pages[nr]), nr);
+	page_leave_if_broken_locked(epc, &epc->pages[nr]);
 }
 
 /* Every order is empty. */
@@ -59,6 +60,7 @@ static void order_repair_locked(struct epc *epc) REQUIRES(&epc->reclaim_lock)
 		switch (page_state(&epc->pages[nr])) {
 		case EPC_PAGE_TRACKED:
 			epc->policy->insert(page_policy_state(&epc->pages[nr]), nr);
+			page_leave_if_broken_locked(epc, &epc->pages[nr]);
 			break;
 		case EPC_PAGE_IN_BATCH:
 			if (!in_some_batch(epc, nr)) {
@@ -85,12 +87,18 @@ static void shard_repair_locked(struct epc *epc, struct shard *shard) REQUIRES(&
 
 	pagelist_init(&shard->free);
 	pagelist_init(&shard->deferred);
+	pagelist_init(&shard->poisoned);
+	shard->poisoned_ahead = 0;
 	groups_uncharge_all(epc, place);
-	for (nr = shard->first; nr < shard->dirty_next; nr++) {
+	for (nr = shard->first; nr < shard->first + shard->nr; nr++) {
 		page = &epc->pages[nr];
 		if (page_state(page) == EPC_PAGE_OWNED && !page->owner)
 			page_set_state(page, EPC_PAGE_FREE);
-		if (page_state(&epc->pages[nr]) == EPC_PAGE_FREE) {
+		if (page_state(page) == EPC_PAGE_POISONED) {
+			poison_shelve_locked(epc, shard, nr);
+		} else if (nr >= shard->dirty_next) {
+			continue;
+		} else if (page_state(page) == EPC_PAGE_FREE) {
 			section_forget_page(&epc->pages[nr]);
 			pagelist_add(epc->pages, &shard->free, nr);
 		} else if (page_state(&epc->pages[nr]) == EPC_PAGE_DIRTY) {

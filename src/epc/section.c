@@ -31,6 +31,7 @@ static void shard_init(struct shard *shard, uint32_t first, uint32_t nr)
 	shard->avail = shard->lowest = nr;
 	pagelist_init(&shard->free);
 	pagelist_init(&shard->deferred);
+	pagelist_init(&shard->poisoned);
 }
 
 /* @shards: as many at the most, or 0 for what is good. */
@@ -87,7 +88,7 @@ void sections_fini(struct epc *epc)
 		lock_fini(&epc->shard[i].lock);
 }
 
-static struct shard *shard_of(struct epc *epc, uint32_t nr)
+struct shard *shard_of(struct epc *epc, uint32_t nr)
 {
 	const struct section *section = epc->section;
 
@@ -112,6 +113,10 @@ static uint32_t take_dirty_locked(struct epc *epc, struct shard *shard) REQUIRES
 
 	while (shard->dirty_next < shard->first + shard->nr) {
 		nr = shard->dirty_next++;
+		if (page_state(&epc->pages[nr]) == EPC_PAGE_POISONED) {
+			shard->poisoned_ahead--;
+			continue;
+		}
 		if (sanitise(epc, nr))
 			return nr;
 		pagelist_add_tail(epc->pages, &shard->deferred, nr);
@@ -157,7 +162,8 @@ uint32_t section_lowest_nr(const struct epc *epc)
 
 uint32_t shard_dirty_nr(const struct shard *shard)
 {
-	return shard->first + shard->nr - shard->dirty_next + shard->deferred.nr;
+	return shard->first + shard->nr - shard->dirty_next - shard->poisoned_ahead +
+	       shard->deferred.nr;
 }
 
 void shard_count_locked(struct epc *epc, struct shard *shard)
@@ -175,6 +181,16 @@ void shard_count_locked(struct epc *epc, struct shard *shard)
 		atomic_fetch_and_explicit(&epc->with_free, ~bit, memory_order_relaxed);
 }
 
+/* The machine check came from someone who died before he could take the page off the list. */
+static bool is_broken_locked(struct epc *epc, struct shard *shard, uint32_t nr)
+	REQUIRES(&shard->lock)
+{
+	if (!epc_page_poisoned(&epc->pages[nr]))
+		return false;
+	poison_shelve_locked(epc, shard, nr);
+	return true;
+}
+
 /* @deferred: the second pass of sanitising. */
 static uint32_t shard_alloc(struct epc *epc, struct shard *shard, struct epc_owner *owner,
 			    bool deferred)
@@ -182,9 +198,12 @@ static uint32_t shard_alloc(struct epc *epc, struct shard *shard, struct epc_own
 	uint32_t nr;
 
 	shard_lock(epc, shard);
-	nr = pagelist_pop(epc->pages, &shard->free);
-	if (nr == PAGE_NONE)
-		nr = deferred ? take_deferred_locked(epc, shard) : take_dirty_locked(epc, shard);
+	do {
+		nr = pagelist_pop(epc->pages, &shard->free);
+		if (nr == PAGE_NONE)
+			nr = deferred ? take_deferred_locked(epc, shard)
+				      : take_dirty_locked(epc, shard);
+	} while (nr != PAGE_NONE && is_broken_locked(epc, shard, nr));
 	if (nr != PAGE_NONE) {
 		/* One that nobody had before says that its bytes are nobody's, for whoever dies here. */
 		section_forget_page(&epc->pages[nr]);
@@ -261,9 +280,11 @@ void section_free(struct epc *epc, const uint32_t *nr, unsigned int n)
 			page_set_state(&epc->pages[nr[i]], EPC_PAGE_FREE);
 			group_uncharge(epc->pages[nr[i]].owner->group,
 				       (unsigned int)(shard - epc->shard));
+			shard->frees++;
+			if (is_broken_locked(epc, shard, nr[i]))
+				continue;
 			section_forget_page(&epc->pages[nr[i]]);
 			pagelist_add(epc->pages, &shard->free, nr[i]);
-			shard->frees++;
 		}
 		shard_count_locked(epc, shard);
 		shard_unlock(shard);
@@ -290,6 +311,7 @@ void epc_section_read(struct epc *epc, unsigned int i, struct epc_section_info *
 		shard_lock(epc, shard);
 		ret_info->free += shard->free.nr;
 		ret_info->dirty += shard_dirty_nr(shard);
+		ret_info->poisoned += shard->poisoned.nr;
 		ret_info->allocs += shard->allocs;
 		ret_info->frees += shard->frees;
 		shard_unlock(shard);

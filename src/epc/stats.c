@@ -27,6 +27,7 @@ static void count_states(struct epc *epc, struct epc_stats *stats)
 		shard_lock(epc, shard);
 		stats->free += shard->free.nr;
 		stats->dirty += shard_dirty_nr(shard);
+		stats->poisoned += shard->poisoned.nr;
 		stats->allocs += shard->allocs;
 		stats->frees += shard->frees;
 		stats->free_lowest += shard->lowest;
@@ -61,6 +62,7 @@ void epc_stats_read(struct epc *epc, struct epc_stats *ret_stats)
 	if (ret_stats->backing_slots > ret_stats->backing_slots_peak)
 		ret_stats->backing_slots_peak = ret_stats->backing_slots;
 	ret_stats->stall_ns = get(&c->stall_ns);
+	ret_stats->machine_checks = get(&c->machine_checks);
 	ret_stats->recovered = get(&c->recovered);
 }
 

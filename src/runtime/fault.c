@@ -103,6 +103,8 @@ static enum rt_fault_result raw_fault(const struct rt_range *seen, uint64_t la)
 		rt_process_reap();
 		r = vepc_fault(seen->vepc, seen->off + (la - seen->start));
 	}
+	if (r == -EHWPOISON)
+		return RT_FAULT_POISON;
 	if (r < 0) {
 		tell("raw EPC",
 		     r == -ENOMEM ? "no EPC page can be freed for it" : "what it held is lost");
@@ -158,6 +160,9 @@ enum rt_fault_result rt_fault(ucontext_t *uc, uint64_t addr, uint64_t err, bool 
 		result = RT_FAULT_PF;
 		if (!in_enclave && rt_abort_page_step(rt_thread_self(), uc, la, &range))
 			result = RT_FAULT_DONE;
+		break;
+	case ENCL_FAULT_POISON:
+		result = RT_FAULT_POISON;
 		break;
 	case ENCL_FAULT_SIGBUS:
 	case ENCL_FAULT_OOM:

@@ -652,6 +652,23 @@ put:
 }
 
 /* Dropping or punching pages of the window is not the client's to do; a real device refuses it too. */
+/* MADV_HWPOISON, as tests of recovery from machine checks use it: of pages that are in the EPC. */
+static long poison(uint64_t addr, uint64_t len)
+{
+	struct rt_range range;
+	long r = -EFAULT;
+
+	for (uint64_t end = addr + page_up(len); addr < end; addr += 4096) {
+		if (!rt_range_get(addr, &range))
+			return -EFAULT;
+		r = range.encl ? encl_poison(range.encl, addr) : -EFAULT;
+		rt_process_unhold(range.hold);
+		if (r < 0)
+			return r;
+	}
+	return r;
+}
+
 long rt_madvise(uint64_t addr, uint64_t len, int advice)
 {
 	bool ours = false;
@@ -664,6 +681,6 @@ long rt_madvise(uint64_t addr, uint64_t len, int advice)
 		lock_release(&rt.lock);
 	}
 	if (ours)
-		return -EINVAL;
+		return advice == MADV_HWPOISON && !(addr & 4095) ? poison(addr, len) : -EINVAL;
 	return sys(SYS_madvise, addr, len, advice);
 }

@@ -249,7 +249,13 @@ void rt_exception(int sig, siginfo_t *info, ucontext_t *uc, struct rt_thread *t,
 void rt_interrupt(ucontext_t *uc, struct rt_thread *t);
 
 /* fault.c */
-enum rt_fault_result { RT_FAULT_NOT_OURS, RT_FAULT_DONE, RT_FAULT_PF, RT_FAULT_BUS };
+enum rt_fault_result {
+	RT_FAULT_NOT_OURS,
+	RT_FAULT_DONE,
+	RT_FAULT_PF,
+	RT_FAULT_BUS,
+	RT_FAULT_POISON
+};
 enum rt_fault_result rt_fault(ucontext_t *uc, uint64_t addr, uint64_t err, bool in_enclave,
 			      uint16_t *ret_pf_error);
 bool rt_abort_page_step(struct rt_thread *t, ucontext_t *uc, uint64_t la, struct rt_range *range);

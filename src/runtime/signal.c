@@ -88,6 +88,11 @@ static void page_fault(int sig, siginfo_t *info, ucontext_t *uc, struct rt_threa
 		make_segv(info, uc, addr, pf_error);
 		sig = SIGSEGV;
 	}
+	if (r == RT_FAULT_POISON) {
+		info->si_code = BUS_MCEERR_AR;
+		info->si_addr = (void *)addr;
+		info->si_addr_lsb = 12;
+	}
 	ev.error = pf_error;
 	if (in_enclave)
 		rt_exception(sig, info, uc, t, ev);

@@ -271,6 +271,8 @@ int vepc_fault(struct vepc *vepc, uint64_t off)
 		if (r == 0)
 			frame = NULL;
 	}
+	if (r == 0 && epc_page_poisoned(page->frame))
+		r = -EHWPOISON;
 	vepc_unlock(vepc);
 	if (frame)
 		vepc_frame_free(vepc, frame);

@@ -352,6 +352,10 @@ int guest_evict_write_locked(struct virt_guest *guest, struct kept *kept, struct
 	uint32_t nr = epc_page_nr(guest->epc, page->frame);
 	struct cpu_outcome out;
 
+	if (epc_page_poisoned(page->frame)) {
+		write_failed_locked(guest, kept);
+		return -EHWPOISON;
+	}
 	for (int i = 0; i < TRACK_TRIES; i++) {
 		out = ewb_locked(guest, kept, nr);
 		if (out.fault == CPU_NO_FAULT && out.eax == SGX_NOT_TRACKED && kept->secs)

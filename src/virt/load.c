@@ -285,6 +285,8 @@ static int bring_step_locked(struct load *l, struct vepc *vepc, uint64_t idx,
 		return -ENOMEM;
 	if (l->guest->dead)
 		return -EIO;
+	if (page->frame && epc_page_poisoned(page->frame))
+		return -EHWPOISON;
 	kept = kept_of(page);
 	if (kept && (kept->flags & KEPT_LEAVING))
 		return bring_wait_locked(l, kept, page);

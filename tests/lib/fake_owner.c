@@ -137,6 +137,8 @@ static int fake_write(struct epc_page *page)
 		return 0;
 	}
 	r = fails(owner, FAKE_WRITE) ? -EIO : 0;
+	if (epc_page_poisoned(page))
+		r = -EHWPOISON;
 	if (r == 0 && fp->slot == UINT32_MAX)
 		r = backing_alloc(epc_backing(owner->epc), &fp->slot);
 	/* Not valid any more: somebody died here, behind the EREMOVE, and this is the second try. */
@@ -272,10 +274,14 @@ static void load_locked(struct fake_owner *owner, uint32_t i, struct epc_page *p
 	epc_track(owner->epc, page);
 }
 
-/* True while the bytes can be used: not between block and the end of the batch. */
-static bool usable_locked(struct fake_owner *owner, struct fake_page *fp) REQUIRES(&owner->lock)
+/* 0; -EHWPOISON; or -EAGAIN while the bytes cannot be used: between block and the end of the batch. */
+static int usable_locked(struct fake_owner *owner, struct fake_page *fp) REQUIRES(&owner->lock)
 {
-	return !fp->blocked && (owner->win_off == AT_HOME || epc_page_placed(fp->epc_page));
+	if (epc_page_poisoned(fp->epc_page))
+		return -EHWPOISON;
+	if (fp->blocked || (owner->win_off != AT_HOME && !epc_page_placed(fp->epc_page)))
+		return -EAGAIN;
+	return 0;
 }
 
 static void use_locked(struct fake_owner *owner, uint32_t i) REQUIRES(&owner->lock)
@@ -283,7 +289,7 @@ static void use_locked(struct fake_owner *owner, uint32_t i) REQUIRES(&owner->lo
 	struct fake_page *fp = &owner->page[i];
 	struct contents *c = cpu_bytes(epc_cpu(owner->epc), epc_page_nr(owner->epc, fp->epc_page));
 
-	if (!contents_ok(c, owner, i, fp->uses))
+	if (!contents_ok(c, owner, i, fp->uses) && !epc_page_poisoned(fp->epc_page))
 		wrong(owner, "contents");
 	fp->uses++;
 	contents_write(c, owner, i, fp->uses);
@@ -298,7 +304,7 @@ int fake_use(struct fake_owner *owner, uint32_t i, unsigned int alloc_flags)
 
 	lock_acquire(&owner->lock);
 	if (fp->epc_page) {
-		r = usable_locked(owner, fp) ? 0 : -EAGAIN;
+		r = usable_locked(owner, fp);
 		if (r == 0)
 			use_locked(owner, i);
 		lock_release(&owner->lock);
@@ -313,7 +319,7 @@ int fake_use(struct fake_owner *owner, uint32_t i, unsigned int alloc_flags)
 	lock_acquire(&owner->lock);
 	if (fp->epc_page) {
 		epc_free(owner->epc, page); /* somebody else brought it in */
-		r = usable_locked(owner, fp) ? 0 : -EAGAIN;
+		r = usable_locked(owner, fp);
 	} else {
 		load_locked(owner, i, page);
 	}

@@ -76,7 +76,7 @@ void fake_owner_put(struct fake_owner *owner);
 /*
  * Use page @i once: bring it in if need be, check what it holds, count.
  *
- *   0, -EAGAIN (it is in a batch), or what epc_alloc() said
+ *   0, -EAGAIN (it is in a batch), -EHWPOISON (what was in it is lost), or what epc_alloc() said
  */
 int fake_use(struct fake_owner *owner, uint32_t i, unsigned int alloc_flags);
 /* The same until it works; false when the allocator gave up. */

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/* Machine checks on the pages of an enclave: one page, its SECS, a VA page; and the frames never come back. */
+#include "arch/sgx.h"
+#include "lib/world.h"
+
+enum { NR = 24 };
+
+static bool is_poison(struct build *b, uint64_t idx)
+{
+	struct encl_fault f = { 0 };
+
+	return touch_page(b->encl, idx, 0, 0, &f) == TOUCH_FAULT && f.kind == ENCL_FAULT_POISON;
+}
+
+static void start(struct world *w, struct build *b)
+{
+	world_init(w, 64, 0);
+	TAP_MUST(build_create(b, w, 32 * SGX_PAGE_SIZE, 0) == 0 && build_add_many(b, 0, NR) == 0 &&
+			 build_init(b) == 0,
+		 "an enclave");
+}
+
+static uint64_t poisoned(struct world *w)
+{
+	struct epc_stats stats;
+
+	epc_stats_read(w->epc, &stats);
+	return stats.poisoned;
+}
+
+/* What is broken comes off with the enclave, and is all that is not free then. */
+static void end(struct world *w, struct build *b, uint64_t broken, const char *name)
+{
+	struct epc_stats stats;
+
+	build_fini(b);
+	epc_stats_read(w->epc, &stats);
+	TAP_CHECK(stats.poisoned == broken && stats.free + stats.dirty == stats.pages - broken,
+		  "%s: %lu frames are broken, all others free", name, (unsigned long)broken);
+	world_audit(w, name);
+	world_destroy(w);
+}
+
+static void evict_all(struct world *w)
+{
+	for (unsigned int i = 0; i < 100; i++)
+		epc_reclaim(w->epc);
+}
+
+static void test_page(void)
+{
+	unsigned int good = 0;
+	struct world w;
+	struct build b;
+
+	start(&w, &b);
+	TAP_CHECK(touch_page(b.encl, 3, 0, 0, NULL) == TOUCH_OK, "page 3 is here");
+	TAP_CHECK(encl_poison(b.encl, b.base + 3 * SGX_PAGE_SIZE) == 0, "a machine check on it");
+	TAP_CHECK(is_poison(&b, 3), "a touch is SIGBUS, by the machine check");
+	world_audit(&w, "one broken");
+	evict_all(&w);
+	TAP_CHECK(is_poison(&b, 3), "nor is it evicted");
+	for (uint64_t i = 0; i < NR; i++)
+		good += touch_page(b.encl, i, 0, 0, NULL) == TOUCH_OK;
+	TAP_CHECK(good == NR - 1, "all others go and come");
+	TAP_CHECK(poisoned(&w) == 0, "its frame is the enclave's as long as that is there");
+	evict_all(&w);
+	TAP_CHECK(encl_poison(b.encl, b.base + 5 * SGX_PAGE_SIZE) == -14 &&
+			  encl_poison(b.encl, b.base - SGX_PAGE_SIZE) == -14,
+		  "a page that is not in the EPC cannot break");
+	end(&w, &b, 1, "a page");
+}
+
+/* @type: whichever frame of the enclave is of that type. */
+static void test_type(uint8_t type, bool evicted, const char *name)
+{
+	unsigned int broken = 0, good = 0;
+	struct cpu_epcm epcm;
+	struct world w;
+	struct build b;
+
+	start(&w, &b);
+	if (evicted)
+		evict_all(&w);
+	for (uint32_t nr = 0; nr < 64 && !broken; nr++) {
+		epcm = cpu_epcm_read(w.cpu, nr);
+		if (epcm.valid && epcm.type == type)
+			broken = epc_poison(w.epc, nr) == 0;
+	}
+	TAP_MUST(broken == 1, "a machine check on a %s page", name);
+	for (uint64_t i = 0; i < NR; i++)
+		good += is_poison(&b, i);
+	TAP_CHECK(good == NR, "no page of the enclave can be used");
+	evict_all(&w);
+	world_audit(&w, name);
+	end(&w, &b, 1, name);
+}
+
+/* Slots of a broken VA page are not written to: what would need one stays. */
+static void test_va_evict(void)
+{
+	unsigned int good = 0;
+	struct world w;
+	struct build b;
+
+	start(&w, &b);
+	for (uint32_t nr = 0; nr < 64; nr++) {
+		struct cpu_epcm epcm = cpu_epcm_read(w.cpu, nr);
+
+		if (epcm.valid && epcm.type == SGX_PT_VA)
+			epc_poison(w.epc, nr);
+	}
+	evict_all(&w);
+	for (uint64_t i = 0; i < NR; i++)
+		good += touch_page(b.encl, i, 0, 0, NULL) == TOUCH_OK;
+	TAP_CHECK(good == NR, "with its only VA page broken, every page stays");
+	end(&w, &b, 1, "VA before eviction");
+}
+
+int main(void)
+{
+	test_page();
+	test_type(SGX_PT_SECS, false, "SECS");
+	test_type(SGX_PT_VA, true, "VA");
+	test_va_evict();
+	return tap_done();
+}
