@@ -41,7 +41,7 @@ bool guest_page_is_here(const struct vepc_page *page)
 {
 	const struct kept *kept = kept_of(page);
 
-	return page->frame && !(kept && (kept->flags & (KEPT_LEAVING | KEPT_BLOCKED)));
+	return page->frame && !(kept && (kept->flags & (KEPT_LEAVING | KEPT_BLOCKED | KEPT_AWAY)));
 }
 
 /* ---- frames ---------------------------------------------------------------------------------------- */

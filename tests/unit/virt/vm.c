@@ -6,6 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "epc/epc.h"
+#include "virt/virt_priv.h"
+
 static const struct cpu_vmx non_root = { .mode = CPU_VMX_NON_ROOT,
 					 .controls = CPU_VMX_EPC_VIRT_EXT };
 
@@ -27,6 +30,26 @@ void vm_init(struct vm *vm, uint32_t epc_pages)
 		region.vepc = vm->file[i];
 		assert(virt_set_region(vm->guest, &region) == 0);
 	}
+}
+
+bool vm_end(struct vm *vm, char *why, size_t bytes)
+{
+	struct world_left left;
+	bool ok;
+
+	vepc_put(vm->file[0]);
+	vepc_put(vm->file[1]);
+	virt_put(vm->guest);
+	ok = epc_audit(vm->w.epc, false, why, bytes) == 0 && vepc_zombie_nr(vm->registry) == 0;
+	vepc_registry_destroy(vm->registry);
+	if (world_left(&vm->w, &left)) {
+		snprintf(why, bytes, "%llu frames, %llu slots, %llu bytes are left",
+			 (unsigned long long)left.frames, (unsigned long long)left.slots,
+			 (unsigned long long)left.bytes);
+		ok = false;
+	}
+	world_destroy(&vm->w);
+	return ok;
 }
 
 uint64_t vm_gpa(const struct vm *vm, uint32_t page)
@@ -80,6 +103,39 @@ static struct cpu_outcome run_step(void *ctx, struct cpu *cpu, const uint32_t *p
 	return cpu_encls(cpu, &non_root, run->ops, &run->vm->exit);
 }
 
+/* The pages by number, when no touch of them would have to wait. The lock is held, by who called the hook. */
+static bool all_here_locked(struct vm *vm, const uint64_t *gpas, unsigned int nr,
+			    uint32_t *ret_pages)
+{
+	for (unsigned int i = 0; i < nr; i++) {
+		struct vepc_page *page;
+		struct vepc *vepc;
+		uint64_t off;
+
+		if (guest_region_find_locked(vm->guest, gpas[i], &vepc, &off) < 0)
+			return false;
+		page = vepc_page_locked(vepc, off / SGX_PAGE_SIZE);
+		if (!page || !guest_page_is_here(page))
+			return false;
+		ret_pages[i] = epc_page_nr(vm->w.epc, page->frame);
+	}
+	return true;
+}
+
+static struct cpu_outcome encls_in_hook(struct vm *vm, struct run *run, const uint64_t *gpas,
+					unsigned int nr)
+{
+	struct cpu_outcome out = { .fault = CPU_VM_EXIT };
+	uint32_t pages[VIRT_PAGES_MAX];
+
+	vm->waits = !all_here_locked(vm, gpas, nr, pages);
+	if (vm->waits)
+		return out;
+	out = run_step(run, vm->w.cpu, pages);
+	vm->waits = vm->conflicts = out.fault == CPU_VM_EXIT;
+	return out;
+}
+
 struct cpu_outcome vm_encls(struct vm *vm, struct cpu_operands *ops, uint32_t page, uint32_t secs,
 			    uint32_t va)
 {
@@ -99,6 +155,8 @@ struct cpu_outcome vm_encls(struct vm *vm, struct cpu_operands *ops, uint32_t pa
 		run.va = (int)nr;
 		gpas[nr++] = vm_gpa(vm, va);
 	}
+	if (vm->in_hook)
+		return encls_in_hook(vm, &run, gpas, nr);
 	for (;;) {
 		if (virt_step(vm->guest, gpas, nr, run_step, &run, &out) != 0)
 			return (struct cpu_outcome){ .fault = CPU_UD };
@@ -124,12 +182,14 @@ struct cpu_outcome vm_simple(struct vm *vm, enum sgx_encls leaf, uint32_t page)
 	return vm_encls(vm, &ops, page, VM_NONE, VM_NONE);
 }
 
-bool vm_ecreate(struct vm *vm, uint32_t secs)
+bool vm_ecreate(struct vm *vm, uint32_t secs) { return cpu_ok(vm_ecreate_out(vm, secs)); }
+
+struct cpu_outcome vm_ecreate_out(struct vm *vm, uint32_t secs)
 {
 	struct sgx_secinfo secinfo = { .flags = SGX_SECINFO_TYPE(SGX_PT_SECS) };
 	struct cpu_operands ops = { .leaf = SGX_ECREATE };
 	struct sgx_secs *src = aligned_alloc(4096, 4096);
-	bool ok;
+	struct cpu_outcome out;
 
 	memset(src, 0, sizeof(*src));
 	src->size = VM_SIZE;
@@ -139,9 +199,9 @@ bool vm_ecreate(struct vm *vm, uint32_t secs)
 	src->attributes.xfrm = SGX_XFRM_LEGACY;
 	ops.pi.srcpge = src;
 	ops.pi.secinfo = &secinfo;
-	ok = cpu_ok(vm_encls(vm, &ops, secs, VM_NONE, VM_NONE));
+	out = vm_encls(vm, &ops, secs, VM_NONE, VM_NONE);
 	free(src);
-	return ok;
+	return out;
 }
 
 void vm_source(void *page, uint64_t i, uint64_t flags)
@@ -159,18 +219,24 @@ void vm_source(void *page, uint64_t i, uint64_t flags)
 
 bool vm_eadd(struct vm *vm, uint32_t secs, uint32_t page, uint64_t i, uint64_t flags)
 {
+	return cpu_ok(vm_eadd_out(vm, secs, page, i, flags));
+}
+
+struct cpu_outcome vm_eadd_out(struct vm *vm, uint32_t secs, uint32_t page, uint64_t i,
+			       uint64_t flags)
+{
 	struct sgx_secinfo secinfo = { .flags = flags };
 	struct cpu_operands ops = { .leaf = SGX_EADD };
 	void *src = aligned_alloc(4096, 4096);
-	bool ok;
+	struct cpu_outcome out;
 
 	vm_source(src, i, flags);
 	ops.pi.linaddr = VM_BASE + i * SGX_PAGE_SIZE;
 	ops.pi.srcpge = src;
 	ops.pi.secinfo = &secinfo;
-	ok = cpu_ok(vm_encls(vm, &ops, page, secs, VM_NONE));
+	out = vm_encls(vm, &ops, page, secs, VM_NONE);
 	free(src);
-	return ok;
+	return out;
 }
 
 bool vm_epa(struct vm *vm, uint32_t va) { return cpu_ok(vm_simple(vm, SGX_EPA, va)); }

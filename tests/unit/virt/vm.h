@@ -31,11 +31,18 @@ struct vm {
 	struct cpu_exit exit;
 	unsigned int exits, reruns;
 	bool raw_exits; /* an instruction that exits is handed back as that */
+	/*
+	 * Set while a hook runs: an instruction whose pages are all here is executed at once, between two of the host's. One that
+	 * must wait for the host sets waits, and so does one that met a conflict, whose exit is in exit.
+	 */
+	bool in_hook, waits, conflicts;
 	/* Called before each instruction, with the host's lock held. */
 	void (*before_step)(struct vm *vm);
 };
 
 void vm_init(struct vm *vm, uint32_t epc_pages);
+/* The guest ends, without a word. False: something is left over or not accounted for; *why says what. */
+bool vm_end(struct vm *vm, char *why, size_t bytes);
 /* The guest ends, as it is: audit before and after. */
 static inline void vm_fini(struct vm *vm, const char *name)
 {
@@ -67,6 +74,10 @@ bool vm_eadd(struct vm *vm, uint32_t secs, uint32_t page, uint64_t i, uint64_t f
 /* What page i holds when it is added; a TCS has to be one. */
 void vm_source(void *page, uint64_t i, uint64_t flags);
 bool vm_epa(struct vm *vm, uint32_t va);
+/* With how they end. */
+struct cpu_outcome vm_ecreate_out(struct vm *vm, uint32_t secs);
+struct cpu_outcome vm_eadd_out(struct vm *vm, uint32_t secs, uint32_t page, uint64_t i,
+			       uint64_t flags);
 struct cpu_outcome vm_simple(struct vm *vm, enum sgx_encls leaf, uint32_t page);
 
 /* What the guest's own driver writes out and loads. */
