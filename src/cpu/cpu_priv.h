@@ -20,6 +20,9 @@ struct cpu {
 	size_t epcm_bytes;
 };
 
+/* In a version slot: a load has it in hand. No version gets that far. */
+#define CPU_VERSION_TAKEN (1ull << 63)
+
 /* compute_xsave_size() and compute_misc_region_size() of the SDM. */
 size_t cpu_xsave_size(const struct cpu *cpu, uint64_t xfrm);
 size_t cpu_misc_size(uint32_t miscselect);

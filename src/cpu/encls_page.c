@@ -285,20 +285,24 @@ static struct cpu_outcome load_decrypt(struct cpu *cpu, const struct load *l,
 
 /*
  * The version is used up.  The VA page is held shared, so another thread may have been at the same slot
- * ("other instructions modifying VA slot"): of two that load one page, one finds its version gone.
+ * ("other instructions modifying VA slot"): of two that load one page, one finds its version gone.  Until the
+ * page is there the slot keeps it, marked: whoever dies in between has lost nothing (repair.c).
  */
 static struct cpu_outcome load_take_version(struct cpu *cpu, const struct load *l, uint64_t version)
 {
-	if (__atomic_compare_exchange_n(va_slot(cpu, l->va, l->slot), &version, 0, false,
-					__ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+	if (__atomic_compare_exchange_n(va_slot(cpu, l->va, l->slot), &version,
+					version | CPU_VERSION_TAKEN, false, __ATOMIC_ACQ_REL,
+					__ATOMIC_RELAXED))
 		return cpu_done();
 	explicit_bzero(cpu_contents(cpu, l->page), SGX_PAGE_SIZE);
 	return load_conflict(l);
 }
 
-static void load_commit(struct cpu *cpu, const struct load *l, struct secs_page *secs)
+static void load_commit(struct cpu *cpu, const struct load *l, struct secs_page *secs,
+			uint64_t version)
 {
 	uint64_t attr = epcm_from_secinfo(l->pcmd.secinfo.flags);
+	uint64_t taken = version | CPU_VERSION_TAKEN;
 
 	if (l->blocked && epcm_is_child(attr))
 		attr |= EPCM_BLOCKED;
@@ -309,8 +313,9 @@ static void load_commit(struct cpu *cpu, const struct load *l, struct secs_page 
 				      memory_order_relaxed);
 	epcm_install(&cpu->epcm[l->page], (l->pi->linaddr & EPCM_LA) | attr,
 		     secs ? l->pi->secs : CPU_NO_PAGE);
-	/* Last: who dies before has lost no version, and who dies here leaves a slot that is occupied. */
-	__atomic_store_n(va_slot(cpu, l->va, l->slot), 0, __ATOMIC_RELEASE);
+	/* Unless an EWB has used the slot meanwhile. */
+	__atomic_compare_exchange_n(va_slot(cpu, l->va, l->slot), &taken, 0, false,
+				    __ATOMIC_RELEASE, __ATOMIC_RELAXED);
 }
 
 static struct cpu_outcome load_held(struct cpu *cpu, const struct load *l)
@@ -334,12 +339,14 @@ static struct cpu_outcome load_held(struct cpu *cpu, const struct load *l)
 	} else if (secs != CPU_NO_PAGE) {
 		return cpu_gp();
 	}
+	if (cpu_passed(out) && (version & CPU_VERSION_TAKEN))
+		out = load_conflict(l);
 	if (cpu_passed(out))
 		out = load_decrypt(cpu, l, secs_bytes, version);
 	if (cpu_passed(out))
 		out = load_take_version(cpu, l, version);
 	if (cpu_passed(out))
-		load_commit(cpu, l, secs_bytes);
+		load_commit(cpu, l, secs_bytes, version);
 	if (load_is_child(l))
 		epcm_put_shared(&cpu->epcm[secs]);
 	return out;

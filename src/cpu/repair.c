@@ -56,6 +56,15 @@ static void recount(struct cpu *cpu, uint32_t secs)
 	epoch_recount(&page->own.track, busy_nr);
 }
 
+/* What a load had taken and did not come to use; one that did has only left its slot occupied. */
+static void give_back_versions(const struct cpu *cpu, uint32_t page)
+{
+	uint64_t *slot = cpu_contents(cpu, page);
+
+	for (unsigned int i = 0; i < SGX_VA_SLOTS; i++)
+		__atomic_fetch_and(&slot[i], ~CPU_VERSION_TAKEN, __ATOMIC_RELAXED);
+}
+
 void cpu_repair_page(struct cpu *cpu, uint32_t page)
 {
 	uint64_t attr;
@@ -64,6 +73,8 @@ void cpu_repair_page(struct cpu *cpu, uint32_t page)
 	attr = epcm_attr(&cpu->epcm[page]);
 	if (attr & EPCM_VALID && epcm_pt(attr) == SGX_PT_SECS)
 		recount(cpu, page);
+	if (attr & EPCM_VALID && epcm_pt(attr) == SGX_PT_VA)
+		give_back_versions(cpu, page);
 	epcm_break(&cpu->epcm[page], tcs_is_busy(cpu, page) ? 1 : 0);
 }
 

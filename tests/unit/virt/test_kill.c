@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "cpu/cpu_priv.h"
 #include "vm.h"
 
 enum { PAGES = 10, STEPS_MAX = 4000 };
@@ -234,6 +235,28 @@ static const struct scene scenes[] = {
 	{ "instructions of the guest", instructions, is_removable, HALF_AWAY, false, true },
 };
 
+/* The moment that steps hit too rarely: the version is in the hand of a load that does not come to its end. */
+static void test_version(void)
+{
+	static struct vm_evicted out;
+	uint64_t *slot;
+
+	vm_init(&vm, 64);
+	TAP_MUST(build() && vm_epa(&vm, 20) && cpu_ok(vm_simple(&vm, SGX_EBLOCK, 2)) &&
+			 cpu_ok(vm_simple(&vm, SGX_ETRACK, 0)) &&
+			 cpu_ok(vm_ewb(&vm, 2, 20, 7, &out)),
+		 "a page that the guest has evicted");
+	slot = (uint64_t *)cpu_bytes(vm.w.cpu, vm_nr(&vm, 20)) + 7;
+	*slot |= CPU_VERSION_TAKEN;
+	TAP_CHECK(vm_eldu(&vm, 2, 0, 20, 7, &out).fault == CPU_GP,
+		  "another load has its version: #GP");
+	cpu_repair_page(vm.w.cpu, vm_nr(&vm, 20));
+	TAP_CHECK(cpu_ok(vm_eldu(&vm, 2, 0, 20, 7, &out)) && vm_is_intact(&vm, 2, 1, FLAGS_RW) &&
+			  *slot == 0,
+		  "that one is dead, and repaired: the page can be loaded");
+	vm_fini(&vm, "version");
+}
+
 int main(int argc, char **argv)
 {
 	parent = getpid();
@@ -243,5 +266,6 @@ int main(int argc, char **argv)
 		seed = (unsigned int)atoi(argv[2]);
 	for (size_t i = 0; i < sizeof(scenes) / sizeof(scenes[0]); i++)
 		run(&scenes[i]);
+	test_version();
 	return tap_done();
 }
