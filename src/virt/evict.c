@@ -109,6 +109,7 @@ static bool child_count_locked(struct virt_guest *guest, struct kept *kept, uint
 
 	if (!secs)
 		return false;
+	secs->flags |= KEPT_HOST_LOCKED;
 	if (!cpu_ok(count_child(guest, nr, secs_nr, true))) {
 		kept_done_locked(guest, secs);
 		return false;
@@ -125,8 +126,10 @@ void guest_evict_settle_locked(struct virt_guest *guest, struct kept *secs)
 	uint32_t nr = kept_nr_locked(guest, secs);
 
 	while (nr != CPU_NO_PAGE && secs->virt > secs->children) {
-		struct cpu_outcome out = count_child(guest, nr, nr, false);
+		struct cpu_outcome out;
 
+		secs->flags |= KEPT_HOST_LOCKED;
+		out = count_child(guest, nr, nr, false);
 		if (is_conflict(out))
 			return;
 		/* Somebody else has taken them off, or it is no SECS any more. */
@@ -320,6 +323,7 @@ static void track_locked(struct virt_guest *guest, struct kept *kept, uint32_t n
 		if (out.eax == SGX_PREV_TRK_INCMPL)
 			cpu_track_flush(guest->cpu, secs);
 	}
+	guest_next(guest, "IPI", nr, secs, CPU_NO_PAGE);
 	cpu_track_flush(guest->cpu, secs);
 }
 

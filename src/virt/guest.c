@@ -221,7 +221,7 @@ struct cpu_outcome kept_name_locked(struct virt_guest *guest, struct kept *kept,
 	struct cpu_outcome out;
 
 	/* Noted first, so that there is no moment at which it could be forgotten. */
-	kept->flags |= KEPT_NAMED;
+	kept->flags |= KEPT_NAMED | KEPT_HOST_LOCKED;
 	for (int i = 0; i < TRACK_TRIES; i++) {
 		guest_next(guest, "ESETCONTEXT", nr, CPU_NO_PAGE, CPU_NO_PAGE);
 		out = enclv_esetcontext(guest->cpu, nr, &context);

@@ -153,6 +153,8 @@ static int eld_locked(struct load *l, struct kept *kept, uint32_t nr)
 	bool blocked = kept->flags & KEPT_GUEST_BLOCKED;
 	struct cpu_outcome out = { .fault = CPU_GP };
 
+	if (kept->secs)
+		kept->secs->flags |= KEPT_HOST_LOCKED;
 	for (int i = 0; i < TRACK_TRIES; i++) {
 		guest_next(guest, blocked ? "ELDBC" : "ELDUC", nr, va, pi.secs);
 		out = blocked ? encls_eldbc(guest->cpu, &pi, nr, va, kept->va_slot)

@@ -74,7 +74,7 @@ struct kept {
 #define KEPT_BLOCKED       0x08u  /* EBLOCKed by us: the guest must not see that */
 #define KEPT_GUEST_BLOCKED 0x10u  /* by the guest: it must see that, after it has come back, too */
 #define KEPT_HOST_TRACKED  0x40u  /* of a SECS: our ETRACKC was in the way; until somebody asks */
-#define KEPT_HOST_LOCKED   0x80u  /* and held the page */
+#define KEPT_HOST_LOCKED   0x80u  /* and a leaf of ours held the page */
 #define KEPT_NAMED         0x100u /* the ENCLAVECONTEXT of the SECS that is in the page, or was */
 
 /* Of vepc_page.flags. */

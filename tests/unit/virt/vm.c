@@ -122,6 +122,13 @@ static bool all_here_locked(struct vm *vm, const uint64_t *gpas, unsigned int nr
 	return true;
 }
 
+bool vm_sees(struct vm *vm, uint32_t page, uint32_t *ret_nr)
+{
+	uint64_t gpa = vm_gpa(vm, page);
+
+	return all_here_locked(vm, &gpa, 1, ret_nr);
+}
+
 static struct cpu_outcome encls_in_hook(struct vm *vm, struct run *run, const uint64_t *gpas,
 					unsigned int nr)
 {

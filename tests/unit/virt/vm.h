@@ -65,6 +65,8 @@ int vm_touch(struct vm *vm, uint32_t page);
 /* One ENCLS. @secs, @va: guest pages or VM_NONE. The rest of *@ops is the caller's. */
 struct cpu_outcome vm_encls(struct vm *vm, struct cpu_operands *ops, uint32_t page, uint32_t secs,
 			    uint32_t va);
+/* From a hook: the page is where the guest can touch it without waiting, and its number. */
+bool vm_sees(struct vm *vm, uint32_t page, uint32_t *ret_nr);
 /* One, on a page that is there, past the host's lock: from a hook. */
 struct cpu_outcome vm_encls_raw(struct vm *vm, struct cpu_operands *ops, uint32_t page);
 
