@@ -12,12 +12,12 @@
 static const struct cpu_vmx non_root = { .mode = CPU_VMX_NON_ROOT,
 					 .controls = CPU_VMX_EPC_VIRT_EXT };
 
-void vm_init(struct vm *vm, uint32_t epc_pages)
+void vm_join(struct vm *vm, const struct world *w, struct vepc_registry *registry)
 {
 	memset(vm, 0, sizeof(*vm));
-	world_init_caps(&vm->w, epc_pages, 0, SGX_CPUID_ENCLV | SGX_CPUID_ENCLS_C);
-	assert(vepc_registry_create(vm->w.epc, &vm->registry) == 0);
-	assert(virt_create(vm->w.epc, &vm->guest) == 0);
+	vm->w = *w;
+	vm->registry = registry;
+	assert(virt_create(w->epc, &vm->guest) == 0);
 	for (unsigned int i = 0; i < 2; i++) {
 		struct virt_region region = { .slot = i,
 					      .gpa = VM_GPA * (i + 1),
@@ -32,14 +32,29 @@ void vm_init(struct vm *vm, uint32_t epc_pages)
 	}
 }
 
+void vm_leave(struct vm *vm)
+{
+	vepc_put(vm->file[0]);
+	vepc_put(vm->file[1]);
+	virt_put(vm->guest);
+}
+
+void vm_init(struct vm *vm, uint32_t epc_pages)
+{
+	struct vepc_registry *registry;
+	struct world w;
+
+	world_init_caps(&w, epc_pages, 0, SGX_CPUID_ENCLV | SGX_CPUID_ENCLS_C);
+	assert(vepc_registry_create(w.epc, &registry) == 0);
+	vm_join(vm, &w, registry);
+}
+
 bool vm_end(struct vm *vm, char *why, size_t bytes)
 {
 	struct world_left left;
 	bool ok;
 
-	vepc_put(vm->file[0]);
-	vepc_put(vm->file[1]);
-	virt_put(vm->guest);
+	vm_leave(vm);
 	ok = epc_audit(vm->w.epc, false, why, bytes) == 0 && vepc_zombie_nr(vm->registry) == 0;
 	vepc_registry_destroy(vm->registry);
 	if (world_left(&vm->w, &left)) {

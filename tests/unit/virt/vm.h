@@ -41,6 +41,9 @@ struct vm {
 };
 
 void vm_init(struct vm *vm, uint32_t epc_pages);
+/* One of several in a world, which is the caller's, as is the registry. */
+void vm_join(struct vm *vm, const struct world *w, struct vepc_registry *registry);
+void vm_leave(struct vm *vm);
 /* The guest ends, without a word. False: something is left over or not accounted for; *why says what. */
 bool vm_end(struct vm *vm, char *why, size_t bytes);
 /* The guest ends, as it is: audit before and after. */
