@@ -155,6 +155,14 @@ struct frame {
 		rflags, rsp, ss;
 };
 
+/* User mode is at an EENTER or ERESUME. */
+static bool is_entry(const struct frame *f)
+{
+	uint64_t off = f->rip - USER_BASE + (uint64_t)user_begin;
+
+	return (f->cs & 3) && (off == (uint64_t)user_enter || off == (uint64_t)user_aep);
+}
+
 void trap(struct frame *f);
 void trap(struct frame *f)
 {
@@ -171,6 +179,8 @@ void trap(struct frame *f)
 		user_back();
 	}
 	if (f->vector == 14 && (f->cs & 3) && pc->enclave && enclave_fault(pc->enclave, cr2))
+		return;
+	if (is_entry(f) && f->vector == 14 && (boot->args[ARG_FLAGS] & FLAG_PATIENT))
 		return;
 	pc->fault = (struct fault){ .vector = f->vector,
 				    .error = f->error,

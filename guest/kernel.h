@@ -29,6 +29,7 @@ enum {
 enum script { SCRIPT_LIFE, SCRIPT_WORK, SCRIPT_RUN };
 #define FLAG_FORWARD 1u /* the #UD handler begins with GUEST_PORT_UD */
 #define FLAG_SPIN    2u /* be in enclaves long enough for interrupts */
+#define FLAG_PATIENT 4u /* EPC may be gone for a moment: enter again */
 
 #define VECTOR_TICK 0x40
 #define VECTOR_IPI  0x41

@@ -6,8 +6,8 @@
  * memory slot with that mapping; and virt's region, which says where in guest-physical memory the EPC is.
  * On the way in virt's comes before KVM's, on the way out after it: a guest that reaches EPC finds a region.
  *
- * Moving is deleting the slot and making it anew, with the same mapping; in between the guest's accesses
- * are those to memory that is not there.
+ * Moving is deleting the slot and making it anew, with the same mapping.  While a region moves or goes the guest's
+ * processors are paused outside of enclaves, so that nobody is in one whose SSA is not there.
  */
 #include "vmm/vmm_priv.h"
 
@@ -237,6 +237,7 @@ int vmm_region_move(struct vmm *vmm, unsigned int slot, uint64_t gpa)
 	if (slot >= VMM_REGIONS)
 		return -EINVAL;
 	lock_acquire(&vmm->change);
+	event_pause(vmm);
 	old = new = vmm->region[slot];
 	new.gpa = gpa;
 	if (old.bytes && place_is_legal(vmm, gpa, old.bytes)) {
@@ -246,6 +247,7 @@ int vmm_region_move(struct vmm *vmm, unsigned int slot, uint64_t gpa)
 		if (r < 0)
 			(void)region_add_locked(vmm, slot, &old);
 	}
+	event_resume(vmm);
 	lock_release(&vmm->change);
 	return r;
 }
@@ -258,6 +260,7 @@ int vmm_region_delete(struct vmm *vmm, unsigned int slot)
 	if (slot >= VMM_REGIONS)
 		return -EINVAL;
 	lock_acquire(&vmm->change);
+	event_pause(vmm);
 	region = vmm->region[slot];
 	if (region.bytes) {
 		r = kvm_slot_set(vmm->vm_fd, SLOT_EPC + slot, 0, 0, NULL);
@@ -268,6 +271,7 @@ int vmm_region_delete(struct vmm *vmm, unsigned int slot)
 		region_note(vmm, slot, &(struct region){ 0 });
 		region_unmap(vmm, &region);
 	}
+	event_resume(vmm);
 	lock_release(&vmm->change);
 	return r;
 }

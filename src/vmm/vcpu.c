@@ -4,10 +4,7 @@
  *
  * Registers go in and out with KVM_RUN (KVM_CAP_SYNC_REGS), so an exit costs one system call.
  *
- * A processor is reached from other threads by what they set in its atomics and a signal, which is blocked but while
- * KVM_RUN runs: so none is lost, and there is no handler.
- *
- * Not here: SGX instructions (sgx.c), what is different in an enclave (enclave.c).
+ * Not here: what others want of it (event.c), SGX instructions (sgx.c), what is different in an enclave (enclave.c).
  */
 #include "vmm/vmm_priv.h"
 
@@ -28,7 +25,7 @@
 #include "epc/epc.h"
 #include "vmm/kvm.h"
 
-#define KICK        SIGUSR1
+#define VCPU_KICK   SIGUSR1
 #define VECTOR_UD   6u
 #define DR7_L0_EXEC 0x403u /* DR0, execution, local; and the bit that is always set */
 #define RFLAGS_IF   0x200u
@@ -132,77 +129,6 @@ int vmm_stop(struct vmm *vmm, int end, const char *what, ...)
 			vcpu_kick(&vmm->vcpu[i]);
 	}
 	return -EIO;
-}
-
-static bool has_ended(const struct vcpu *vcpu)
-{
-	return atomic_load(&vcpu->vmm->end) != END_NONE;
-}
-
-/* ---- interrupts ------------------------------------------------------------------------------------ */
-
-void vcpu_kick(struct vcpu *vcpu)
-{
-	atomic_store(&vcpu->wake, 1);
-	syscall(SYS_futex, &vcpu->wake, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
-	if (vcpu->started)
-		pthread_kill(vcpu->thread, KICK);
-}
-
-void vcpu_interrupt(struct vcpu *vcpu, uint8_t vector)
-{
-	atomic_fetch_or(&vcpu->irqs[vector / 64], 1ull << vector % 64);
-	vcpu_kick(vcpu);
-}
-
-/* The highest that is wanted, or -1. */
-static int wanted(const struct vcpu *vcpu)
-{
-	for (int i = 3; i >= 0; i--) {
-		uint64_t word = atomic_load(&vcpu->irqs[i]);
-
-		if (word)
-			return i * 64 + 63 - __builtin_clzll(word);
-	}
-	return -1;
-}
-
-/* 0, or the guest has been stopped. */
-static int deliver(struct vcpu *vcpu)
-{
-	struct kvm_interrupt irq;
-	int vector = wanted(vcpu), r = 0;
-
-	vcpu->run->request_interrupt_window = 0;
-	if (vector < 0)
-		return 0;
-	/* A fault that is on its way comes first. */
-	if (vcpu->faulted || vcpu->unfinished || !vcpu->run->ready_for_interrupt_injection ||
-	    !vcpu->run->if_flag || !(vcpu->run->s.regs.regs.rflags & RFLAGS_IF)) {
-		vcpu->run->request_interrupt_window = 1;
-		return 0;
-	}
-	if (vcpu->lp->in_enclave)
-		r = enclave_interrupt(vcpu);
-	if (r < 0)
-		return r;
-	irq.irq = (uint32_t)vector;
-	if (ioctl(vcpu->fd, KVM_INTERRUPT, &irq) < 0)
-		return vmm_stop(vcpu->vmm, -EIO, "KVM does not take a guest's interrupt");
-	atomic_fetch_and(&vcpu->irqs[vector / 64], ~(1ull << vector % 64));
-	vcpu->run->ready_for_interrupt_injection = 0;
-	vcpu->info.interrupts++;
-	return 0;
-}
-
-static void halt(struct vcpu *vcpu)
-{
-	while (!has_ended(vcpu) && wanted(vcpu) < 0) {
-		atomic_store(&vcpu->wake, 0);
-		if (has_ended(vcpu) || wanted(vcpu) >= 0)
-			break;
-		syscall(SYS_futex, &vcpu->wake, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0);
-	}
 }
 
 /* ---- ports and memory that is not there ------------------------------------------------------------ */
@@ -364,7 +290,7 @@ static int ran(struct vcpu *vcpu)
 		mmio(vcpu);
 		return 0;
 	case KVM_EXIT_HLT:
-		halt(vcpu);
+		event_halt(vcpu);
 		return 0;
 	case KVM_EXIT_DEBUG:
 		return debug(vcpu);
@@ -393,8 +319,8 @@ static int interrupted(struct vcpu *vcpu)
 	sigset_t kick;
 
 	sigemptyset(&kick);
-	sigaddset(&kick, KICK);
-	while (sigtimedwait(&kick, NULL, &now) == KICK)
+	sigaddset(&kick, VCPU_KICK);
+	while (sigtimedwait(&kick, NULL, &now) == VCPU_KICK)
 		;
 	if (vcpu->vmm->config.tick_us)
 		atomic_fetch_or(&vcpu->irqs[vcpu->vmm->config.tick_vector / 64],
@@ -404,7 +330,7 @@ static int interrupted(struct vcpu *vcpu)
 
 static int run_once(struct vcpu *vcpu)
 {
-	int r = deliver(vcpu);
+	int r = event_take(vcpu);
 
 	if (r < 0)
 		return r;
@@ -428,7 +354,7 @@ static int run_once(struct vcpu *vcpu)
 static bool tick_begin(const struct vcpu *vcpu, timer_t *ret_timer)
 {
 	uint32_t us = vcpu->vmm->config.tick_us;
-	struct sigevent event = { .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = KICK };
+	struct sigevent event = { .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = VCPU_KICK };
 	struct itimerspec every = { .it_interval = { .tv_sec = us / 1000000,
 						     .tv_nsec = us % 1000000 * 1000L } };
 
@@ -447,7 +373,7 @@ static void *vcpu_main(void *arg)
 	timer_t timer;
 	bool ticks = tick_begin(vcpu, &timer);
 
-	while (!has_ended(vcpu) && run_once(vcpu) == 0)
+	while (atomic_load(&vmm->end) == END_NONE && run_once(vcpu) == 0)
 		;
 	if (ticks)
 		timer_delete(timer);
@@ -493,7 +419,7 @@ static int open_kick(const struct vcpu *vcpu)
 	sigset_t now;
 
 	pthread_sigmask(SIG_SETMASK, NULL, &now);
-	sigdelset(&now, KICK);
+	sigdelset(&now, VCPU_KICK);
 	memcpy(&mask.set, &now, sizeof(mask.set));
 	return ioctl(vcpu->fd, KVM_SET_SIGNAL_MASK, &mask) < 0 ? -errno : 0;
 }
@@ -566,7 +492,7 @@ int vcpu_start(struct vcpu *vcpu)
 	int r;
 
 	sigemptyset(&kick);
-	sigaddset(&kick, KICK);
+	sigaddset(&kick, VCPU_KICK);
 	pthread_sigmask(SIG_BLOCK, &kick, &old);
 	r = pthread_create(&vcpu->thread, NULL, vcpu_main, vcpu);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);

@@ -112,9 +112,11 @@ struct vmm {
 	struct region region[VMM_REGIONS];
 
 	_Atomic uint64_t epc_faults;
-	atomic_uint running; /* processors; a futex */
-	atomic_int end;      /* how, once it is there: END_NONE at first */
-	struct report why;   /* by whoever has set end */
+	atomic_uint running; /* processors; a futex, as are the two below */
+	atomic_int paused;   /* they shall park */
+	atomic_uint parked;
+	atomic_int end;    /* how, once it is there: END_NONE at first */
+	struct report why; /* by whoever has set end */
 	struct vcpu vcpu[VMM_VCPUS];
 };
 
@@ -176,14 +178,25 @@ void vcpu_fini(struct vcpu *vcpu);
 /* As at first. 0 or -errno. */
 int vcpu_reset(struct vcpu *vcpu);
 int vcpu_start(struct vcpu *vcpu);
-void vcpu_kick(struct vcpu *vcpu);
-void vcpu_interrupt(struct vcpu *vcpu, uint8_t vector);
 /* The guest cannot go on. Returns -EIO. */
 int vmm_stop(struct vmm *vmm, int end, const char *what, ...) __attribute__((format(printf, 3, 4)));
 /* A fault that the guest gets when it goes on. @error: of those that have one. */
 void vcpu_fault(struct vcpu *vcpu, uint8_t vector, uint32_t error, uint64_t cr2);
 void vcpu_regs_get(const struct vcpu *vcpu, struct cpu_regs *regs);
 void vcpu_regs_set(struct vcpu *vcpu, const struct cpu_regs *regs);
+
+/* ---- event.c ----------------------------------------------------------------------------------- */
+
+#define VCPU_KICK SIGUSR1
+void vcpu_kick(struct vcpu *vcpu);
+void vcpu_interrupt(struct vcpu *vcpu, uint8_t vector);
+/* No processor runs from the one to the other, and none is in an enclave. */
+void event_pause(struct vmm *vmm);
+void event_resume(struct vmm *vmm);
+/* Before KVM_RUN: 0, or the guest has been stopped. */
+int event_take(struct vcpu *vcpu);
+/* HLT: until something is wanted. */
+void event_halt(struct vcpu *vcpu);
 
 /* ---- sgx.c ------------------------------------------------------------------------------------- */
 

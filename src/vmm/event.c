@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * What others want of a processor: an interrupt, a pause, the end.
+ *
+ * They set it in its atomics, or the machine's, and send its thread a signal, which is blocked but while KVM_RUN
+ * runs: so none is lost, and there is no handler.  The processor looks before each KVM_RUN.
+ *
+ * It takes an interrupt, or pauses, out of an enclave: an AEX comes first.  That needs it to be at an instruction of
+ * the enclave, and not in our code at CPL 0 or half way in an access; until then it runs on.
+ */
+#include "vmm/vmm_priv.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#define RFLAGS_IF 0x200u
+
+static bool has_ended(const struct vmm *vmm)
+{
+	return atomic_load(&vmm->end) != END_NONE;
+}
+
+static void futex_wait(void *word, int value)
+{
+	syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0);
+}
+
+static void futex_wake(void *word)
+{
+	syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT32_MAX, NULL, NULL, 0);
+}
+
+void vcpu_kick(struct vcpu *vcpu)
+{
+	atomic_store(&vcpu->wake, 1);
+	futex_wake(&vcpu->wake);
+	if (vcpu->started)
+		pthread_kill(vcpu->thread, VCPU_KICK);
+}
+
+void vcpu_interrupt(struct vcpu *vcpu, uint8_t vector)
+{
+	atomic_fetch_or(&vcpu->irqs[vector / 64], 1ull << vector % 64);
+	vcpu_kick(vcpu);
+}
+
+/* The highest that is wanted, or -1. */
+static int wanted(const struct vcpu *vcpu)
+{
+	for (int i = 3; i >= 0; i--) {
+		uint64_t word = atomic_load(&vcpu->irqs[i]);
+
+		if (word)
+			return i * 64 + 63 - __builtin_clzll(word);
+	}
+	return -1;
+}
+
+/* ---- pause ---------------------------------------------------------------------------------------- */
+
+static void park(struct vmm *vmm)
+{
+	atomic_fetch_add(&vmm->parked, 1);
+	futex_wake(&vmm->parked);
+	while (atomic_load(&vmm->paused) && !has_ended(vmm))
+		futex_wait(&vmm->paused, 1);
+	atomic_fetch_sub(&vmm->parked, 1);
+}
+
+void event_pause(struct vmm *vmm)
+{
+	unsigned int parked;
+
+	atomic_store(&vmm->paused, 1);
+	for (unsigned int i = 0; i < vmm->config.vcpus; i++)
+		vcpu_kick(&vmm->vcpu[i]);
+	/* One that has ended does not park; it is not running either. */
+	while ((parked = atomic_load(&vmm->parked)) < atomic_load(&vmm->running) &&
+	       !has_ended(vmm)) {
+		struct timespec wait = { .tv_nsec = 10000000 };
+
+		syscall(SYS_futex, &vmm->parked, FUTEX_WAIT_PRIVATE, parked, &wait, NULL, 0);
+	}
+}
+
+void event_resume(struct vmm *vmm)
+{
+	atomic_store(&vmm->paused, 0);
+	futex_wake(&vmm->paused);
+	while (atomic_load(&vmm->parked) > 0 && !has_ended(vmm))
+		sched_yield();
+}
+
+/* ---- what the processor does ------------------------------------------------------------------------ */
+
+/* It is between two instructions, and not in our code at CPL 0. A fault that is on its way comes first. */
+static bool is_at_rest(const struct vcpu *vcpu)
+{
+	return !vcpu->faulted && !vcpu->unfinished &&
+	       !(vcpu->lp->in_enclave && vcpu->run->s.regs.sregs.ss.dpl != 3);
+}
+
+static bool is_interruptible(const struct vcpu *vcpu)
+{
+	const struct kvm_run *run = vcpu->run;
+
+	return is_at_rest(vcpu) && run->ready_for_interrupt_injection && run->if_flag &&
+	       (run->s.regs.regs.rflags & RFLAGS_IF);
+}
+
+static int interrupt(struct vcpu *vcpu, unsigned int vector)
+{
+	struct kvm_interrupt irq = { .irq = vector };
+
+	if (ioctl(vcpu->fd, KVM_INTERRUPT, &irq) < 0)
+		return vmm_stop(vcpu->vmm, -EIO, "KVM does not take a guest's interrupt");
+	atomic_fetch_and(&vcpu->irqs[vector / 64], ~(1ull << vector % 64));
+	vcpu->run->ready_for_interrupt_injection = 0;
+	vcpu->info.interrupts++;
+	return 0;
+}
+
+/* Not in an enclave any more, and not running. */
+static int rest(struct vcpu *vcpu)
+{
+	int r = vcpu->lp->in_enclave ? enclave_interrupt(vcpu) : 0;
+
+	if (r == 0)
+		park(vcpu->vmm);
+	return r;
+}
+
+int event_take(struct vcpu *vcpu)
+{
+	int vector, r = 0;
+
+	vcpu->run->request_interrupt_window = 0;
+	if (atomic_load(&vcpu->vmm->paused) && is_at_rest(vcpu))
+		r = rest(vcpu);
+	vector = wanted(vcpu);
+	if (r < 0 || vector < 0)
+		return r;
+	if (!is_interruptible(vcpu)) {
+		vcpu->run->request_interrupt_window = 1;
+		return 0;
+	}
+	if (vcpu->lp->in_enclave)
+		r = enclave_interrupt(vcpu);
+	return r < 0 ? r : interrupt(vcpu, (unsigned int)vector);
+}
+
+void event_halt(struct vcpu *vcpu)
+{
+	struct vmm *vmm = vcpu->vmm;
+
+	while (!has_ended(vmm) && wanted(vcpu) < 0) {
+		atomic_store(&vcpu->wake, 0);
+		if (atomic_load(&vmm->paused))
+			park(vmm);
+		else if (!has_ended(vmm) && wanted(vcpu) < 0)
+			futex_wait(&vcpu->wake, 0);
+	}
+}

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * What a VMM does with a guest that runs: regions of EPC are made, moved, deleted and made anew; the guest is killed
+ * with pages that are away, and reset.  Every frame is accounted for each time.
+ */
+#include "vmm/lib.h"
+
+#include <errno.h>
+#include <time.h>
+
+#define REGION_BYTES (2ull << 20)
+#define ELSEWHERE    (VMM_EPC_GPA + (8ull << 30))
+
+static void wait_ms(unsigned int ms)
+{
+	struct timespec ts = { .tv_nsec = ms * 1000000l };
+
+	nanosleep(&ts, NULL);
+}
+
+/* Somebody else needs EPC. */
+static void take_some(struct host *h)
+{
+	for (int i = 0; i < 30; i++)
+		epc_reclaim(h->w.epc);
+}
+
+static struct vmm *runner(struct host *h)
+{
+	struct vmm_config config = host_config(h, SCRIPT_RUN);
+
+	config.vcpus = 2;
+	config.args[ARG_PAGES] = 40;
+	config.args[ARG_FLAGS] = FLAG_PATIENT;
+	return guest_new(&config);
+}
+
+/* It goes in and out of its enclaves: true once it has done so some times more. */
+static bool goes_on(struct vmm *vmm)
+{
+	struct vmm_info before, now;
+
+	vmm_info_read(vmm, &before);
+	for (int i = 0; i < 1000; i++) {
+		wait_ms(10);
+		vmm_info_read(vmm, &now);
+		if (now.entries > before.entries + 20)
+			return vmm_wait(vmm, 1, NULL) == -ETIMEDOUT;
+	}
+	return false;
+}
+
+static void check_alive(struct vmm *vmm, const char *name)
+{
+	struct report rep;
+	int r;
+
+	report_init(&rep);
+	if (TAP_CHECK(goes_on(vmm), "%s: the guest goes on", name))
+		return;
+	r = vmm_wait(vmm, 1, &rep);
+	printf("# %d %s\n# %s\n", r, rep.what, vmm_said(vmm, 0));
+}
+
+static void test_regions(struct host *h)
+{
+	struct vmm *vmm = runner(h);
+
+	check_alive(vmm, "at first");
+	TAP_CHECK(vmm_region_add(vmm, 1, VMM_EPC_GPA, 0, REGION_BYTES) == -EEXIST,
+		  "no two regions at one address");
+	TAP_CHECK(vmm_region_add(vmm, 0, ELSEWHERE, 0, REGION_BYTES) == -EEXIST, "a slot is taken");
+	TAP_CHECK(vmm_region_add(vmm, 1, 0, 0, REGION_BYTES) == -EINVAL, "no EPC where RAM is");
+	TAP_CHECK(vmm_region_delete(vmm, 1) == -EINVAL, "an empty slot cannot go");
+	for (int i = 0; i < 5; i++) {
+		TAP_CHECK(vmm_region_add(vmm, 1, ELSEWHERE, REGION_BYTES, REGION_BYTES) == 0 &&
+				  vmm_region_move(vmm, 1, ELSEWHERE + REGION_BYTES) == 0,
+			  "another is made, and moved");
+		take_some(h);
+		TAP_CHECK(vmm_region_move(vmm, 0, ELSEWHERE) == 0, "the guest's EPC moves away");
+		take_some(h);
+		wait_ms(20);
+		TAP_CHECK(vmm_region_move(vmm, 0, VMM_EPC_GPA) == 0, "and back");
+		check_alive(vmm, "moved");
+		TAP_CHECK(vmm_region_delete(vmm, 0) == 0, "it is deleted");
+		take_some(h);
+		wait_ms(20);
+		TAP_CHECK(vmm_region_add(vmm, 0, VMM_EPC_GPA, 0, REGION_BYTES) == 0,
+			  "and made anew");
+		check_alive(vmm, "made anew");
+		TAP_CHECK(vmm_region_delete(vmm, 1) == 0, "the other goes");
+	}
+	vmm_kill(vmm);
+	TAP_CHECK(vmm_wait(vmm, 0, NULL) == -EINTR, "it is killed");
+	world_audit(&h->w, "regions");
+	vmm_destroy(vmm);
+	world_audit(&h->w, "regions, gone");
+}
+
+static void test_kill(struct host *h)
+{
+	for (unsigned int i = 0; i < 6; i++) {
+		struct vmm *vmm = runner(h);
+		struct vmm_info info;
+
+		/* At some moment: while it builds, while it runs. */
+		wait_ms(30 + 60 * i);
+		take_some(h);
+		vmm_kill(vmm);
+		TAP_CHECK(vmm_wait(vmm, 0, NULL) == -EINTR, "killed after %u ms", 30 + 60 * i);
+		vmm_info_read(vmm, &info);
+		if (i == 5)
+			TAP_CHECK(info.evictions > info.loads, "with pages that are away");
+		world_audit(&h->w, "killed");
+		vmm_destroy(vmm);
+	}
+	world_audit(&h->w, "kills");
+}
+
+static void test_reset(struct host *h)
+{
+	struct vmm_config config = host_config(h, SCRIPT_LIFE);
+	struct vmm *vmm = guest_new(&config);
+	struct report rep;
+	char *first;
+
+	report_init(&rep);
+	guest_ends(vmm, "before a reset");
+	first = strdup(vmm_said(vmm, 0));
+	TAP_CHECK(vmm_reset(vmm, &rep) == 0, "reset after its end %s", rep.what);
+	TAP_CHECK(vmm_start(vmm, &rep) == 0, "started again");
+	wait_ms(20);
+	take_some(h);
+	vmm_kill(vmm);
+	TAP_CHECK(vmm_wait(vmm, 0, NULL) == -EINTR, "killed in the middle");
+	TAP_CHECK(vmm_reset(vmm, &rep) == 0, "reset with enclaves in it %s", rep.what);
+	world_audit(&h->w, "reset");
+	TAP_CHECK(vmm_start(vmm, &rep) == 0, "started again");
+	guest_ends(vmm, "after a reset");
+	TAP_CHECK(!strcmp(first, vmm_said(vmm, 0)), "it says what it said the first time");
+	vmm_destroy(vmm);
+	free(first);
+	world_audit(&h->w, "resets");
+}
+
+int main(int argc, char **argv)
+{
+	static struct host h;
+
+	(void)argc;
+	host_init(&h, 512, argv[1]);
+	test_regions(&h);
+	test_kill(&h);
+	test_reset(&h);
+	host_fini(&h, "the end");
+	return tap_done();
+}
