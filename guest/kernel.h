@@ -13,26 +13,12 @@
 #include "arch/sgx.h"
 #include "layout.h"
 #include "vmm/guest_abi.h"
+#include "vmm/guest_args.h"
 
 #define PAGE   4096ull
 #define STACKS 16384ull
 
-/* What the kernel is asked to do: guest_boot.args. */
-enum {
-	ARG_SCRIPT, /* enum script */
-	ARG_PAGES,  /* of heap, for each processor's enclave */
-	ARG_ROUNDS,
-	ARG_KEEP, /* heap pages that the kernel leaves in the EPC; 0: all */
-	ARG_FLAGS,
-	ARG_SEED,
-};
-enum script { SCRIPT_LIFE, SCRIPT_WORK, SCRIPT_RUN };
-#define FLAG_FORWARD 1u /* the #UD handler begins with GUEST_PORT_UD */
-#define FLAG_SPIN    2u /* be in enclaves long enough for interrupts */
-#define FLAG_PATIENT 4u /* EPC may be gone for a moment: enter again */
-
-#define VECTOR_TICK 0x40
-#define VECTOR_IPI  0x41
+#define VECTOR_IPI 0x41
 
 struct fault {
 	uint64_t vector; /* NO_FAULT */

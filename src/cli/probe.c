@@ -11,7 +11,6 @@
 #include <cpuid.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/kvm.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -21,7 +20,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/report.h"
 #include "runtime/vdso.h"
+#include "vmm/vmm.h"
 
 #define PAGE       4096ul
 #define PROBE_SECS 10
@@ -105,18 +106,19 @@ static bool try_xsave(char *detail)
 	return true;
 }
 
+/* All that 'swsgx vm' needs. */
 static bool try_kvm(char *detail)
 {
-	int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
-	int version;
+	struct report rep;
+	char text[PROBE_DETAIL];
 
-	if (fd < 0) {
-		snprintf(detail, PROBE_DETAIL, "/dev/kvm: %s", strerror(errno));
+	report_init(&rep);
+	if (vmm_probe(&rep) < 0) {
+		snprintf(detail, PROBE_DETAIL, "%s", report_text(&rep, text, sizeof(text)));
 		return false;
 	}
-	version = ioctl(fd, KVM_GET_API_VERSION, 0);
-	snprintf(detail, PROBE_DETAIL, "/dev/kvm, API version %d", version);
-	return version == KVM_API_VERSION;
+	snprintf(detail, PROBE_DETAIL, "/dev/kvm, and a userfaultfd that serves it");
+	return true;
 }
 
 static bool try_aes(char *detail)
@@ -181,8 +183,10 @@ const struct probe probes[] = {
 	{ "syscall-dispatch", PROBE_DIRECT, try_syscall_dispatch,
 	  "static and Go programs cannot be served, and SYSCALL inside an enclave is not refused",
 	  "Linux 5.11 or newer" },
-	{ "kvm", PROBE_HELPS, try_kvm, "no guests",
-	  "load kvm_intel or kvm_amd; have access to /dev/kvm" },
+	{ "kvm", PROBE_HELPS, try_kvm, "swsgx vm runs no guests",
+	  "load kvm_intel or kvm_amd; have access to /dev/kvm, and to /dev/userfaultfd (or as "
+	  "root: "
+	  "sysctl vm.unprivileged_userfaultfd=1)" },
 	{ "aes", PROBE_SPEED, try_aes, "paging is much slower", "" },
 	{ "vaes", PROBE_SPEED, try_vaes, "paging is slower", "" },
 	{ "sha", PROBE_SPEED, try_sha, "building enclaves is slower", "" },

@@ -21,6 +21,8 @@ static const struct place library = { "libswsgx_runtime.so", "src/runtime", SWSG
 static const struct place loader = { "swsgx-exec", "src/runtime",
 				     SWSGX_LIBEXECDIR_FROM_BIN "/swsgx" };
 
+static const struct place guest = { "swsgx-guest", "guest", SWSGX_LIBEXECDIR_FROM_BIN "/swsgx" };
+
 static int find(const struct place *place, char *path, size_t bytes, struct report *rep)
 {
 	const char *const folders[] = { place->in_build, place->installed };
@@ -56,4 +58,9 @@ int runtime_path(char *path, size_t bytes, struct report *rep)
 int runtime_exec_path(char *path, size_t bytes, struct report *rep)
 {
 	return find(&loader, path, bytes, rep);
+}
+
+int guest_kernel_path(char *path, size_t bytes, struct report *rep)
+{
+	return find(&guest, path, bytes, rep);
 }

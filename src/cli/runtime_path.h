@@ -20,4 +20,7 @@ int runtime_path(char *path, size_t bytes, struct report *rep);
 /* swsgx-exec, which loads programs that make their own system calls. -ENOENT as above. */
 int runtime_exec_path(char *path, size_t bytes, struct report *rep);
 
+/* swsgx-guest, the kernel of the guests of 'swsgx vm'. -ENOENT as above. */
+int guest_kernel_path(char *path, size_t bytes, struct report *rep);
+
 #endif

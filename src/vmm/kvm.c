@@ -35,8 +35,11 @@ static const struct {
 
 static int check_caps(int fd, struct report *rep)
 {
-	if (ioctl(fd, KVM_GET_API_VERSION, 0) != KVM_API_VERSION)
-		return report_fail(rep, -EOPNOTSUPP, "cannot use this version of KVM");
+	if (ioctl(fd, KVM_GET_API_VERSION, 0) != KVM_API_VERSION) {
+		report_hint(rep, "see what /dev/kvm is: it does not answer as KVM does");
+		return report_fail(rep, -EOPNOTSUPP,
+				   "cannot use /dev/kvm, it is no KVM that we know");
+	}
 	for (size_t i = 0; i < sizeof(needed) / sizeof(needed[0]); i++) {
 		if (ioctl(fd, KVM_CHECK_EXTENSION, needed[i].cap) > 0)
 			continue;

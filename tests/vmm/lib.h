@@ -11,16 +11,10 @@
 #include "cpu/cpu.h"
 #include "lib/world.h"
 #include "vepc/vepc.h"
+#include "vmm/guest_args.h"
 #include "vmm/vmm.h"
 
-/* guest/kernel.h has these too, and is not for hosts. */
-enum { ARG_SCRIPT, ARG_PAGES, ARG_ROUNDS, ARG_KEEP, ARG_FLAGS, ARG_SEED };
-enum { SCRIPT_LIFE, SCRIPT_WORK, SCRIPT_RUN };
-#define FLAG_FORWARD 1u
-#define FLAG_SPIN    2u
-#define FLAG_PATIENT 4u
-#define VECTOR_TICK  0x40
-#define WAIT_MS      60000u
+#define WAIT_MS 60000u
 
 struct host {
 	struct world w;
