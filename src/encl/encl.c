@@ -226,10 +226,22 @@ void encl_pause_locked(struct encl *encl, unsigned int *waits)
 
 /* ---- open, get, put ------------------------------------------------------------------------------ */
 
+/* As of its last entry or exit: no lock, and no look at a SECS that may be going. */
+static unsigned int running(void *owner)
+{
+	const struct encl *encl = owner;
+
+	return atomic_load_explicit(&encl->running, memory_order_relaxed);
+}
+
 int encl_open(struct encl_registry *registry, struct encl **ret_encl)
 {
 	struct encl *encl = arena_alloc(registry->arena, sizeof(*encl));
-	struct epc_owner_config config = { .ops = &encl_page_ops, .owner = encl };
+	struct epc_owner_config config = {
+		.ops = &encl_page_ops,
+		.owner = encl,
+		.running = running,
+	};
 
 	if (!encl)
 		return -ENOMEM;

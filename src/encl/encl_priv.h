@@ -125,6 +125,7 @@ struct encl {
 	struct lock ioctl_lock; /* whose ioctl is under way */
 	struct lock end_lock;   /* who is at encl_free() */
 	atomic_bool going;      /* encl_free() is at work: no page may be picked */
+	atomic_uint running;    /* logical processors in it after the last step: for statistics */
 
 	struct list node; /* registry.lock */
 

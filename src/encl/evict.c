@@ -18,6 +18,7 @@
 
 #include "epc/backing.h"
 #include "epc/epc.h"
+#include "epc/stats.h"
 
 static struct encl_page *evict_find_locked(struct encl *encl, struct epc_page *frame)
 	REQUIRES(&encl->lock)
@@ -150,6 +151,7 @@ int encl_etrack_locked(struct encl *encl)
 		out = encls_etrack(encl->cpu, secs);
 	}
 	cpu_track_flush(encl->cpu, secs);
+	epc_count(encl->epc_owner, EPC_TRACKS, 1);
 	return cpu_ok(out) ? 0 : -EFAULT;
 }
 

@@ -10,6 +10,7 @@
 #include <errno.h>
 
 #include "epc/epc.h"
+#include "epc/stats.h"
 
 static uint16_t fault_error(unsigned int access, uint16_t more)
 {
@@ -90,7 +91,7 @@ struct encl_fault encl_fault(struct encl *encl, const struct encl_mm *mm, uint64
 		return fault_bus("the address is outside of the enclave");
 	idx = (la - encl->base) / SGX_PAGE_SIZE;
 
-	epc_count_fault(encl->epc);
+	epc_count(encl->epc_owner, EPC_FAULTS, 1);
 	bring_init(&b, encl, mm);
 	encl_lock(encl);
 	encl->faults++;

@@ -17,6 +17,7 @@
 
 #include "epc/backing.h"
 #include "epc/epc.h"
+#include "epc/stats.h"
 #include "epc/window.h"
 
 /* Of an EPC with nothing to give. What others hold for an instant comes back much sooner. */
@@ -175,7 +176,7 @@ void load_done_locked(struct encl *encl, struct encl_page *page)
 	evict_slots_put_locked(encl, page);
 	page_track_locked(encl, page);
 	encl->loads++;
-	epc_count_load(encl->epc);
+	epc_count(encl->epc_owner, EPC_LOADS, 1);
 }
 
 /*

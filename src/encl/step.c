@@ -146,6 +146,11 @@ struct cpu_outcome encl_step(struct encl *encl, const struct encl_mm *mm, encl_s
 		out = step(ctx, encl->cpu, &mmu);
 	} while (out.fault == CPU_PF && step_resolve_locked(encl, &s, &out, &starved_ns));
 	step_unpin_locked(encl, &s);
+	if (encl->secs.epc_page)
+		atomic_store_explicit(&encl->running,
+				      cpu_active_nr(encl->cpu,
+						    epc_page_nr(encl->epc, encl->secs.epc_page)),
+				      memory_order_relaxed);
 	encl_unlock(encl);
 	bring_fini(&s.bring);
 	return out;

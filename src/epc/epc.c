@@ -203,6 +203,7 @@ static struct epc_page *alloc_try(struct epc_owner *owner, struct epc_group **re
 static struct epc_page *alloc_reclaiming(struct epc_owner *owner, struct epc_group *top)
 {
 	struct epc *epc = owner->epc;
+	struct stalled *stalled = stall_begin(owner);
 	uint64_t start = now_ns();
 	struct search search = { .since_ns = start };
 	struct reclaim_result result;
@@ -210,10 +211,13 @@ static struct epc_page *alloc_reclaiming(struct epc_owner *owner, struct epc_gro
 	int freed;
 
 	count(&epc->counters.stalls, 1);
+	epc_count(owner, EPC_STALLS, 1);
 	for (;;) {
 		freed = reclaim_batch(epc, top, &result);
-		if (freed >= 0)
+		if (freed >= 0) {
 			count(&epc->counters.direct_reclaims, 1);
+			epc_count(owner, EPC_DIRECT_RECLAIMS, 1);
+		}
 		page = alloc_try(owner, &top);
 		if (page)
 			break;
@@ -235,7 +239,10 @@ static struct epc_page *alloc_reclaiming(struct epc_owner *owner, struct epc_gro
 	}
 	if (!page)
 		group_event(top, EPC_GROUP_OOM);
-	count(&epc->counters.stall_ns, now_ns() - start);
+	start = now_ns() - start;
+	count(&epc->counters.stall_ns, start);
+	epc_count(owner, EPC_STALL_NS, start);
+	stall_end(stalled, owner);
 	return page;
 }
 
@@ -275,6 +282,7 @@ int epc_alloc(struct epc *epc, struct epc_owner *owner, unsigned int flags,
 	if (!page)
 		return -ENOMEM;
 	page_own(epc, page, flags & EPC_UNPLACED);
+	epc_count(owner, EPC_ALLOCS, 1);
 	*ret_page = page;
 	return 0;
 }
@@ -287,6 +295,7 @@ void epc_free(struct epc *epc, struct epc_page *page)
 	assert(!cpu_epcm_read(epc->cpu, nr).valid);
 	page_drop_bytes(epc, page);
 	cpu_set_bytes(epc->cpu, nr, NULL);
+	epc_count(page->owner, EPC_FREES, 1);
 	section_free(epc, &nr, 1);
 }
 

@@ -162,8 +162,8 @@ struct epc_stats {
 	uint64_t allocs, frees;
 	uint64_t evictions;       /* pages written out */
 	uint64_t evict_failures;  /* pages put back */
-	uint64_t loads;           /* counted by owners: epc_count_load() */
-	uint64_t faults;          /* likewise: epc_count_fault() */
+	uint64_t loads;           /* counted by owners: epc/stats.h */
+	uint64_t faults;          /* likewise */
 	uint64_t direct_reclaims; /* batches run by an allocating thread */
 	uint64_t stalls;          /* allocations that found no page free, and had to wait for one */
 	uint64_t background_batches;
@@ -187,8 +187,6 @@ struct epc_section_info {
 };
 unsigned int epc_section_nr(const struct epc *epc);
 void epc_section_read(struct epc *epc, unsigned int i, struct epc_section_info *ret_info);
-void epc_count_load(struct epc *epc);
-void epc_count_fault(struct epc *epc);
 
 /*
  * The frame audit: 0 when every page is in exactly one state, the lists agree with the states, and

@@ -94,8 +94,6 @@ struct epc_counters {
 	_Atomic uint64_t direct_reclaims, background_batches, stalls, batches, scanned,
 		second_chances;
 	_Atomic uint64_t stall_ns, machine_checks, backing_slots_peak, recovered;
-	/* Counted on every fault: on a cache line of their own. */
-	_Alignas(64) _Atomic uint64_t loads, faults;
 };
 
 struct epc {
@@ -116,6 +114,8 @@ struct epc {
 	/* the table: groups_lock; the links: group_priv.h */
 	struct lock groups_lock;
 	struct epc_group *group[EPC_GROUPS_MAX]; /* the root is the first; NULL: none */
+	struct stalled stalled[EPC_STALLED_MAX];
+	uint32_t section_kind[EPC_SECTIONS_MAX][EPC_KIND_NR]; /* as of the last epc_census() */
 	struct lock charge_lock;
 
 	/* reclaim_lock */

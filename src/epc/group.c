@@ -391,7 +391,7 @@ void epc_group_read(struct epc_group *group, struct epc_group_info *ret_info)
 	ret_info->limits = (struct epc_group_limits){
 		.max_pages = group_limit(&group->max),
 		.high_pages = group_limit(&group->high),
-		.min_pages = group_limit(&group->min),
+		.min_pages = group->parent ? group_limit(&group->min) : 0,
 		.weight = group_limit(&group->weight),
 	};
 	ret_info->current_pages = group_current(group);

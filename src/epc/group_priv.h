@@ -17,6 +17,7 @@
 #include "base/list.h"
 #include "base/lock.h"
 #include "epc/group.h"
+#include "epc/stats_priv.h"
 
 struct epc_owner;
 
@@ -37,6 +38,8 @@ struct epc_group {
 	/* groups_lock */
 	struct list owners;
 	uint32_t owner_nr;
+	uint64_t retired[EPC_COUNT_NR]; /* of its owners that have gone */
+	struct pressure pressure;
 
 	/* written under groups_lock, read by anyone */
 	_Atomic uint32_t max, high, min, weight;
@@ -63,7 +66,14 @@ struct epc_owner {
 	struct epc_group *group;
 	uint32_t id;
 
+	unsigned int (*running)(void *owner);
+
+	/* groups_lock */
 	struct list node; /* group.owners */
+	struct pressure pressure;
+	uint32_t kind[EPC_KIND_NR];
+
+	struct counts counts;
 };
 
 static inline uint32_t group_limit(const _Atomic uint32_t *limit)

@@ -23,6 +23,7 @@ int epc_owner_create(struct epc *epc, const struct epc_owner_config *config,
 	owner->owner = config->owner;
 	owner->group = config->group ? config->group : epc_group_root(epc);
 	owner->id = config->id;
+	owner->running = config->running;
 	groups_lock(epc);
 	list_add_tail(&owner->group->owners, &owner->node);
 	owner->group->owner_nr++;
@@ -39,6 +40,8 @@ void epc_owner_destroy(struct epc_owner *owner)
 		return;
 	epc = owner->epc;
 	groups_lock(epc);
+	stalls_forget_locked(owner);
+	counts_retire(owner);
 	list_del(&owner->node);
 	owner->group->owner_nr--;
 	groups_unlock(epc);

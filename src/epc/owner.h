@@ -55,12 +55,15 @@ struct sgx_epc_page_ops {
  * @owner: what epc_page_owner() says of them; in shared memory
  * @group: where its pages are charged (epc/group.h), NULL for the root
  * @id:    for statistics, together with @ops->name
+ * @running: how many logical processors run in it now, or NULL when it cannot tell.  For statistics; called with locks of
+ *           the manager held, so it takes none and only looks
  */
 struct epc_owner_config {
 	const struct sgx_epc_page_ops *ops;
 	void *owner;
 	struct epc_group *group;
 	uint32_t id;
+	unsigned int (*running)(void *owner);
 };
 
 /* 0 or -ENOMEM. */

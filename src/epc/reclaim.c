@@ -213,8 +213,25 @@ static unsigned int pass_collect(struct epc *epc, struct batch *batch, struct ep
 	return looked;
 }
 
+/* The same happened to pages of one owner one after the other: one addition. */
+struct tally {
+	struct epc_owner *owner;
+	unsigned int nr;
+};
+
+static void tally_add(struct tally *tally, struct epc_owner *owner, enum epc_count what)
+{
+	if (tally->owner != owner && tally->nr > 0) {
+		epc_count(tally->owner, what, tally->nr);
+		tally->nr = 0;
+	}
+	tally->owner = owner;
+	tally->nr += owner != NULL;
+}
+
 static void pass_block(struct epc *epc, struct batch *batch)
 {
+	struct tally blocks = { 0 };
 	struct batch_entry *entry;
 	struct epc_page *page;
 	unsigned int i;
@@ -231,7 +248,9 @@ static void pass_block(struct epc *epc, struct batch *batch)
 		/* Until now the owner could place it elsewhere. */
 		entry->win_page = page->win_page;
 		entry->phase = BATCH_BLOCKED;
+		tally_add(&blocks, page->owner, EPC_BLOCKS);
 	}
+	tally_add(&blocks, NULL, EPC_BLOCKS);
 }
 
 /* The bytes of blocked pages that others may have mapped, onto the stage. */
@@ -298,6 +317,7 @@ static unsigned int pass_write(struct epc *epc, struct batch *batch)
 			continue;
 		}
 		count(&epc->counters.evict_failures, 1);
+		epc_count(page->owner, EPC_EVICT_FAILURES, 1);
 		unwritten++;
 		entry_untake(epc, batch, entry);
 		entry_put_back(epc, entry, POLICY_NOT_NOW, true);
@@ -321,6 +341,7 @@ static unsigned int pass_free(struct epc *epc, struct batch *batch)
 {
 	struct owner_copy copy[EPC_BATCH_MAX];
 	uint32_t freed[EPC_BATCH_MAX];
+	struct tally evictions = { 0 };
 	struct batch_entry *entry;
 	unsigned int i, nr = 0;
 
@@ -332,9 +353,11 @@ static unsigned int pass_free(struct epc *epc, struct batch *batch)
 		if (entry->stage == NO_STAGE)
 			page_drop_bytes(epc, &epc->pages[entry->nr]);
 		cpu_set_bytes(epc->cpu, entry->nr, NULL);
+		tally_add(&evictions, epc->pages[entry->nr].owner, EPC_EVICTIONS);
 		owner_copy(&copy[nr], &epc->pages[entry->nr]);
 		freed[nr++] = entry->nr;
 	}
+	tally_add(&evictions, NULL, EPC_EVICTIONS);
 	order_lock(epc);
 	epc->batch_seq++;
 	for (i = 0; i < batch->nr; i++)

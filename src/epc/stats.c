@@ -42,6 +42,7 @@ static void count_states(struct epc *epc, struct epc_stats *stats)
 void epc_stats_read(struct epc *epc, struct epc_stats *ret_stats)
 {
 	struct epc_counters *c = &epc->counters;
+	struct epc_group_stats all;
 
 	memset(ret_stats, 0, sizeof(*ret_stats));
 	count_states(epc, ret_stats);
@@ -49,8 +50,9 @@ void epc_stats_read(struct epc *epc, struct epc_stats *ret_stats)
 	ret_stats->high = epc->high;
 	ret_stats->evictions = get(&c->evictions);
 	ret_stats->evict_failures = get(&c->evict_failures);
-	ret_stats->loads = get(&c->loads);
-	ret_stats->faults = get(&c->faults);
+	epc_group_stats_read(epc_group_root(epc), &all);
+	ret_stats->loads = all.count[EPC_LOADS];
+	ret_stats->faults = all.count[EPC_FAULTS];
 	ret_stats->direct_reclaims = get(&c->direct_reclaims);
 	ret_stats->stalls = get(&c->stalls);
 	ret_stats->background_batches = get(&c->background_batches);
@@ -64,14 +66,4 @@ void epc_stats_read(struct epc *epc, struct epc_stats *ret_stats)
 	ret_stats->stall_ns = get(&c->stall_ns);
 	ret_stats->machine_checks = get(&c->machine_checks);
 	ret_stats->recovered = get(&c->recovered);
-}
-
-void epc_count_load(struct epc *epc)
-{
-	count(&epc->counters.loads, 1);
-}
-
-void epc_count_fault(struct epc *epc)
-{
-	count(&epc->counters.faults, 1);
 }

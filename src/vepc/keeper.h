@@ -13,6 +13,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "epc/stats.h"
+
 struct epc_page;
 struct lock;
 struct epc_group;
@@ -73,6 +75,8 @@ struct vepc_page *vepc_page_next_locked(struct vepc *vepc, uint64_t *idx);
 /* A frame for the file that is no page yet: 0 or as epc_alloc(). With EPC_MAY_RECLAIM no lock is held. */
 int vepc_frame_alloc(struct vepc *vepc, unsigned int flags, struct epc_page **ret_frame);
 void vepc_frame_free(struct vepc *vepc, struct epc_page *frame);
+/* Something happened to a page of the file: for statistics. */
+void vepc_count(struct vepc *vepc, enum epc_count what);
 /* @frame becomes page @idx, its bytes zeroed. 0, or -ENOMEM and it is still the caller's. */
 int vepc_page_fill_locked(struct vepc *vepc, struct vepc_page *page, uint64_t idx,
 			  struct epc_page *frame);

@@ -219,6 +219,11 @@ void vepc_frame_free(struct vepc *vepc, struct epc_page *frame)
 	atomic_fetch_sub(&vepc->hand_nr, 1);
 }
 
+void vepc_count(struct vepc *vepc, enum epc_count what)
+{
+	epc_count(vepc->epc_owner, what, 1);
+}
+
 int vepc_page_fill_locked(struct vepc *vepc, struct vepc_page *page, uint64_t idx,
 			  struct epc_page *frame)
 {
@@ -252,7 +257,7 @@ int vepc_fault(struct vepc *vepc, uint64_t off)
 	struct vepc_page *page;
 	int r;
 
-	epc_count_fault(vepc->epc);
+	vepc_count(vepc, EPC_FAULTS);
 	if (vepc->ops)
 		return vepc->ops->fault(vepc->keeper, vepc, idx);
 	vepc_lock(vepc);

@@ -275,9 +275,10 @@ static int fault_found_locked(struct virt_guest *guest, struct vepc *vepc, uint6
 	int r = -EFAULT;
 
 	guest_unlock(guest);
-	epc_count_fault(guest->epc);
-	if (ok)
+	if (ok) {
+		vepc_count(vepc, EPC_FAULTS);
 		r = guest_bring(guest, hold, vepc, off / SGX_PAGE_SIZE);
+	}
 	guest_hold_put(guest, hold);
 	return r;
 }

@@ -180,7 +180,7 @@ void guest_load_done_locked(struct virt_guest *guest, struct kept *kept, struct 
 
 	guest->away--;
 	guest->loads++;
-	epc_count_load(guest->epc);
+	vepc_count(kept->vepc, EPC_LOADS);
 	if (kept->type == SGX_PT_SECS)
 		secs_back_locked(guest, kept, nr);
 	guest_evict_forget_child_locked(guest, kept);

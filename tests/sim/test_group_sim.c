@@ -298,7 +298,7 @@ static bool check(struct sim *sim, unsigned int step)
 			if (sim->g[c] && info_of(sim->g[c]).parent == sim->g[g])
 				promised += info_of(sim->g[c]).limits.min_pages;
 		}
-		MUST(sim, promised <= info_of(sim->g[g]).limits.min_pages);
+		MUST(sim, promised <= (g ? info_of(sim->g[g]).limits.min_pages : sim->epc_pages));
 		MUST(sim, g == 0 || info_of(sim->g[g]).peak_pages >= sim->before[g]);
 	}
 	if (epc_audit(sim->m.epc, false, why, sizeof(why)) > 0) {

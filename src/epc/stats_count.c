@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * Events, counted per owner and summed up per group; pages by kind, counted when somebody asks.
+ *
+ * What an owner counted that has gone stays with its group.
+ */
+#include <string.h>
+
+#include "cpu/cpu.h"
+#include "epc/epc_priv.h"
+#include "epc/owner.h"
+
+const char *epc_count_name(enum epc_count what)
+{
+	static const char *const names[EPC_COUNT_NR] = {
+		[EPC_ALLOCS] = "allocs",
+		[EPC_FREES] = "frees",
+		[EPC_FAULTS] = "faults",
+		[EPC_LOADS] = "loads",
+		[EPC_EVICTIONS] = "evictions",
+		[EPC_EVICT_FAILURES] = "evict_failures",
+		[EPC_BLOCKS] = "blocks",
+		[EPC_TRACKS] = "tracks",
+		[EPC_CONFLICTS] = "conflicts",
+		[EPC_READAHEADS] = "readaheads",
+		[EPC_READAHEAD_USED] = "readahead_used",
+		[EPC_READAHEAD_WASTED] = "readahead_wasted",
+		[EPC_DIRECT_RECLAIMS] = "direct_reclaims",
+		[EPC_STALLS] = "stalls",
+		[EPC_STALL_NS] = "stall_ns",
+	};
+
+	return what < EPC_COUNT_NR ? names[what] : NULL;
+}
+
+const char *epc_kind_name(enum epc_kind kind)
+{
+	static const char *const names[EPC_KIND_NR] = {
+		[EPC_SECS] = "secs", [EPC_TCS] = "tcs",   [EPC_REG] = "reg",
+		[EPC_VA] = "va",     [EPC_TRIM] = "trim", [EPC_BLANK] = "blank",
+	};
+
+	return kind < EPC_KIND_NR ? names[kind] : NULL;
+}
+
+/*
+ * Threads have stacks of their own, so the stack tells them apart, without thread-local storage: this runs in
+ * signal handlers of programs that have enclaves' thread blocks.
+ */
+static unsigned int slot_of_thread(void)
+{
+	uint64_t sp = (uintptr_t)__builtin_frame_address(0);
+
+	return (unsigned int)((sp >> 14) * 0x9e3779b97f4a7c15ull >> 32) % EPC_COUNT_SLOTS;
+}
+
+void epc_count(struct epc_owner *owner, enum epc_count what, uint64_t n)
+{
+	count(&owner->counts.slot[slot_of_thread()].nr[what], n);
+}
+
+static void counts_add(const struct counts *counts, uint64_t *sum)
+{
+	unsigned int i, slot;
+
+	for (slot = 0; slot < EPC_COUNT_SLOTS; slot++) {
+		for (i = 0; i < EPC_COUNT_NR; i++)
+			sum[i] += atomic_load_explicit(&counts->slot[slot].nr[i],
+						       memory_order_relaxed);
+	}
+}
+
+void counts_retire(struct epc_owner *owner)
+{
+	uint64_t sum[EPC_COUNT_NR] = { 0 };
+	unsigned int i;
+
+	counts_add(&owner->counts, sum);
+	for (i = 0; i < EPC_COUNT_NR; i++)
+		owner->group->retired[i] += sum[i];
+}
+
+/* ---- pages by kind ----------------------------------------------------------------------------- */
+
+static enum epc_kind kind_of(const struct epc *epc, uint32_t nr)
+{
+	struct cpu_epcm epcm = cpu_epcm_read(epc->cpu, nr);
+
+	static_assert((int)EPC_SECS == (int)SGX_PT_SECS && (int)EPC_TRIM == (int)SGX_PT_TRIM,
+		      "the EPCM's types are kinds");
+	return epcm.valid && epcm.type < EPC_BLANK ? (enum epc_kind)epcm.type : EPC_BLANK;
+}
+
+static void kinds_clear_locked(struct epc *epc) REQUIRES(&epc->groups_lock)
+{
+	struct list *pos;
+	unsigned int i;
+
+	for (i = 0; i < EPC_GROUPS_MAX; i++) {
+		if (!epc->group[i])
+			continue;
+		list_for_each (pos, &epc->group[i]->owners)
+			memset(LIST_ENTRY(pos, struct epc_owner, node)->kind, 0,
+			       sizeof(((struct epc_owner *)0)->kind));
+	}
+}
+
+void epc_census(struct epc *epc)
+{
+	struct epc_owner *owner;
+	unsigned int s;
+	uint32_t nr;
+	enum epc_kind kind;
+
+	groups_lock(epc);
+	kinds_clear_locked(epc);
+	for (s = 0; s < epc->section_nr; s++) {
+		memset(epc->section_kind[s], 0, sizeof(epc->section_kind[s]));
+		for (nr = epc->section[s].first; nr < epc->section[s].first + epc->section[s].nr;
+		     nr++) {
+			/* An owner stays, with the lock held, whatever becomes of the page. */
+			owner = __atomic_load_n(&epc->pages[nr].owner, __ATOMIC_RELAXED);
+			if (!owner)
+				continue;
+			kind = kind_of(epc, nr);
+			owner->kind[kind]++;
+			epc->section_kind[s][kind]++;
+		}
+	}
+	groups_unlock(epc);
+}
+
+void epc_section_kinds(struct epc *epc, unsigned int i, uint32_t ret_kind[EPC_KIND_NR])
+{
+	assert(i < epc->section_nr);
+	memcpy(ret_kind, epc->section_kind[i], sizeof(epc->section_kind[i]));
+}
+
+/* ---- reading ------------------------------------------------------------------------------------ */
+
+bool epc_owner_read(struct epc_group *group, unsigned int n, struct epc_owner_info *ret_info)
+{
+	struct epc *epc = group->epc;
+	struct epc_owner *owner;
+	struct list *pos;
+	bool found = false;
+
+	memset(ret_info, 0, sizeof(*ret_info));
+	groups_lock(epc);
+	list_for_each (pos, &group->owners) {
+		if (n-- > 0)
+			continue;
+		owner = LIST_ENTRY(pos, struct epc_owner, node);
+		ret_info->name = owner->ops->name;
+		ret_info->id = owner->id;
+		counts_add(&owner->counts, ret_info->count);
+		memcpy(ret_info->kind, owner->kind, sizeof(ret_info->kind));
+		pressure_read_locked(epc, &owner->pressure, ret_info->pressure);
+		found = true;
+		break;
+	}
+	groups_unlock(epc);
+	return found;
+}
+
+static void group_add_locked(struct epc_group *group, struct epc_group_stats *stats)
+	REQUIRES(&group->epc->groups_lock)
+{
+	struct epc_owner *owner;
+	struct list *pos;
+	unsigned int i;
+
+	for (i = 0; i < EPC_COUNT_NR; i++)
+		stats->count[i] += group->retired[i];
+	list_for_each (pos, &group->owners) {
+		owner = LIST_ENTRY(pos, struct epc_owner, node);
+		counts_add(&owner->counts, stats->count);
+		for (i = 0; i < EPC_KIND_NR; i++)
+			stats->kind[i] += owner->kind[i];
+	}
+	for (struct epc_group *child = group->child; child; child = child->sibling)
+		group_add_locked(child, stats);
+}
+
+void epc_group_stats_read(struct epc_group *group, struct epc_group_stats *ret_stats)
+{
+	memset(ret_stats, 0, sizeof(*ret_stats));
+	groups_lock(group->epc);
+	group_add_locked(group, ret_stats);
+	pressure_read_locked(group->epc, &group->pressure, ret_stats->pressure);
+	groups_unlock(group->epc);
+}

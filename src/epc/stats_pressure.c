@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * Pressure: for how much of the time somebody stood still for want of an EPC page.
+ *
+ * The table of stalls is the truth.  Whenever one begins or ends, its owner and the groups above it get the time
+ * since the last such moment for the state that they were in, and their new state: some, when there is a stall of
+ * theirs in the table; full, when moreover no logical processor runs in any of their owners.  So a
+ * thread that goes into an enclave in the middle of a stall is noticed at the next beginning or end.
+ *
+ * Averages are those of Linux: every two seconds each moves towards the share of the time that was lost, by as much as makes
+ * it forget in 10, 60 or 300 seconds.  Nobody has to do that in time: it is caught up with when somebody looks.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "epc/epc_priv.h"
+#include "epc/owner.h"
+
+#define PERIOD_NS 2000000000ull
+#define ONE       65536u /* of an average: all of the time */
+enum {
+	PERIODS_MAX = 2000, /* after so many nothing is left of what was before */
+	RUNNING_LOOK_MAX = 256,
+};
+
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+/* ---- one owner's or group's ------------------------------------------------------------------ */
+
+static void average(struct pressure *p, uint64_t now)
+{
+	/* exp(-2/10), exp(-2/60), exp(-2/300) of ONE */
+	static const uint32_t keep[3] = { 53656, 63387, 65101 };
+	uint64_t periods = (now - p->avg_ns) / PERIOD_NS, grown, part;
+	unsigned int kind, i, n;
+
+	if (periods == 0)
+		return;
+	for (kind = 0; kind < EPC_PRESSURE_NR; kind++) {
+		grown = p->kind[kind].total_ns - p->kind[kind].averaged_ns;
+		part = (uint64_t)((double)grown * ONE / (double)(periods * PERIOD_NS));
+		part = part < ONE ? part : ONE;
+		for (i = 0; i < 3; i++) {
+			for (n = 0; n < periods && n < PERIODS_MAX; n++)
+				p->kind[kind].avg[i] =
+					(uint32_t)((p->kind[kind].avg[i] * (uint64_t)keep[i] +
+						    part * (ONE - keep[i])) /
+						   ONE);
+		}
+		p->kind[kind].averaged_ns = p->kind[kind].total_ns;
+	}
+	p->avg_ns += periods * PERIOD_NS;
+}
+
+/* Up to now it was as it was. */
+static void advance(struct pressure *p, uint64_t now)
+{
+	unsigned int kind;
+
+	if (p->since_ns == 0)
+		p->avg_ns = p->since_ns = now;
+	for (kind = 0; kind < EPC_PRESSURE_NR; kind++) {
+		if (p->kind[kind].now && now > p->since_ns)
+			p->kind[kind].total_ns += now - p->since_ns;
+	}
+	p->since_ns = now;
+	average(p, now);
+}
+
+/* ---- who stands still, who runs ----------------------------------------------------------------- */
+
+static bool in_group(const struct epc_owner *owner, const struct epc_group *group)
+{
+	const struct epc_group *g = owner->group;
+
+	while (g && g != group)
+		g = g->parent;
+	return g;
+}
+
+/* A stall of @owner, or, when that is NULL, of anyone in @group. */
+static bool any_stalled_locked(struct epc *epc, const struct epc_owner *owner,
+			       const struct epc_group *group) REQUIRES(&epc->groups_lock)
+{
+	const struct stalled *s;
+
+	for (s = epc->stalled; s < epc->stalled + EPC_STALLED_MAX; s++) {
+		if (s->owner && (owner ? s->owner == owner : in_group(s->owner, group)))
+			return true;
+	}
+	return false;
+}
+
+/* Of an owner that cannot tell it is assumed. */
+static bool runs(const struct epc_owner *owner)
+{
+	return !owner->running || owner->running(owner->owner) > 0;
+}
+
+static bool any_runs_locked(struct epc_group *group, unsigned int *looks)
+	REQUIRES(&group->epc->groups_lock)
+{
+	struct list *pos;
+
+	list_for_each (pos, &group->owners) {
+		if (++*looks > RUNNING_LOOK_MAX || runs(LIST_ENTRY(pos, struct epc_owner, node)))
+			return true;
+	}
+	for (struct epc_group *child = group->child; child; child = child->sibling) {
+		if (any_runs_locked(child, looks))
+			return true;
+	}
+	return false;
+}
+
+/* Something has begun or ended for @owner. */
+static void edge_locked(struct epc_owner *owner, uint64_t now) REQUIRES(&owner->epc->groups_lock)
+{
+	struct pressure *p = &owner->pressure;
+	struct epc *epc = owner->epc;
+	unsigned int looks;
+
+	advance(p, now);
+	p->kind[EPC_SOME].now = any_stalled_locked(epc, owner, NULL);
+	p->kind[EPC_FULL].now = p->kind[EPC_SOME].now && !runs(owner);
+	for (struct epc_group *group = owner->group; group; group = group->parent) {
+		p = &group->pressure;
+		advance(p, now);
+		looks = 0;
+		p->kind[EPC_SOME].now = any_stalled_locked(epc, NULL, group);
+		p->kind[EPC_FULL].now = p->kind[EPC_SOME].now && !any_runs_locked(group, &looks);
+	}
+}
+
+/* Stalls of processes that are no more. */
+static void bury_locked(struct epc *epc, uint64_t now) REQUIRES(&epc->groups_lock)
+{
+	struct epc_owner *owner;
+	struct stalled *s;
+
+	for (s = epc->stalled; s < epc->stalled + EPC_STALLED_MAX; s++) {
+		if (!s->owner || kill(s->pid, 0) == 0 || errno != ESRCH)
+			continue;
+		owner = s->owner;
+		s->owner = NULL;
+		edge_locked(owner, now);
+	}
+}
+
+struct stalled *stall_begin(struct epc_owner *owner)
+{
+	struct epc *epc = owner->epc;
+	struct stalled *s = epc->stalled, *end = epc->stalled + EPC_STALLED_MAX;
+	uint64_t now = now_ns();
+
+	groups_lock(epc);
+	while (s < end && s->owner)
+		s++;
+	if (s == end) {
+		bury_locked(epc, now);
+		s = NULL;
+	} else {
+		s->pid = getpid();
+		s->owner = owner;
+		edge_locked(owner, now);
+	}
+	groups_unlock(epc);
+	return s;
+}
+
+void stall_end(struct stalled *stalled, struct epc_owner *owner)
+{
+	if (!stalled)
+		return;
+	groups_lock(owner->epc);
+	stalled->owner = NULL;
+	edge_locked(owner, now_ns());
+	groups_unlock(owner->epc);
+}
+
+void stalls_forget_locked(struct epc_owner *owner)
+{
+	struct stalled *s;
+
+	for (s = owner->epc->stalled; s < owner->epc->stalled + EPC_STALLED_MAX; s++) {
+		if (s->owner == owner)
+			s->owner = NULL;
+	}
+	edge_locked(owner, now_ns());
+}
+
+void pressure_read_locked(struct epc *epc, struct pressure *pressure,
+			  struct epc_pressure ret[EPC_PRESSURE_NR])
+{
+	uint64_t now = now_ns();
+	unsigned int kind, i;
+
+	bury_locked(epc, now);
+	advance(pressure, now);
+	for (kind = 0; kind < EPC_PRESSURE_NR; kind++) {
+		ret[kind].total_ns = pressure->kind[kind].total_ns;
+		for (i = 0; i < 3; i++)
+			ret[kind].avg[i] = 100.0 * pressure->kind[kind].avg[i] / ONE;
+	}
+}

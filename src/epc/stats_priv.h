@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * Where numbers are kept: counters of an owner, pressure of an owner or a group, and who stands still.
+ */
+#ifndef SWSGX_EPC_STATS_PRIV_H
+#define SWSGX_EPC_STATS_PRIV_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/lock.h"
+#include "epc/stats.h"
+
+enum { EPC_COUNT_SLOTS = 4, EPC_STALLED_MAX = 64 };
+
+struct counts {
+	struct {
+		_Alignas(64) _Atomic uint64_t nr[EPC_COUNT_NR];
+	} slot[EPC_COUNT_SLOTS];
+};
+
+/* All under groups_lock. */
+struct pressure {
+	uint64_t since_ns; /* told up to then */
+	uint64_t avg_ns;   /* averages up to then */
+	struct {
+		bool now; /* from since_ns on */
+		uint64_t total_ns, averaged_ns;
+		uint32_t avg[3]; /* parts of 65536 */
+	} kind[EPC_PRESSURE_NR];
+};
+
+/* A thread that stands still for a page.  If its process dies, somebody takes it off. */
+struct stalled {
+	struct epc_owner *owner; /* NULL: free */
+	int pid;
+};
+
+/* Without any lock. The stall's place, for the end of it; NULL: too many at once, this one is not told of. */
+struct stalled *stall_begin(struct epc_owner *owner) EXCLUDES(&owner->epc->groups_lock);
+void stall_end(struct stalled *stalled, struct epc_owner *owner);
+/* The owner has gone; it may have stalls of the dead. */
+void stalls_forget_locked(struct epc_owner *owner);
+void pressure_read_locked(struct epc *epc, struct pressure *pressure,
+			  struct epc_pressure ret[EPC_PRESSURE_NR]);
+
+/* The owner goes, with groups_lock held: its group remembers what it counted. */
+void counts_retire(struct epc_owner *owner);
+
+#endif
