@@ -72,11 +72,10 @@ static void __attribute__((noreturn)) go(struct rt_thread *t, uint64_t mask)
 	t->away_fs = t->regs.fs_base;
 	t->away_gs = t->regs.gs_base;
 	rt_jump_from_regs(t, &t->regs);
-	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	t->load_xsave = 0;
 	t->below_rsp = 0;
 	t->away_selector = 1;
-	t->away = 1;
+	rt_critical_enter(t);
 	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &mask, 0, 8);
 	rt_go(t);
 }

@@ -226,7 +226,9 @@ static struct rt_thread *reuse(void)
 		t->away = 0;
 		t->sud_armed = false;
 		t->critical = 0;
-		t->deferred_sig = 0;
+		t->deferred_nr = 0;
+		t->deferred_out = t->deferred_in;
+		t->deferred_masked = false;
 		t->abort_nr = 0;
 		return t;
 	}

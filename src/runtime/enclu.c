@@ -180,6 +180,7 @@ static void host_enclu(siginfo_t *info, ucontext_t *uc, struct rt_thread *t)
 		return;
 	}
 	t->entered_by_vdso = by_vdso;
+	t->quick = (uint32_t)uc->uc_mcontext.gregs[REG_RAX] == SGX_EENTER;
 	rt_regs_to_uc(uc, &regs);
 	t->away_fs = regs.fs_base;
 	t->away_gs = regs.gs_base;
@@ -231,8 +232,10 @@ static void enclave_enclu(siginfo_t *info, ucontext_t *uc, struct rt_thread *t)
 		return;
 	}
 	rt_regs_to_uc(uc, &regs);
-	if (!t->lp->in_enclave)
+	if (!t->lp->in_enclave) {
+		t->quick = true;
 		left(t, &regs);
+	}
 }
 
 void rt_enclu_trap(siginfo_t *info, ucontext_t *uc, struct rt_thread *t, bool in_enclave)
@@ -333,10 +336,6 @@ void rt_vdso_enclu(struct cpu_regs *regs)
 	rt_jump_from_regs(t, regs);
 	t->away_fs = regs->fs_base;
 	t->away_gs = regs->gs_base;
-	/* From here on a signal finds the thread inside, whatever instruction it is at. */
-	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	t->away_selector = 1;
-	t->away = 1;
-	rt_critical_leave(t);
 	rt_go(t);
 }

@@ -52,10 +52,35 @@
 772:
 	.endm
 
+/* What C may change, from a ucontext's registers at RSP + uc; RSP, RIP and flags last. */
+	.macro LOAD_GREGS uc
+	mov \uc + RT_UC_R8 + 0(%rsp), %r8
+	mov \uc + RT_UC_R8 + 8(%rsp), %r9
+	mov \uc + RT_UC_R8 + 16(%rsp), %r10
+	mov \uc + RT_UC_R8 + 24(%rsp), %r11
+	mov \uc + RT_UC_R8 + 32(%rsp), %r12
+	mov \uc + RT_UC_R8 + 40(%rsp), %r13
+	mov \uc + RT_UC_R8 + 48(%rsp), %r14
+	mov \uc + RT_UC_R8 + 56(%rsp), %r15
+	mov \uc + RT_UC_R8 + 64(%rsp), %rdi
+	mov \uc + RT_UC_R8 + 72(%rsp), %rsi
+	mov \uc + RT_UC_R8 + 80(%rsp), %rbp
+	mov \uc + RT_UC_R8 + 88(%rsp), %rbx
+	mov \uc + RT_UC_R8 + 96(%rsp), %rdx
+	mov \uc + RT_UC_R8 + 104(%rsp), %rax
+	mov \uc + RT_UC_R8 + 112(%rsp), %rcx
+	.endm
+
 /*
  * The handler of every signal we install: rdi signal, rsi siginfo, rdx ucontext, (rsp) rt_restorer.
  * On one of our signal stacks the thread block is found from RSP; elsewhere the thread cannot be in
  * an enclave.
+ *
+ * A signal may come at any instruction of this, and finds one of three stretches (signal.c):
+ *   before rt_sigentry_end  the one below has not begun: the new one is put off, and everything is left as it was
+ *   while it is critical    put off as well: rt_signal_drain() has the last word
+ *   from rt_return_go on    the one below is over: the new one changes what it goes back to, and it goes
+ *                           back once more, from rt_return_go
  */
 FUNC rt_sigentry
 	endbr64
@@ -67,27 +92,30 @@ FUNC rt_sigentry
 	mov %rsp, %rcx
 	and $~RT_SLOT_MASK, %rcx
 	movb $0, RT_T_SELECTOR(%rcx)
+	lea -RT_B_BYTES(%rsp), %rsp
+	mov %rcx, RT_B_THREAD(%rsp)
+	xor %r8d, %r8d
 	cmpb $0, RT_T_AWAY(%rcx)
 	je .Lbases_right
 
 	cmpb $0, RT_T_FSGSBASE(%rcx)
 	je .Lsave_slow
 	rdfsbase %rax
-	mov %rax, RT_T_AWAY_FS(%rcx)
+	mov %rax, RT_B_FS(%rsp)
 	rdgsbase %rax
-	mov %rax, RT_T_AWAY_GS(%rcx)
+	mov %rax, RT_B_GS(%rsp)
 	jmp .Lsaved
 .Lsave_slow:
+	mov %rsp, %r8
 	push %rdi
 	push %rsi
 	push %rcx
 	mov $ARCH_GET_FS, %edi
-	lea RT_T_AWAY_FS(%rcx), %rsi
+	lea RT_B_FS(%r8), %rsi
 	mov $__NR_arch_prctl, %eax
 	syscall
-	mov (%rsp), %rcx
 	mov $ARCH_GET_GS, %edi
-	lea RT_T_AWAY_GS(%rcx), %rsi
+	lea RT_B_GS(%r8), %rsi
 	mov $__NR_arch_prctl, %eax
 	syscall
 	pop %rcx
@@ -95,21 +123,92 @@ FUNC rt_sigentry
 	pop %rdi
 .Lsaved:
 	LOAD_BASES RT_T_HOME_FS, RT_T_HOME_GS
+	mov $1, %r8d
 .Lbases_right:
-	push %rcx
+	incb RT_T_CRITICAL(%rcx)
+	movb $0, RT_T_AWAY(%rcx)
+FUNC rt_sigentry_end
+	mov %rsp, %rcx
 	call rt_signal
-	pop %rcx
-	cmpb $0, RT_T_AWAY(%rcx)
-	je .Lreturn
-	LOAD_BASES RT_T_AWAY_FS, RT_T_AWAY_GS
-	mov RT_T_AWAY_SELECTOR(%rcx), %al
-	mov %al, RT_T_SELECTOR(%rcx)
-.Lreturn:
-	ret
+FUNC rt_return
+	mov %eax, RT_B_CODE(%rsp)
+FUNC rt_return_check
+	mov RT_B_THREAD(%rsp), %rbx
+	cmpb $0, RT_T_DEFERRED_NR(%rbx)
+	je .Lnone_deferred
+	mov %rsp, %rdi
+	call rt_signal_drain
+	test %al, %al
+	jnz rt_return_check
+.Lnone_deferred:
+	decb RT_T_CRITICAL(%rbx)
+FUNC rt_return_go
+	mov RT_B_THREAD(%rsp), %rbx
+	mov RT_B_CODE(%rsp), %r12d
+	test $RT_BACK_AWAY | RT_BACK_FOUND, %r12d
+	jz .Lbases_set
+	movb $1, RT_T_AWAY(%rbx)
+	lea RT_B_FS(%rsp), %r13
+	test $RT_BACK_FOUND, %r12d
+	jnz 1f
+	lea RT_T_AWAY_FS(%rbx), %r13
+1:	cmpb $0, RT_T_FSGSBASE(%rbx)
+	je .Lset_slow
+	mov (%r13), %rax
+	wrfsbase %rax
+	mov 8(%r13), %rax
+	wrgsbase %rax
+	jmp .Lset
+.Lset_slow:
+	mov $ARCH_SET_FS, %edi
+	mov (%r13), %rsi
+	mov $__NR_arch_prctl, %eax
+	syscall
+	mov $ARCH_SET_GS, %edi
+	mov 8(%r13), %rsi
+	mov $__NR_arch_prctl, %eax
+	syscall
+.Lset:
+	test $RT_BACK_FOUND, %r12d
+	jnz .Lbases_set
+	mov RT_T_AWAY_SELECTOR(%rbx), %al
+	mov %al, RT_T_SELECTOR(%rbx)
+.Lbases_set:
+	test $RT_BACK_HAND, %r12d
+	jz rt_back
+
+	/* What sigreturn does, but for the mask and the signal stack, which are as they were. */
+	mov RT_B_UC + RT_UC_FPREGS(%rsp), %rdi
+	mov RT_FP_XFEATURES(%rdi), %eax
+	mov RT_FP_XFEATURES + 4(%rdi), %edx
+	xrstor64 (%rdi)
+	test $RT_BACK_JUMP, %r12d
+	jz .Lby_iretq
+	LOAD_GREGS RT_B_UC
+	pushq RT_B_UC + RT_UC_EFL(%rsp)
+FUNC rt_return_popfq
+	popfq
+	mov RT_B_UC + RT_UC_RSP(%rsp), %rsp
+FUNC rt_return_jump
+	jmp *rt_vdso_resume(%rip)
+.Lby_iretq:
+	LOAD_GREGS RT_B_UC
+	lea RT_B_IRET(%rsp), %rsp
+FUNC rt_return_iretq
+	iretq
+FUNC rt_return_end
+	ud2
 .Lno_block:
+	/* Signals may come upon the handler of a fault: not here. */
 	push %rdi
 	push %rsi
 	push %rdx
+	xor %edi, %edi /* SIG_BLOCK */
+	lea rt_sig_others(%rip), %rsi
+	xor %edx, %edx
+	mov $8, %r10d
+	mov $__NR_rt_sigprocmask, %eax
+	syscall
 	call rt_thread_known
 	pop %rdx
 	pop %rsi
@@ -118,6 +217,7 @@ FUNC rt_sigentry
 	test %al, %al
 	jz .Lunknown
 	xor %ecx, %ecx
+	xor %r8d, %r8d
 	call rt_signal
 	pop %rcx
 	ret
@@ -146,6 +246,13 @@ FUNC rt_gate
 	lea RT_GATE_BYTES(%rsp), %rsp
 FUNC rt_gate_jump
 	jmp *%rcx
+	/* Where a handler ends (rt_return_go): the sigreturn of its frame. */
+FUNC rt_back
+	lea RT_B_UC(%rsp), %rsp
+	mov $__NR_rt_sigreturn, %eax
+	syscall
+FUNC rt_back_end
+	ud2
 	.globl rt_restorer_end
 	.hidden rt_restorer_end
 rt_restorer_end:
@@ -388,12 +495,20 @@ FUNC rt_vdso_end
 	.endm
 
 /*
- * rt_go(thread): load the thread's jump and be gone.  t->away is set already, so that from here on a signal
+ * rt_go(thread): load the thread's jump and be gone, with what was critical at its end.  From rt_go_on on a signal
  * finds the thread where it is going, whatever instruction it is at.  IRETQ, which needs nothing of the stack that it goes
  * to, takes a good deal longer than POPFQ and a jump.
  */
 FUNC rt_go
 	mov %rdi, %rcx
+FUNC rt_go_on
+	movb $1, RT_T_AWAY(%rcx)
+	movb $0, RT_T_CRITICAL(%rcx)
+	cmpb $0, RT_T_DEFERRED_NR(%rcx)
+	je .Lnot_kicked
+FUNC rt_go_kick
+	ud2
+.Lnot_kicked:
 	cmpb $0, RT_T_LOAD_XSAVE(%rcx)
 	je .Lno_xsave
 	mov RT_T_XFRM(%rcx), %eax
@@ -420,7 +535,14 @@ FUNC rt_go
 	lea RT_T_JUMP(%rcx), %rsp
 	POP_GPRS
 	iretq
+FUNC rt_go_end
 	.size rt_go, . - rt_go
+
+/* A trap, to be where a signal handler is: what was deferred comes now. */
+FUNC rt_kick
+	ud2
+	ret
+	.size rt_kick, . - rt_kick
 
 /* rt_clone_raw(flags, stack, ptid, ctid, tls, thread): as clone(); the child runs rt_direct_child(thread). */
 FUNC rt_clone_raw

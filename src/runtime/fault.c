@@ -57,7 +57,7 @@ static bool mm_signal_pending(void *mm)
 {
 	struct rt_thread *t = rt_thread_peek();
 
-	return t && t->deferred_sig;
+	return t && t->deferred_nr;
 }
 
 static const struct encl_mm_ops mm_ops = {

@@ -100,6 +100,13 @@ size_t rt_frame_xsave_bytes(const ucontext_t *uc)
 	return bytes > 512 ? bytes - 4 : bytes;
 }
 
+bool rt_frame_has_xsave(const ucontext_t *uc)
+{
+	const void *fp = uc->uc_mcontext.fpregs;
+
+	return fp && fpstate_bytes(fp) > 576;
+}
+
 void rt_xsave_to_frame(struct rt_thread *t, ucontext_t *uc)
 {
 	const struct cpu_config *config = cpu_get_config(rt.cpu);

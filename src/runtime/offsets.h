@@ -11,6 +11,8 @@
 #define RT_T_LOAD_XSAVE    3
 #define RT_T_AWAY_SELECTOR 4
 #define RT_T_BELOW_RSP     5
+#define RT_T_CRITICAL      6
+#define RT_T_DEFERRED_NR   7
 #define RT_T_HOME_FS       8
 #define RT_T_HOME_GS       16
 #define RT_T_AWAY_FS       24
@@ -22,6 +24,27 @@
 #define RT_T_JUMP_RSP      192
 #define RT_T_STACK_PAGE    208
 #define RT_T_XSAVE         256
+
+/* struct rt_back, on the stack of each handler; the ucontext lies above it. */
+#define RT_B_FS     0
+#define RT_B_GS     8
+#define RT_B_THREAD 16
+#define RT_B_CODE   24
+#define RT_B_IRET   32
+#define RT_B_BYTES  72
+#define RT_B_UC     80
+
+#define RT_BACK_AWAY  1 /* with the away bases and selector */
+#define RT_BACK_FOUND 2 /* with the bases that were found */
+#define RT_BACK_HAND  4 /* without a sigreturn */
+#define RT_BACK_JUMP  8 /* to rt_vdso_resume */
+
+/* ucontext_t, and the XSAVE image of a signal frame. */
+#define RT_UC_R8        40
+#define RT_UC_RSP       160
+#define RT_UC_EFL       176
+#define RT_UC_FPREGS    224
+#define RT_FP_XFEATURES 472
 
 /* struct cpu_regs, as the vDSO entry builds it on the stack. */
 #define RT_R_RAX    0

@@ -30,19 +30,22 @@ struct epc;
 #define RT_NSIG        65
 #define RT_NO_SLOT     (~0u)
 
+#define RT_DEFERRED_MAX 16u
+
 /*
  * A thread that has met the runtime.  It lies at the bottom of the thread's signal stack, so that the
  * first-level handler finds it from RSP alone: in an enclave FS is the enclave's and TLS is out of
  * reach.  entry.S knows the offsets of the first members (RT_T_* in offsets.h).
  */
 struct rt_thread {
-	uint8_t selector;      /* syscall user dispatch: 0 allow, 1 block */
-	uint8_t away;          /* FS and GS are not the runtime's, or are about to be no more */
-	uint8_t fsgsbase;      /* copy of rt.fsgsbase */
-	uint8_t load_xsave;    /* entry.S: xrstor tb->xsave before entering */
-	uint8_t away_selector; /* what the selector says while away */
-	uint8_t below_rsp;     /* jump.rsp is the host's, and nobody needs what lies below it */
-	uint8_t pad0[2];
+	uint8_t selector;          /* syscall user dispatch: 0 allow, 1 block */
+	uint8_t away;              /* FS and GS are not the runtime's, or are about to be no more */
+	uint8_t fsgsbase;          /* copy of rt.fsgsbase */
+	uint8_t load_xsave;        /* entry.S: xrstor tb->xsave before entering */
+	uint8_t away_selector;     /* what the selector says while away */
+	uint8_t below_rsp;         /* jump.rsp is the host's, and nobody needs what lies below it */
+	uint8_t critical;          /* holds locks, or is in a handler: asynchronous signals wait */
+	uint8_t deferred_nr;       /* so many do */
 	uint64_t home_fs, home_gs; /* entry.S puts these back first thing in a handler */
 	uint64_t away_fs, away_gs; /* and leaves here what it found */
 	uint64_t xfrm;
@@ -64,10 +67,14 @@ struct rt_thread {
 	struct rt_thread *donor_next;
 	uint64_t direct_mask;
 	bool entered_by_vdso;
-	uint8_t critical; /* holds locks: asynchronous signals wait */
-	int deferred_sig;
-	siginfo_t deferred_info;
-	uint64_t deferred_mask; /* the mask to go back to */
+	bool quick; /* the handler changes nothing that takes a sigreturn to load */
+	struct rt_deferred {
+		int sig;
+		siginfo_t info;
+	} deferred[RT_DEFERRED_MAX]; /* a ring, in the order in which they came */
+	uint8_t deferred_in, deferred_out;
+	bool deferred_masked;
+	uint64_t deferred_mask; /* the mask to go back to, where all are blocked until then */
 	int tid;
 	struct cpu_lp *lp; /* &rlp->lp */
 	struct rt_lp *rlp;
@@ -82,6 +89,16 @@ struct rt_thread {
 		uint64_t mask;
 	} change;           /* what rt_stack_stub does */
 	bool stack_missing; /* the kernel still has the client's signal stack */
+};
+
+/* What a handler keeps on its stack to go back with (entry.S). */
+struct rt_back {
+	uint64_t fs, gs; /* as they were found */
+	struct rt_thread *t;
+	uint64_t code; /* RT_BACK_* */
+	struct {
+		uint64_t rip, cs, rflags, rsp, ss;
+	} iret;
 };
 
 /* A mapped range of the device, in this process: like a VMA. */
@@ -201,8 +218,9 @@ void rt_go(struct rt_thread *t) __attribute__((noreturn));
 /* Async signals wait between the two (they nest). */
 void rt_critical_enter(struct rt_thread *t);
 void rt_critical_leave(struct rt_thread *t);
-/* Send the deferred signal again; the mask is the caller's business. */
-void rt_critical_resend(struct rt_thread *t);
+/* @sig came while @t was critical. */
+void rt_critical_defer(struct rt_thread *t, int sig, const siginfo_t *info);
+bool rt_critical_take(struct rt_thread *t, struct rt_deferred *ret);
 int rt_thread_arm_sud(struct rt_thread *t);
 
 /* signal.c */
@@ -226,7 +244,15 @@ void rt_signal_install(int sig, uint64_t client_flags);
 /* Put t->xsave into the frame: sigreturn loads it. */
 void rt_xsave_to_frame(struct rt_thread *t, ucontext_t *uc);
 size_t rt_frame_xsave_bytes(const ucontext_t *uc);
-void rt_signal(int sig, siginfo_t *info, ucontext_t *uc, struct rt_thread *t);
+/* It is an XSAVE image, and says of what. */
+bool rt_frame_has_xsave(const ucontext_t *uc);
+/*
+ * entry.S: the handler's work.  @back is on its stack, below the frame; NULL on a stack of the client's.  @away: the
+ * bases in @back are what it found.  What it returns is how to go back, RT_BACK_*.
+ */
+unsigned int rt_signal(int sig, siginfo_t *info, ucontext_t *uc, struct rt_back *back, bool away);
+/* And what came meanwhile. False: that has to wait, as something below the handler is critical. */
+bool rt_signal_drain(struct rt_back *back);
 /* Give the signal to the client's handler, as the kernel would in the state @uc; may not return. */
 void rt_deliver(int sig, siginfo_t *info, ucontext_t *uc);
 /* The thread has no block: give it one and let the signal come on its stack. False: it cannot. */
@@ -353,6 +379,8 @@ bool rt_peek_path(const char *path, char *ret_head, size_t bytes);
 int rt_vdso_make(bool by_trap, void **ret_image);
 /* @rip is the ENCLU of the vDSO function; where its exception exit is. */
 bool rt_vdso_is_enclu(uint64_t rip);
+/* Where EEXIT comes back to the vDSO function; for entry.S as well. */
+extern uint64_t rt_vdso_resume __attribute__((visibility("hidden")));
 uint64_t rt_vdso_exception_at(void);
 
 /* init.c */
@@ -367,7 +395,7 @@ void rt_sigentry(int sig, siginfo_t *info, void *uc);
 void rt_restorer(void);
 extern char rt_restorer_end[];
 void rt_vdso_fast(void);
-extern char rt_vdso_end[];
+void rt_kick(void);
 /* Run @handler(sig, info, uc) on stack @sp, whose first word is its return address. */
 void rt_call_client(int sig, void *info, void *uc, void *handler, uint64_t sp)
 	__attribute__((noreturn));

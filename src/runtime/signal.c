@@ -5,8 +5,11 @@
  * Every handler that the kernel knows is rt_sigentry (entry.S), on our signal stack.  rt_signal() decides
  * whose business it is; what is the client's is given to it by rt_deliver() (frame.c).
  *
- * Invariant: the critical signals are never blocked in the kernel's mask, and while a thread holds a lock
- * (t->critical) no client code runs on it: asynchronous signals are put off until it lets go.
+ * Invariant: the critical signals are never blocked in the kernel's mask, and while a thread holds a lock or is in
+ * a handler (t->critical) no client code runs on it: asynchronous signals are put off until it lets go.
+ *
+ * Most handlers run with all other signals blocked.  Those of an ENCLU and of a page that is not there do not, so that
+ * they can leave without a sigreturn: the mask is as it was.
  */
 #include "runtime/signal_priv.h"
 
@@ -16,22 +19,46 @@
 #include "runtime/donor.h"
 #include "runtime/offsets.h"
 
+#define RFLAGS_TF   0x100
+#define CSGSFS_USER 0x002b000000000033 /* in a signal frame: CS, and SS above */
+#define KICK_BYTES  2
+
 #ifndef SYS_USER_DISPATCH
 #define SYS_USER_DISPATCH 2
 #endif
 
-extern const char __ehdr_start[] __attribute__((visibility("hidden")));
-extern const char etext[] __attribute__((visibility("hidden")));
+extern const char rt_sigentry_end[], rt_return_check[], rt_return_go[], rt_return_popfq[];
+extern const char rt_return_jump[], rt_return_iretq[], rt_return_end[], rt_back[], rt_back_end[];
+extern const char rt_go_on[], rt_go_kick[], rt_go_end[];
+extern const uint64_t rt_sig_others;
 
-/* In our own code: except what a client runs there as its own, the vDSO function, the restorer and the gate. */
-static bool in_runtime(uint64_t rip)
+/* All but the critical ones, as the kernel shows it when that is blocked. For entry.S too. */
+const uint64_t rt_sig_others __attribute__((visibility("hidden"))) =
+	~(RT_SIG_CRITICAL | RT_SIGBIT(SIGKILL) | RT_SIGBIT(SIGSTOP));
+
+static uint64_t rip_of(const ucontext_t *uc)
 {
-	return rip >= (uint64_t)__ehdr_start && rip < (uint64_t)etext &&
-	       !(rip >= (uint64_t)rt_restorer && rip < (uint64_t)rt_restorer_end) &&
-	       !(rip >= (uint64_t)rt_vdso_fast && rip < (uint64_t)rt_vdso_end);
+	return (uint64_t)uc->uc_mcontext.gregs[REG_RIP];
+}
+
+static bool is_between(const ucontext_t *uc, const void *start, const void *end)
+{
+	return rip_of(uc) - (uint64_t)start < (uint64_t)end - (uint64_t)start;
 }
 
 /* ---- whose signal is it ----------------------------------------------------------------------- */
+
+/* What it is to interrupt blocks it, but the handler that found it did not: it is the kernel's again. */
+static void send_back(int sig, siginfo_t *info)
+{
+	uint64_t bit = RT_SIGBIT(sig);
+
+	sys4(SYS_rt_sigprocmask, SIG_BLOCK, &bit, 0, 8);
+	if (info->si_code == SI_TKILL)
+		sys4(SYS_rt_tgsigqueueinfo, rt.pid, sys(SYS_gettid, 0, 0, 0), sig, info);
+	else
+		sys(SYS_rt_sigqueueinfo, rt.pid, sig, info);
+}
 
 static void async(int sig, siginfo_t *info, ucontext_t *uc, struct rt_thread *t, bool in_enclave)
 {
@@ -39,19 +66,12 @@ static void async(int sig, siginfo_t *info, ucontext_t *uc, struct rt_thread *t,
 		rt_client_pend(sig, info);
 		return;
 	}
-	if (in_enclave) {
-		rt_interrupt(uc, t);
-	} else if (t && t->critical && t->deferred_sig) {
-		/* All others are blocked by then: one of those that never are. */
-		rt_client_pend(sig, info);
-		return;
-	} else if (t && t->critical) {
-		t->deferred_sig = sig;
-		t->deferred_info = *info;
-		t->deferred_mask = *uc_mask(uc);
-		*uc_mask(uc) = ~RT_SIG_CRITICAL;
+	if (*uc_mask(uc) & RT_SIGBIT(sig)) {
+		send_back(sig, info);
 		return;
 	}
+	if (in_enclave)
+		rt_interrupt(uc, t);
 	rt_deliver(sig, info, uc);
 }
 
@@ -80,8 +100,11 @@ static void page_fault(int sig, siginfo_t *info, ucontext_t *uc, struct rt_threa
 	struct cpu_event ev = { .vector = CPU_PF, .cr2 = addr };
 	enum rt_fault_result r = rt_fault(uc, addr, err, in_enclave, &pf_error);
 
-	if (r == RT_FAULT_DONE)
+	if (r == RT_FAULT_DONE) {
+		if (t)
+			t->quick = !t->abort_nr;
 		return;
+	}
 	if (!in_enclave && rt_copy_user_fixup(uc))
 		return;
 	if (r == RT_FAULT_PF) {
@@ -233,7 +256,7 @@ static void sync_signal(int sig, siginfo_t *info, ucontext_t *uc, struct rt_thre
 		illegal(sig, info, uc, t, in_enclave);
 }
 
-/* The thread was on its way to where t->regs says when the signal came: let it have arrived. */
+/* The thread was in rt_go(), on its way to where t->regs says: let it have arrived. */
 static void arrive(struct rt_thread *t, ucontext_t *uc)
 {
 	rt_regs_to_uc(uc, &t->regs);
@@ -242,14 +265,7 @@ static void arrive(struct rt_thread *t, ucontext_t *uc)
 	/* After EENTER the vector state is the host's, and it is in the frame already. */
 	if (t->load_xsave && uc->uc_mcontext.fpregs)
 		rt_xsave_to_frame(t, uc);
-	/* It will not come back to rt_critical_leave(). */
-	if (t->critical) {
-		t->critical = 0;
-		if (t->deferred_sig) {
-			rt_critical_resend(t);
-			*uc_mask(uc) = t->deferred_mask;
-		}
-	}
+	t->critical = 1; /* this handler's; it will not come back to what was critical */
 }
 
 /*
@@ -282,30 +298,221 @@ static bool in_gate(const ucontext_t *uc)
 	return rip >= (uint64_t)rt_gate && rip <= (uint64_t)rt_gate_jump;
 }
 
-void rt_signal(int sig, siginfo_t *info, ucontext_t *uc, struct rt_thread *t)
-{
-	bool in_enclave = t && t->away && t->lp->in_enclave;
-	/* It interrupted the runtime at work for an enclave: that goes on with its own bases. */
-	bool nested = t && !t->away && (t->lp->in_enclave || t->foreign);
-	int saved_errno = errno;
+/* ---- handlers upon handlers (entry.S) ----------------------------------------------------------- */
 
-	if (t && t->away && in_runtime((uint64_t)uc->uc_mcontext.gregs[REG_RIP]))
-		arrive(t, uc);
-	else if (t && t->away && t->direct && in_gate(uc))
-		leave_gate(uc);
-	if (t)
-		t->away = 0; /* a nested fault is the runtime's */
-	if (t && t->foreign)
-		rt_donor_keep_spare();
-	if (info->si_code > 0 && (RT_SIG_CRITICAL & RT_SIGBIT(sig)))
-		sync_signal(sig, info, uc, t, in_enclave);
-	else
-		async(sig, info, uc, t, in_enclave);
-	errno = saved_errno;
-	if (!t && rt_thread_peek())
-		rt_thread_show_stack(uc);
-	if (t && !nested) {
-		t->away = t->lp->in_enclave || t->foreign;
-		t->away_selector = t->lp->in_enclave || t->direct;
+static ucontext_t *uc_of(struct rt_back *back)
+{
+	return (ucontext_t *)((uint8_t *)back + RT_B_UC);
+}
+
+/* What the handler that @uc interrupted on its way back keeps; NULL: it was not on its way back. */
+static struct rt_back *interrupted_return(const ucontext_t *uc)
+{
+	uint64_t rip = rip_of(uc), rsp = (uint64_t)uc->uc_mcontext.gregs[REG_RSP];
+
+	if (is_between(uc, rt_back, rt_back_end))
+		return (struct rt_back *)(rip == (uint64_t)rt_back ? rsp : rsp - RT_B_UC);
+	/* At the jump nothing of its stack is needed any more, and it has been used again. */
+	if (!is_between(uc, rt_return_go, rt_return_end) || rip == (uint64_t)rt_return_jump)
+		return NULL;
+	if (rip == (uint64_t)rt_return_popfq)
+		rsp += 8;
+	else if (rip == (uint64_t)rt_return_iretq)
+		rsp -= RT_B_IRET;
+	return (struct rt_back *)rsp;
+}
+
+/* The one at the bottom, where handlers lie upon each other. */
+static struct rt_back *lowest_return(const ucontext_t *uc)
+{
+	struct rt_back *back = NULL, *next = interrupted_return(uc);
+
+	while (next) {
+		back = next;
+		next = interrupted_return(uc_of(back));
 	}
+	return back;
+}
+
+static bool at_entry(const ucontext_t *uc)
+{
+	return is_between(uc, rt_sigentry, rt_sigentry_end);
+}
+
+/* Below this handler, which goes back to @uc, is something that signals wait for. */
+static bool must_wait(const ucontext_t *uc, const struct rt_thread *t)
+{
+	return t->critical > 1 || at_entry(uc);
+}
+
+/* How to go back where the bases are what they were, or @away: the enclave's or the program's. */
+static unsigned int way_back(struct rt_thread *t, bool ours)
+{
+	t->away_selector = t->lp->in_enclave || t->direct;
+	return !ours && (t->lp->in_enclave || t->foreign) ? RT_BACK_AWAY : 0;
+}
+
+/* A signal found @uc: with bases that are not the runtime's (@away), or maybe the runtime at work for such. */
+static unsigned int one_signal(int sig, siginfo_t *info, ucontext_t *uc, struct rt_thread *t,
+			       bool away)
+{
+	bool ours = !away && (t->lp->in_enclave || t->foreign);
+
+	if (info->si_code > 0 && (RT_SIG_CRITICAL & RT_SIGBIT(sig)))
+		sync_signal(sig, info, uc, t, away && t->lp->in_enclave);
+	else if (must_wait(uc, t) || t->deferred_nr)
+		rt_critical_defer(t, sig, info);
+	else
+		async(sig, info, uc, t, away && t->lp->in_enclave);
+	return way_back(t, ours);
+}
+
+/* A handler that has changed no more than registers: no sigreturn is needed to load them, where all else is as usual. */
+static unsigned int by_hand(ucontext_t *uc, struct rt_back *back)
+{
+	const greg_t *g = uc->uc_mcontext.gregs;
+
+	if (!rt_frame_has_xsave(uc) || (g[REG_EFL] & RFLAGS_TF) || g[REG_CSGSFS] != CSGSFS_USER)
+		return 0;
+	if ((uint64_t)g[REG_RIP] == rt_vdso_resume)
+		return RT_BACK_HAND | RT_BACK_JUMP;
+	back->iret.rip = (uint64_t)g[REG_RIP];
+	back->iret.cs = (uint64_t)g[REG_CSGSFS] & 0xffff;
+	back->iret.rflags = (uint64_t)g[REG_EFL];
+	back->iret.rsp = (uint64_t)g[REG_RSP];
+	back->iret.ss = (uint64_t)g[REG_CSGSFS] >> 48;
+	return RT_BACK_HAND;
+}
+
+/* @uc is a handler on its way back: it goes once more, to what this one makes of where it goes to. */
+static void upon_return(int sig, siginfo_t *info, ucontext_t *uc, struct rt_thread *t)
+{
+	struct rt_back *next = interrupted_return(uc), *back = lowest_return(uc);
+
+	if (back->code & RT_BACK_FOUND)
+		rt_critical_defer(t, sig, info);
+	else
+		back->code = one_signal(sig, info, uc_of(back), t, back->code & RT_BACK_AWAY);
+	/* What is blocked there is not to come in between. */
+	*uc_mask(uc) |= *uc_mask(uc_of(back));
+	uc->uc_mcontext.gregs[REG_RSP] = (greg_t)next;
+	uc->uc_mcontext.gregs[REG_RIP] = (greg_t)rt_return_go;
+}
+
+/* Is it one of the runtime's own traps? Then the signal has done its work: what was deferred comes next. */
+static bool is_kick(const siginfo_t *info, const ucontext_t *uc)
+{
+	return info->si_code > 0 &&
+	       (rip_of(uc) == (uint64_t)rt_kick || rip_of(uc) == (uint64_t)rt_go_kick);
+}
+
+static unsigned int in_program(int sig, siginfo_t *info, ucontext_t *uc, struct rt_back *back,
+			       bool away)
+{
+	struct rt_thread *t = back->t;
+	bool kick = is_kick(info, uc);
+	unsigned int code;
+
+	if (away) {
+		t->away_fs = back->fs;
+		t->away_gs = back->gs;
+	}
+	if (is_between(uc, rt_go_on, rt_go_end)) {
+		arrive(t, uc);
+		away = true;
+	} else if (away && t->direct && in_gate(uc)) {
+		leave_gate(uc);
+	} else if (kick) {
+		uc->uc_mcontext.gregs[REG_RIP] += KICK_BYTES;
+	}
+	if (kick)
+		return way_back(t, !away);
+	if (t->foreign)
+		rt_donor_keep_spare();
+	t->quick = false;
+	code = one_signal(sig, info, uc, t, away);
+	return t->quick && (RT_SIG_OPEN & RT_SIGBIT(sig)) ? code | by_hand(uc, back) : code;
+}
+
+static unsigned int on_slot(int sig, siginfo_t *info, ucontext_t *uc, struct rt_back *back,
+			    bool away)
+{
+	struct rt_thread *t = back->t;
+
+	if (interrupted_return(uc)) {
+		upon_return(sig, info, uc, t);
+		return 0;
+	}
+	if (at_entry(uc)) {
+		rt_critical_defer(t, sig, info);
+		return away ? RT_BACK_FOUND : 0;
+	}
+	if (rip_of(uc) == (uint64_t)rt_return_jump)
+		uc->uc_mcontext.gregs[REG_RIP] = (greg_t)rt_vdso_resume;
+	else if (is_between(uc, rt_return_check, rt_return_go)) /* it may have looked already */
+		uc->uc_mcontext.gregs[REG_RIP] = (greg_t)rt_return_check;
+	return in_program(sig, info, uc, back, away);
+}
+
+/* On a stack of the client's. */
+static void off_slot(int sig, siginfo_t *info, ucontext_t *uc)
+{
+	if (info->si_code > 0 && (RT_SIG_CRITICAL & RT_SIGBIT(sig)))
+		sync_signal(sig, info, uc, NULL, false);
+	else
+		async(sig, info, uc, NULL, false);
+	if (rt_thread_peek())
+		rt_thread_show_stack(uc);
+}
+
+unsigned int rt_signal(int sig, siginfo_t *info, ucontext_t *uc, struct rt_back *back, bool away)
+{
+	int saved_errno = errno;
+	unsigned int code = 0;
+
+	if (back)
+		code = on_slot(sig, info, uc, back, away);
+	else
+		off_slot(sig, info, uc);
+	errno = saved_errno;
+	return code;
+}
+
+/* No other signal comes before what is critical has ended. */
+static void hold_all(ucontext_t *uc, struct rt_thread *t)
+{
+	if (*uc_mask(uc) != rt_sig_others || !t->deferred_masked)
+		t->deferred_mask = *uc_mask(uc);
+	t->deferred_masked = true;
+	*uc_mask(uc) = rt_sig_others;
+}
+
+static void release_all(ucontext_t *uc, struct rt_thread *t)
+{
+	if (*uc_mask(uc) == rt_sig_others && t->deferred_masked)
+		*uc_mask(uc) = t->deferred_mask;
+	t->deferred_masked = false;
+}
+
+bool rt_signal_drain(struct rt_back *top)
+{
+	struct rt_thread *t = top->t;
+	struct rt_back *under = lowest_return(uc_of(top)), *back = under ? under : top;
+	ucontext_t *uc = uc_of(back);
+	bool ours = !(back->code & RT_BACK_AWAY) && (t->lp->in_enclave || t->foreign);
+	int saved_errno = errno;
+	struct rt_deferred d;
+
+	if (must_wait(uc, t)) {
+		hold_all(uc, t);
+		back->code &= ~(uint64_t)RT_BACK_HAND;
+		return false;
+	}
+	release_all(uc, t);
+	while (rt_critical_take(t, &d)) {
+		async(d.sig, &d.info, uc, t, !ours && t->lp->in_enclave);
+		back->code = way_back(t, ours);
+	}
+	errno = saved_errno;
+	return true;
 }

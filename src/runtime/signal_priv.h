@@ -10,6 +10,12 @@
 
 #define SA_RESTORER_FLAG 0x04000000ul
 
+/*
+ * What an ENCLU raises, and a page that is not there.  Their handlers leave the mask as it is, to go back without a
+ * sigreturn.
+ */
+#define RT_SIG_OPEN (RT_SIGBIT(SIGSEGV) | RT_SIGBIT(SIGILL) | RT_SIGBIT(SIGBUS))
+
 static inline uint64_t *uc_mask(ucontext_t *uc)
 {
 	return (uint64_t *)&uc->uc_sigmask;

@@ -61,7 +61,7 @@ void rt_signal_install(int sig, uint64_t client_flags)
 		.flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER | SA_RESTORER_FLAG |
 			 (client_flags & (SA_RESTART | SA_NOCLDSTOP | SA_NOCLDWAIT)),
 		.restorer = rt_restorer,
-		.mask = ~RT_SIG_CRITICAL,
+		.mask = RT_SIG_OPEN & RT_SIGBIT(sig) ? 0 : ~RT_SIG_CRITICAL,
 	};
 
 	kernel_act(sig, &act);

@@ -25,6 +25,8 @@
 #define USER_SS   0x2b
 #define RFLAGS_TF 0x100u
 
+#define SIGRTMIN_KERNEL 32
+
 #ifndef PR_SET_SYSCALL_USER_DISPATCH
 #define PR_SET_SYSCALL_USER_DISPATCH 59
 #define PR_SYS_DISPATCH_OFF          0
@@ -42,12 +44,22 @@ static_assert(offsetof(struct rt_thread, away_fs) == RT_T_AWAY_FS, "entry.S");
 static_assert(offsetof(struct rt_thread, away_gs) == RT_T_AWAY_GS, "entry.S");
 static_assert(offsetof(struct rt_thread, xfrm) == RT_T_XFRM, "entry.S");
 static_assert(offsetof(struct rt_thread, jump) == RT_T_JUMP, "entry.S");
+static_assert(offsetof(struct rt_thread, critical) == RT_T_CRITICAL, "entry.S");
+static_assert(offsetof(struct rt_thread, deferred_nr) == RT_T_DEFERRED_NR, "entry.S");
 static_assert(offsetof(struct rt_thread, below_rsp) == RT_T_BELOW_RSP, "entry.S");
 static_assert(offsetof(struct rt_thread, jump.rip) == RT_T_JUMP_RIP, "entry.S");
 static_assert(offsetof(struct rt_thread, jump.rflags) == RT_T_JUMP_RFLAGS, "entry.S");
 static_assert(offsetof(struct rt_thread, jump.rsp) == RT_T_JUMP_RSP, "entry.S");
 static_assert(offsetof(struct rt_thread, stack_page) == RT_T_STACK_PAGE, "entry.S");
 static_assert(offsetof(struct rt_thread, xsave) == RT_T_XSAVE, "entry.S");
+static_assert(offsetof(struct rt_back, t) == RT_B_THREAD, "entry.S");
+static_assert(offsetof(struct rt_back, code) == RT_B_CODE, "entry.S");
+static_assert(offsetof(struct rt_back, iret) == RT_B_IRET, "entry.S");
+static_assert(sizeof(struct rt_back) == RT_B_BYTES, "entry.S");
+static_assert(offsetof(ucontext_t, uc_mcontext.gregs[REG_R8]) == RT_UC_R8, "entry.S");
+static_assert(offsetof(ucontext_t, uc_mcontext.gregs[REG_RSP]) == RT_UC_RSP, "entry.S");
+static_assert(offsetof(ucontext_t, uc_mcontext.gregs[REG_EFL]) == RT_UC_EFL, "entry.S");
+static_assert(offsetof(ucontext_t, uc_mcontext.fpregs) == RT_UC_FPREGS, "entry.S");
 static_assert(offsetof(struct cpu_regs, rsp) == RT_R_RSP, "entry.S");
 static_assert(offsetof(struct cpu_regs, r15) == RT_R_R15, "entry.S");
 static_assert(offsetof(struct cpu_regs, rflags) == RT_R_RFLAGS, "entry.S");
@@ -241,25 +253,42 @@ void rt_critical_enter(struct rt_thread *t)
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 }
 
-void rt_critical_resend(struct rt_thread *t)
+/*
+ * Another handler may come upon this one at any instruction, and does the same from its beginning to its end: so
+ * a place is taken first, and counted last.
+ */
+void rt_critical_defer(struct rt_thread *t, int sig, const siginfo_t *info)
 {
-	int sig = t->deferred_sig;
+	uint8_t in = t->deferred_in;
 
-	t->deferred_sig = 0;
-	sys4(SYS_rt_tgsigqueueinfo, rt.pid, t->tid, sig, &t->deferred_info);
+	/* As the kernel does: of one that waits already there is no second, except where they queue. */
+	for (uint8_t i = t->deferred_out; i != in; i++)
+		if (t->deferred[i % RT_DEFERRED_MAX].sig == sig && sig < SIGRTMIN_KERNEL)
+			return;
+	/* All are blocked once one waits, but the critical ones, of which each waits once. */
+	assert((uint8_t)(in - t->deferred_out) < RT_DEFERRED_MAX);
+	in = __atomic_fetch_add(&t->deferred_in, 1, __ATOMIC_RELAXED);
+	t->deferred[in % RT_DEFERRED_MAX] = (struct rt_deferred){ .sig = sig, .info = *info };
+	__atomic_fetch_add(&t->deferred_nr, 1, __ATOMIC_RELEASE);
+}
+
+bool rt_critical_take(struct rt_thread *t, struct rt_deferred *ret)
+{
+	if (!__atomic_load_n(&t->deferred_nr, __ATOMIC_ACQUIRE))
+		return false;
+	*ret = t->deferred[t->deferred_out % RT_DEFERRED_MAX];
+	__atomic_fetch_add(&t->deferred_out, 1, __ATOMIC_RELEASE);
+	__atomic_fetch_sub(&t->deferred_nr, 1, __ATOMIC_RELEASE);
+	return true;
 }
 
 void rt_critical_leave(struct rt_thread *t)
 {
-	uint64_t mask;
-
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
-	if (--t->critical || !t->deferred_sig)
-		return;
-	mask = t->deferred_mask;
-	rt_critical_resend(t);
-	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &mask, 0, 8);
-	rt_client_unpend();
+	t->critical--;
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	if (!t->critical && t->deferred_nr)
+		rt_kick();
 }
 
 /*
@@ -289,9 +318,11 @@ void rt_thread_fork_child(void)
 	rt.slot_bitmap[slot / 64] |= 1ull << slot % 64;
 	t->sud_armed = false;
 	t->critical = 0;
-	if (t->deferred_sig)
+	if (t->deferred_masked)
 		sys4(SYS_rt_sigprocmask, SIG_SETMASK, &t->deferred_mask, 0, 8);
-	t->deferred_sig = 0;
+	t->deferred_masked = false;
+	t->deferred_nr = 0;
+	t->deferred_out = t->deferred_in;
 	t->tid = (int)sys(SYS_gettid, 0, 0, 0);
 	t->rlp = rt_process_lp();
 	assert(t->rlp);

@@ -20,6 +20,7 @@ extern const char rt_vdso_code_end[] __attribute__((visibility("hidden")));
 
 /* Where the function is, for whoever links to it by its name (entry.S). */
 uint64_t rt_vdso_function __attribute__((visibility("hidden")));
+uint64_t rt_vdso_resume;
 
 /* Where in the image the copy of @label is. */
 static uint64_t copy_of(const char *label)
@@ -49,6 +50,7 @@ int rt_vdso_make(bool by_trap, void **ret_image)
 	if (r)
 		return (int)r;
 	rt_vdso_function = (uint64_t)image + ((const Elf64_Ehdr *)image)->e_entry;
+	rt_vdso_resume = copy_of(rt_vdso_aep) + 3;
 	way = by_trap ? copy_of(rt_vdso_aep) : (uint64_t)rt_vdso_fast;
 	r = sys(SYS_mprotect, image, bytes, PROT_READ | PROT_WRITE);
 	if (!r) {
