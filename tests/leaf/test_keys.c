@@ -240,6 +240,7 @@ static void q_cpusvn(struct machine *m) { req(m)->cpusvn[0]--; }
 static void q_keyid(struct machine *m) { req(m)->keyid[31] ^= 1; }
 static void q_attrmask(struct machine *m) { req(m)->attributemask.flags ^= 1ull << 40; }
 static void q_xfrmmask(struct machine *m) { req(m)->attributemask.xfrm ^= 1ull << 40; }
+static void q_cetmask(struct machine *m) { req(m)->cet_attributes_mask ^= 4; }
 static void q_miscmask(struct machine *m) { req(m)->miscmask ^= 1u << 20; }
 static void q_mrenclave(struct machine *m) { req(m)->keypolicy ^= SGX_KEYPOLICY_MRENCLAVE; }
 static void q_mrsigner(struct machine *m) { req(m)->keypolicy ^= SGX_KEYPOLICY_MRSIGNER; }
@@ -273,6 +274,7 @@ static const struct derivation derivations[] = {
 	{ "KEYID", NULL, NULL, NULL, q_keyid, "srl" },
 	{ "ATTRIBUTEMASK.FLAGS", NULL, NULL, NULL, q_attrmask, "spq" },
 	{ "ATTRIBUTEMASK.XFRM", NULL, NULL, NULL, q_xfrmmask, "spq" },
+	{ "CET_ATTRIBUTES_MASK", NULL, NULL, NULL, q_cetmask, "spq" },
 	{ "MISCMASK", NULL, NULL, NULL, q_miscmask, "spq" },
 	{ "KEYPOLICY.MRENCLAVE", NULL, NULL, NULL, q_mrenclave, "sq" },
 	{ "KEYPOLICY.MRSIGNER", NULL, NULL, NULL, q_mrsigner, "sq" },
