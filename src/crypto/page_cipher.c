@@ -2,9 +2,9 @@
 /*
  * Which library encrypts pages, and what is the same whichever does.
  *
- * The choice is made when a key is made: the first engine of the table that runs on this CPU and
- * that gives, with this very key, what the portable one gives, in both directions, and refuses a
- * forged MAC.  It is kept in the key as an index, because a key lies in shared memory and is used by
+ * The choice is made when a key is made: an engine that runs on this CPU, gives with this very key what
+ * the portable one gives, in both directions, refuses a forged MAC, and takes less time than the portable one
+ * for a page, here and now.  It is kept in the key as an index, because a key lies in shared memory and is used by
  * every process of a fork tree.
  *
  * A page is encrypted under its 64-bit version, which the processor never uses twice with one key,
@@ -18,6 +18,7 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "crypto/random.h"
 #include "page_engine_priv.h"
@@ -53,6 +54,9 @@ bool page_key_init_engine(struct page_key *key, const uint8_t raw[16], unsigned 
 	return true;
 }
 
+#define PROOF_VERSION 0x8000000000000001ull /* versions count up from 8 */
+#define TRIALS        16
+
 /* Scratch of the comparison: too large for a stack. */
 struct proof {
 	struct page_key portable;
@@ -64,22 +68,48 @@ struct proof {
 
 static bool proves_right(const struct page_key *key, struct proof *proof)
 {
-	const uint64_t version = 0x8000000000000001ull;
-
 	random_bytes(proof->plain, sizeof(proof->plain));
 	random_bytes(proof->aad, sizeof(proof->aad));
-	page_encrypt(key, version, proof->aad, proof->plain, proof->got, proof->got_mac);
-	page_encrypt(&proof->portable, version, proof->aad, proof->plain, proof->want,
+	page_encrypt(key, PROOF_VERSION, proof->aad, proof->plain, proof->got, proof->got_mac);
+	page_encrypt(&proof->portable, PROOF_VERSION, proof->aad, proof->plain, proof->want,
 		     proof->want_mac);
 	if (memcmp(proof->got, proof->want, PAGE_BYTES) != 0 ||
 	    memcmp(proof->got_mac, proof->want_mac, 16) != 0)
 		return false;
 
-	if (!page_decrypt(key, version, proof->aad, proof->want, proof->back, proof->want_mac) ||
+	if (!page_decrypt(key, PROOF_VERSION, proof->aad, proof->want, proof->back,
+			  proof->want_mac) ||
 	    memcmp(proof->back, proof->plain, PAGE_BYTES) != 0)
 		return false;
 	proof->want_mac[15] ^= 1;
-	return !page_decrypt(key, version, proof->aad, proof->want, proof->back, proof->want_mac);
+	return !page_decrypt(key, PROOF_VERSION, proof->aad, proof->want, proof->back,
+			     proof->want_mac);
+}
+
+static uint64_t now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* Out and in, the least of a few: whatever else the machine does only adds. The version was used for these bytes. */
+static uint64_t least_ns(const struct page_key *key, struct proof *proof)
+{
+	uint64_t least = UINT64_MAX;
+
+	for (unsigned int i = 0; i < TRIALS; i++) {
+		uint64_t ns = now_ns();
+
+		page_encrypt(key, PROOF_VERSION, proof->aad, proof->plain, proof->got,
+			     proof->got_mac);
+		page_decrypt(key, PROOF_VERSION, proof->aad, proof->got, proof->back,
+			     proof->got_mac);
+		ns = now_ns() - ns;
+		least = ns < least ? ns : least;
+	}
+	return least;
 }
 
 void page_key_init(struct page_key *key, const uint8_t raw[16])
@@ -91,7 +121,8 @@ void page_key_init(struct page_key *key, const uint8_t raw[16])
 		proof = aligned_alloc(_Alignof(struct proof), sizeof(*proof));
 		if (proof) {
 			ok = page_key_init_engine(&proof->portable, raw, PAGE_ENGINE_OPENSSL) &&
-			     proves_right(key, proof);
+			     proves_right(key, proof) &&
+			     least_ns(key, proof) <= least_ns(&proof->portable, proof);
 			explicit_bzero(proof, sizeof(*proof));
 		}
 		free(proof);
