@@ -80,6 +80,14 @@ void vepc_count(struct vepc *vepc, enum epc_count what);
 /* @frame becomes page @idx, its bytes zeroed. 0, or -ENOMEM and it is still the caller's. */
 int vepc_page_fill_locked(struct vepc *vepc, struct vepc_page *page, uint64_t idx,
 			  struct epc_page *frame);
+/*
+ * The same for contents that have yet to be made: @frame, whose bytes are somewhere else (epc_page_lend()), becomes page
+ * @idx; and then @bytes are put where mappings can show them: 0, or -ENOMEM.
+ */
+void vepc_page_link_locked(struct vepc *vepc, struct vepc_page *page, uint64_t idx,
+			   struct epc_page *frame);
+int vepc_page_give_locked(struct vepc *vepc, struct vepc_page *page, uint64_t idx,
+			  const void *bytes);
 /* The page's frame is no page any more: the caller, or the manager, frees it. */
 struct epc_page *vepc_page_empty_locked(struct vepc *vepc, struct vepc_page *page);
 

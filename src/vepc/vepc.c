@@ -224,20 +224,43 @@ void vepc_count(struct vepc *vepc, enum epc_count what)
 	epc_count(vepc->epc_owner, what, 1);
 }
 
+static uint64_t page_win_off(struct vepc *vepc, uint64_t idx)
+{
+	struct vepc_chunk *chunk = chunk_find(vepc, idx / VEPC_CHUNK_PAGES);
+
+	return chunk->win_off + idx % VEPC_CHUNK_PAGES * SGX_PAGE_SIZE;
+}
+
+void vepc_page_link_locked(struct vepc *vepc, struct vepc_page *page, uint64_t idx,
+			   struct epc_page *frame)
+{
+	epc_page_set_cookie(frame, idx + 1);
+	page->frame = frame;
+	vepc->resident++;
+	atomic_fetch_sub(&vepc->hand_nr, 1);
+}
+
 int vepc_page_fill_locked(struct vepc *vepc, struct vepc_page *page, uint64_t idx,
 			  struct epc_page *frame)
 {
-	struct vepc_chunk *chunk = chunk_find(vepc, idx / VEPC_CHUNK_PAGES);
-	uint64_t off = chunk->win_off + idx % VEPC_CHUNK_PAGES * SGX_PAGE_SIZE;
+	uint64_t off = page_win_off(vepc, idx);
 
 	/* Zeroed: what another owner left in the EPC page does not get here. */
 	if (window_populate(vepc->window, off, 1) < 0)
 		return -ENOMEM;
 	epc_page_place(vepc->epc, frame, off, false);
-	epc_page_set_cookie(frame, idx + 1);
-	page->frame = frame;
-	vepc->resident++;
-	atomic_fetch_sub(&vepc->hand_nr, 1);
+	vepc_page_link_locked(vepc, page, idx, frame);
+	return 0;
+}
+
+int vepc_page_give_locked(struct vepc *vepc, struct vepc_page *page, uint64_t idx,
+			  const void *bytes)
+{
+	uint64_t off = page_win_off(vepc, idx);
+
+	if (window_give(vepc->window, off, bytes) < 0)
+		return -ENOMEM;
+	epc_page_place(vepc->epc, page->frame, off, false);
 	return 0;
 }
 

@@ -23,6 +23,8 @@
 
 /* ---- life --------------------------------------------------------------------------------------- */
 
+#define STAGE_BYTES (2 * SGX_PAGE_SIZE) /* blocks of the arena are not page aligned */
+
 int virt_create(struct epc *epc, struct virt_guest **ret_guest)
 {
 	return virt_create_in(epc_group_root(epc), epc, ret_guest);
@@ -40,10 +42,15 @@ int virt_create_in(struct epc_group *group, struct epc *epc, struct virt_guest *
 	if (!guest)
 		return -ENOMEM;
 	config.owner = guest;
-	if (epc_owner_create(epc, &config, &guest->va_owner) < 0) {
+	guest->stage_block = arena_alloc(epc_arena(epc), STAGE_BYTES);
+	if (!guest->stage_block || epc_owner_create(epc, &config, &guest->va_owner) < 0) {
+		if (guest->stage_block)
+			arena_free(epc_arena(epc), guest->stage_block, STAGE_BYTES);
 		arena_free(epc_arena(epc), guest, sizeof(*guest));
 		return -ENOMEM;
 	}
+	guest->stage = (void *)(((uintptr_t)guest->stage_block + SGX_PAGE_SIZE - 1) &
+				~(uintptr_t)(SGX_PAGE_SIZE - 1));
 	guest->epc = epc;
 	guest->group = group;
 	guest->cpu = epc_cpu(epc);
@@ -71,6 +78,7 @@ struct virt_guest *virt_put(struct virt_guest *guest)
 	lock_fini(&guest->lock);
 	if (guest->va_nr == 0)
 		epc_owner_destroy(guest->va_owner);
+	arena_free(guest->arena, guest->stage_block, STAGE_BYTES);
 	arena_free(guest->arena, guest, sizeof(*guest));
 	return NULL;
 }

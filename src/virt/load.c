@@ -11,6 +11,7 @@
  */
 #include "virt/virt_priv.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <time.h>
 
@@ -211,6 +212,21 @@ static int bring_secs_locked(struct load *l, struct kept *secs)
 	return bring_step_locked(l, secs->vepc, secs->idx, &page);
 }
 
+/* It has come, and there is no memory to show it in: away with it again. */
+static void load_undo_locked(struct virt_guest *guest, struct kept *kept, struct vepc_page *page)
+{
+	struct epc_page *frame = page->frame;
+	int r;
+
+	if (kept->secs && !(kept->flags & KEPT_GUEST_BLOCKED))
+		(void)encls_eblock(guest->cpu, epc_page_nr(guest->epc, frame));
+	guest->away--;
+	r = guest_evict_write_locked(guest, kept, page);
+	/* Slot and place are its own still, nobody else can have the page, and the lock is held. */
+	assert(r == 0);
+	epc_free(guest->epc, frame);
+}
+
 static int bring_away_locked(struct load *l, struct kept *kept, struct vepc_page *page)
 {
 	int r = kept->secs ? bring_secs_locked(l, kept->secs) : 0;
@@ -218,10 +234,11 @@ static int bring_away_locked(struct load *l, struct kept *kept, struct vepc_page
 
 	if (r == 0)
 		r = need_frame_locked(l, kept->vepc);
-	if (r == 0)
-		r = vepc_page_fill_locked(kept->vepc, page, kept->idx, l->hold->frame);
 	if (r < 0)
 		return r;
+	/* The bytes come to the stage, and from there at once to where mappings show them. */
+	epc_page_lend(l->guest->epc, l->hold->frame, l->guest->stage);
+	vepc_page_link_locked(kept->vepc, page, kept->idx, l->hold->frame);
 	frame_take(l);
 	r = eld_locked(l, kept, epc_page_nr(l->guest->epc, page->frame));
 	if (r < 0) {
@@ -230,6 +247,10 @@ static int bring_away_locked(struct load *l, struct kept *kept, struct vepc_page
 		if (r == -EAGAIN)
 			wait_locked(l);
 		return r;
+	}
+	if (vepc_page_give_locked(kept->vepc, page, kept->idx, l->guest->stage) < 0) {
+		load_undo_locked(l->guest, kept, page);
+		return -ENOMEM;
 	}
 	is_secs = kept->vepc == l->secs_file && kept->idx == l->secs_idx;
 	guest_load_done_locked(l->guest, kept, page);

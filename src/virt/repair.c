@@ -10,6 +10,8 @@
  */
 #include "virt/virt_priv.h"
 
+#include <sched.h>
+
 #include "epc/backing.h"
 #include "epc/epc.h"
 #include "vepc/vepc.h"
@@ -149,6 +151,16 @@ static void repair_leaving(struct virt_guest *guest, struct vepc *vepc, struct v
 	}
 }
 
+/* ELDU was done. The bytes may still be on the stage, which nobody has used since. */
+static void repair_arrived(struct virt_guest *guest, struct vepc *vepc, struct vepc_page *page,
+			   struct kept *kept)
+{
+	if (cpu_bytes(guest->cpu, nr_of(guest, page)) == guest->stage)
+		while (vepc_page_give_locked(vepc, page, kept->idx, guest->stage) < 0)
+			sched_yield();
+	guest_load_done_locked(guest, kept, page);
+}
+
 static void repair_kept(struct virt_guest *guest, struct vepc *vepc, struct vepc_page *page,
 			struct kept *kept)
 {
@@ -159,7 +171,7 @@ static void repair_kept(struct virt_guest *guest, struct vepc *vepc, struct vepc
 		kept->flags &= (uint16_t)~KEPT_BLANK;
 	if (kept->flags & KEPT_AWAY) {
 		if (valid)
-			guest_load_done_locked(guest, kept, page);
+			repair_arrived(guest, vepc, page, kept);
 		else if (page->frame)
 			part_with_frame(guest, vepc, page);
 		return;

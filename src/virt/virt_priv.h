@@ -91,6 +91,8 @@ struct virt_guest {
 	struct backing *backing;
 	struct epc_group *group;
 	struct epc_owner *va_owner; /* of VA pages */
+	void *stage_block;          /* two pages of the arena, and in them, aligned: */
+	void *stage;                /* a page on its way in; contents under the lock */
 
 	struct ref refs;
 

@@ -6,8 +6,10 @@
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "cpu/cpu_priv.h"
 #include "cpu/secs.h"
@@ -466,6 +468,48 @@ static void test_full(void)
 	vm_fini(&vm, "full EPC");
 }
 
+/* No file may grow: so no page can be put where mappings show it. */
+static void files_may_grow(bool may)
+{
+	static struct rlimit was;
+	struct rlimit none;
+
+	if (!may) {
+		getrlimit(RLIMIT_FSIZE, &was);
+		none = was;
+		none.rlim_cur = 0;
+		signal(SIGXFSZ, SIG_IGN);
+		setrlimit(RLIMIT_FSIZE, &none);
+	} else {
+		setrlimit(RLIMIT_FSIZE, &was);
+	}
+}
+
+/* The page has come, and there is no memory to show it in. */
+static void test_no_memory(void)
+{
+	vm_init(&vm, 64);
+	build(0, 1, 4);
+	TAP_MUST(cpu_ok(vm_simple(&vm, SGX_EBLOCK, 2)), "one page is blocked by the guest");
+	vm_reclaim(&vm);
+	files_may_grow(false);
+	TAP_CHECK(vm_touch(&vm, 0) == -ENOMEM && away(0) && away_nr() == 5,
+		  "no memory for a SECS: ENOMEM, and it is away again");
+	files_may_grow(true);
+	vm_touch(&vm, 0);
+	files_may_grow(false);
+	TAP_CHECK(vm_touch(&vm, 1) == -ENOMEM && away(1) && vm_touch(&vm, 2) == -ENOMEM && away(2),
+		  "nor for a child, blocked or not");
+	TAP_CHECK(vm_simple(&vm, SGX_EREMOVE, 0).eax == SGX_CHILD_PRESENT && away_nr() == 4,
+		  "its SECS has them still");
+	files_may_grow(true);
+	TAP_CHECK(vm_is_intact(&vm, 1, 0, FLAGS_RW) && vm_is_intact(&vm, 3, 2, FLAGS_RW) &&
+			  vm_is_intact(&vm, 4, 3, FLAGS_RW),
+		  "when there is memory, they are what they were");
+	TAP_CHECK(vm_simple(&vm, SGX_EBLOCK, 2).eax == SGX_BLKSTATE, "and the blocked one blocked");
+	vm_fini(&vm, "no memory");
+}
+
 /* ---- all at once --------------------------------------------------------------------------------- */
 
 static _Atomic bool stop;
@@ -541,6 +585,7 @@ int main(void)
 	test_underflow();
 	test_tampered();
 	test_full();
+	test_no_memory();
 	test_threads();
 	return tap_done();
 }
