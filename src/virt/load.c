@@ -248,7 +248,10 @@ static int bring_away_locked(struct load *l, struct kept *kept, struct vepc_page
 			wait_locked(l);
 		return r;
 	}
-	if (vepc_page_give_locked(kept->vepc, page, kept->idx, l->guest->stage) < 0) {
+	while (vepc_page_give_locked(kept->vepc, page, kept->idx, l->guest->stage) < 0) {
+		/* What a machine check has hit meanwhile cannot go back. */
+		if (epc_page_poisoned(page->frame))
+			continue;
 		load_undo_locked(l->guest, kept, page);
 		return -ENOMEM;
 	}

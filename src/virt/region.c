@@ -13,6 +13,9 @@
 #include "epc/epc.h"
 #include "vepc/vepc.h"
 
+#define PAGES_MAX ((1ull << 31) - 1) /* of one slot */
+#define GPA_BITS  52                 /* as many as any processor has */
+
 static bool region_overlaps(const struct virt_region *a, const struct virt_region *b)
 {
 	return a->bytes && b->bytes && a->gpa < b->gpa + b->bytes && b->gpa < a->gpa + a->bytes;
@@ -28,6 +31,8 @@ static int region_check(const struct virt_guest *guest, const struct virt_region
 		return -EINVAL;
 	if (!new->bytes)
 		return 0;
+	if (new->bytes > PAGES_MAX * SGX_PAGE_SIZE || new->gpa + new->bytes > 1ull << GPA_BITS)
+		return -EINVAL;
 	if (new->gpa + new->bytes < new->gpa || new->hva + new->bytes < new->hva ||
 	    new->off + new->bytes < new->off)
 		return -EINVAL;

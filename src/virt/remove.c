@@ -42,6 +42,7 @@ int guest_remove(void *keeper, struct vepc *vepc, uint64_t idx, struct vepc_page
 		return SGX_CHILD_PRESENT;
 	if (!page->frame) {
 		forget_locked(guest, kept);
+		guest_va_trim_locked(guest);
 		return 0;
 	}
 	/* Its bytes are on the move; a child's are not looked at. */

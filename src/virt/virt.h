@@ -51,7 +51,7 @@ struct virt_region {
 /*
  * Create a region in an empty slot; or move it, change its flags, or with no bytes delete it.
  *
- *   -EINVAL  no such slot or flag; not page aligned; past the end of all addresses; of an existing slot:
+ *   -EINVAL  no such slot or flag; not page aligned; past the end of all addresses; 2^31 pages or more; of an existing slot:
  *            another size, another host address or read-only-ness; deleting an empty slot; memory that the guest does not keep
  *   -EEXIST  it would overlap another slot
  *   -ENOMEM  the file's offsets cannot be had

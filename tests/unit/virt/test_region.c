@@ -68,6 +68,13 @@ static void test_create(void)
 	TAP_CHECK(set(bad) == -EINVAL, "memory that the guest does not keep");
 	bad.vepc = NULL;
 	TAP_CHECK(set(bad) == -EINVAL, "no memory at all");
+	TAP_CHECK(set(region(1, 1ull << 52, 1, 0)) == -EINVAL &&
+			  set(region(1, (1ull << 52) - PAGE, 2, 0)) == -EINVAL,
+		  "past what any processor has of addresses");
+	TAP_CHECK(set(region(1, 0, 1ull << 31, 0)) == -EINVAL, "2^31 pages");
+	bad = region(1, 0, 1, 0);
+	bad.bytes += 5;
+	TAP_CHECK(set(bad) == -EINVAL, "a size that is no page's");
 }
 
 static void test_overlap(void)
@@ -94,6 +101,10 @@ static void test_change(void)
 	TAP_CHECK(set(r) == -EINVAL, "read-only, which it was not: EINVAL");
 	r.flags = VIRT_LOG_DIRTY;
 	TAP_CHECK(set(r) == 0 && leads(GPA, HVA), "logging on: the same otherwise");
+	TAP_CHECK(set(r) == 0, "nothing to change: 0");
+	r.gpa = 3 * GPA;
+	r.flags = VIRT_READONLY;
+	TAP_CHECK(set(r) == -EINVAL && leads(GPA, HVA), "a move and read-only at once: EINVAL");
 	TAP_CHECK(set(region(0, GPA, 16, 0)) == 0, "and off");
 	TAP_CHECK(set(region(0, GPA + 16 * PAGE, 16, 0)) == -EEXIST, "a move onto another: EEXIST");
 	TAP_CHECK(leads(GPA, HVA), "then it has not moved");

@@ -49,6 +49,18 @@ void vm_init(struct vm *vm, uint32_t epc_pages)
 	vm_join(vm, &w, registry);
 }
 
+void vm_init_plain(struct vm *vm, uint32_t epc_pages)
+{
+	memset(vm, 0, sizeof(*vm));
+	world_init_caps(&vm->w, epc_pages, 0, SGX_CPUID_ENCLV | SGX_CPUID_ENCLS_C);
+	assert(vepc_registry_create(vm->w.epc, &vm->registry) == 0);
+	for (unsigned int i = 0; i < 2; i++) {
+		vm->gpa[i] = VM_GPA * (i + 1);
+		assert(vepc_open(vm->registry, &vm->file[i]) == 0);
+		assert(vepc_reserve(vm->file[i], 0, VM_PAGES * SGX_PAGE_SIZE) == 0);
+	}
+}
+
 bool vm_end(struct vm *vm, char *why, size_t bytes)
 {
 	struct world_left left;
@@ -110,6 +122,7 @@ static struct cpu_outcome run_step(void *ctx, struct cpu *cpu, const uint32_t *p
 
 	if (run->vm->before_step)
 		run->vm->before_step(run->vm);
+	run->vm->leaves++;
 	run->ops->page = pages[0];
 	if (run->secs >= 0)
 		run->ops->pi.secs = run->ops->secs = pages[run->secs];
@@ -142,6 +155,23 @@ bool vm_sees(struct vm *vm, uint32_t page, uint32_t *ret_nr)
 	uint64_t gpa = vm_gpa(vm, page);
 
 	return all_here_locked(vm, &gpa, 1, ret_nr);
+}
+
+/* First touches are faults; then the pages are there for good. */
+static struct cpu_outcome encls_plain(struct vm *vm, struct run *run, const uint64_t *gpas,
+				      unsigned int nr)
+{
+	uint32_t pages[VIRT_PAGES_MAX];
+
+	for (unsigned int i = 0; i < nr; i++) {
+		unsigned int file = gpas[i] >= vm->gpa[1];
+		uint64_t off = gpas[i] - vm->gpa[file];
+
+		pages[i] = vepc_page_nr(vm->file[file], off);
+		if (pages[i] == CPU_NO_PAGE && vepc_fault(vm->file[file], off) == 0)
+			pages[i] = vepc_page_nr(vm->file[file], off);
+	}
+	return run_step(run, vm->w.cpu, pages);
 }
 
 static struct cpu_outcome encls_in_hook(struct vm *vm, struct run *run, const uint64_t *gpas,
@@ -177,6 +207,8 @@ struct cpu_outcome vm_encls(struct vm *vm, struct cpu_operands *ops, uint32_t pa
 		run.va = (int)nr;
 		gpas[nr++] = vm_gpa(vm, va);
 	}
+	if (!vm->guest)
+		return encls_plain(vm, &run, gpas, nr);
 	if (vm->in_hook)
 		return encls_in_hook(vm, &run, gpas, nr);
 	for (;;) {

@@ -30,7 +30,8 @@ struct vm {
 	uint64_t gpa[2]; /* of the regions */
 	struct cpu_exit exit;
 	unsigned int exits, reruns;
-	bool raw_exits; /* an instruction that exits is handed back as that */
+	unsigned int leaves; /* that the processor was given by the guest */
+	bool raw_exits;      /* an instruction that exits is handed back as that */
 	/*
 	 * Set while a hook runs: an instruction whose pages are all here is executed at once, between two of the host's. One that
 	 * must wait for the host sets waits, and so does one that met a conflict, whose exit is in exit.
@@ -41,6 +42,8 @@ struct vm {
 };
 
 void vm_init(struct vm *vm, uint32_t epc_pages);
+/* With raw EPC that nobody keeps: a guest whose EPC is its own for good. vm.guest is NULL. */
+void vm_init_plain(struct vm *vm, uint32_t epc_pages);
 /* One of several in a world, which is the caller's, as is the registry. */
 void vm_join(struct vm *vm, const struct world *w, struct vepc_registry *registry);
 void vm_leave(struct vm *vm);

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * Versions, and regions under a guest that runs: VA pages of the host's, which come late and go again; VA pages of
+ * the guest's, which are taken and brought back with what is in them; and a VMM that moves, deletes and makes
+ * anew a region all the time.
+ */
+#include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "vm.h"
+
+enum { SECS = 0, OWN_PAGES = 60, OWN_VA = 200, CHILDREN = 20 };
+
+static struct vm vm;
+
+static uint64_t va_pages(void)
+{
+	struct virt_info info;
+
+	virt_info_read(vm.guest, &info);
+	return info.va_pages;
+}
+
+static uint64_t away(void)
+{
+	struct virt_info info;
+
+	virt_info_read(vm.guest, &info);
+	return info.away;
+}
+
+/* Page i of the guest's memory, of 2 * VM_PAGES that there are. */
+static uint32_t nth(uint32_t i) { return i < VM_PAGES ? i : VM_SECOND + i - VM_PAGES; }
+
+static void test_host(void)
+{
+	bool ok = true;
+
+	vm_init(&vm, 64);
+	TAP_MUST(vm_ecreate(&vm, SECS), "an enclave");
+	for (uint32_t i = 1; i < 2 * VM_PAGES; i++)
+		ok = ok && vm_eadd(&vm, SECS, nth(i), i, FLAGS_RW);
+	TAP_CHECK(ok && va_pages() == 1, "512 pages, most of them away: one VA page");
+	vm_reclaim(&vm);
+	TAP_CHECK(away() == 2 * VM_PAGES && va_pages() == 1,
+		  "all of them: the same one, it is full");
+	for (uint32_t i = 1; ok && i < 2 * VM_PAGES; i += 7)
+		ok = vm_is_intact(&vm, nth(i), i, FLAGS_RW);
+	TAP_CHECK(ok, "they come back");
+	TAP_CHECK(vepc_remove_all(vm.file[0]) + vepc_remove_all(vm.file[1]) <= 1 &&
+			  vepc_remove_all(vm.file[0]) + vepc_remove_all(vm.file[1]) == 0,
+		  "the guest is reset");
+	vm_reclaim(&vm);
+	TAP_CHECK(va_pages() == 0, "nothing of it is away or here: the VA page is free again");
+	TAP_CHECK(vm_epa(&vm, 3) && vm_touch(&vm, 3) == 0 && va_pages() == 1,
+		  "it comes back with the first page");
+	vm_fini(&vm, "the host's VA pages");
+}
+
+static void test_guest(void)
+{
+	static struct vm_evicted out[OWN_PAGES];
+	bool ok = true;
+
+	vm_init(&vm, 64);
+	TAP_MUST(vm_ecreate(&vm, SECS) && vm_epa(&vm, OWN_VA) && vm_epa(&vm, OWN_VA + 1),
+		 "an enclave, and two VA pages of the guest's");
+	for (uint32_t i = 0; i < OWN_PAGES; i++)
+		ok = ok && vm_eadd(&vm, SECS, 1 + i, i, FLAGS_RW);
+	for (uint32_t i = 0; ok && i < OWN_PAGES; i++) {
+		ok = cpu_ok(vm_simple(&vm, SGX_EBLOCK, 1 + i)) &&
+		     cpu_ok(vm_simple(&vm, SGX_ETRACK, SECS)) &&
+		     cpu_ok(vm_ewb(&vm, 1 + i, OWN_VA + i % 2, 511 - i, &out[i]));
+		vm_reclaim(&vm);
+	}
+	TAP_CHECK(ok && away() == 3, "the guest evicts all, while the host takes its VA pages");
+	for (uint32_t i = OWN_PAGES; ok && i-- > 0;) {
+		uint32_t k = i * 7 % OWN_PAGES;
+
+		ok = cpu_ok(vm_eldu(&vm, 1 + k, SECS, OWN_VA + k % 2, 511 - k, &out[k]));
+		vm_reclaim(&vm);
+	}
+	TAP_CHECK(ok, "and loads all, in another order: each version was there");
+	for (uint32_t i = 0; ok && i < OWN_PAGES; i++)
+		ok = vm_is_intact(&vm, 1 + i, i, FLAGS_RW);
+	TAP_CHECK(ok, "with what was in them");
+	for (uint32_t i = 0; ok && i < OWN_PAGES; i++)
+		ok = cpu_ok(vm_simple(&vm, SGX_EREMOVE, 1 + i)) &&
+		     !cpu_ok(vm_eldu(&vm, 1 + i, SECS, OWN_VA + i % 2, 511 - i, &out[i]));
+	TAP_CHECK(ok, "none of them a second time");
+	vm_fini(&vm, "the guest's VA pages");
+}
+
+/* ---- regions that come and go --------------------------------------------------------------------------- */
+
+static _Atomic bool stop;
+static _Atomic unsigned int changes;
+
+/* The second region stays where it is, and so do the pages that are looked at. */
+static void *vcpu(void *arg)
+{
+	unsigned long wrong = 0;
+
+	for (uint32_t i = 0; i < 3000; i++) {
+		struct cpu_outcome out = vm_simple(&vm, SGX_EBLOCK, SECS);
+
+		/* The region is there, or it is not. */
+		if (out.fault != CPU_UD && out.eax != SGX_PG_IS_SECS)
+			wrong++;
+		if (vm_touch(&vm, VM_SECOND + i % CHILDREN) != 0 || vm_touch(&vm, SECS) != 0)
+			wrong++;
+		sched_yield();
+	}
+	return (void *)(uintptr_t)wrong;
+}
+
+static void *reclaimer(void *arg)
+{
+	while (!stop)
+		epc_reclaim(vm.w.epc);
+	return NULL;
+}
+
+static void *mover(void *arg)
+{
+	struct virt_region r = {
+		.slot = 0, .bytes = VM_PAGES * SGX_PAGE_SIZE, .hva = VM_HVA, .vepc = vm.file[0]
+	};
+	unsigned long wrong = 0;
+
+	while (!stop) {
+		unsigned int n = changes++;
+
+		/* Away, there, back, and gone altogether for a moment. */
+		r.gpa = (n % 2 ? 1 : 9) * VM_GPA;
+		if (virt_set_region(vm.guest, &r) != 0)
+			wrong++;
+		if (n % 4 == 1) {
+			r.bytes = 0;
+			wrong += virt_set_region(vm.guest, &r) != 0;
+			sched_yield();
+			r.bytes = VM_PAGES * SGX_PAGE_SIZE;
+			wrong += virt_set_region(vm.guest, &r) != 0;
+		}
+		sched_yield();
+	}
+	return (void *)(uintptr_t)wrong;
+}
+
+static void test_regions(void)
+{
+	pthread_t cpus[2], taker, vmm;
+	void *wrong[2], *vmm_wrong;
+	bool ok = true;
+
+	/* Small enough that pages go and come all the time. */
+	vm_init(&vm, 16);
+	TAP_MUST(vm_ecreate(&vm, SECS), "an enclave whose SECS is in the region that moves");
+	for (uint32_t i = 0; i < CHILDREN; i++)
+		ok = ok && vm_eadd(&vm, SECS, VM_SECOND + i, i, FLAGS_RW);
+	TAP_MUST(ok, "and its children in one that stays");
+	stop = false;
+	changes = 0;
+	pthread_create(&taker, NULL, reclaimer, NULL);
+	pthread_create(&vmm, NULL, mover, NULL);
+	for (int i = 0; i < 2; i++)
+		pthread_create(&cpus[i], NULL, vcpu, NULL);
+	for (int i = 0; i < 2; i++)
+		pthread_join(cpus[i], &wrong[i]);
+	stop = true;
+	pthread_join(vmm, &vmm_wrong);
+	pthread_join(taker, NULL);
+	TAP_CHECK(!wrong[0] && !wrong[1] && !vmm_wrong && changes > 0,
+		  "two vCPUs, a reclaimer, and a region that was changed %u times", changes);
+	for (uint32_t i = 0; ok && i < CHILDREN; i++)
+		ok = vm_is_intact(&vm, VM_SECOND + i, i, FLAGS_RW);
+	TAP_CHECK(ok, "every page is what it was");
+	vm_fini(&vm, "regions that come and go");
+}
+
+int main(void)
+{
+	test_host();
+	test_guest();
+	test_regions();
+	return tap_done();
+}
