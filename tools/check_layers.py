@@ -18,6 +18,7 @@ MAY_USE = {
     "crypto": "base arch",
     "cpu": "base arch crypto",
     "epc": "base arch cpu",
+    "api": "base arch cpu epc",
     "encl": "base arch cpu epc",
     "vepc": "base arch cpu epc",
     "virt": "base arch cpu epc vepc",

@@ -67,9 +67,17 @@ static bool hand_try_locked(struct encl *encl, struct encl_hand *hand) REQUIRES(
 	return true;
 }
 
+/* Who runs is told by the enclave. */
+static unsigned int nobody_runs(void *owner)
+{
+	return 0;
+}
+
 LOCK_ATTR(no_thread_safety_analysis) struct encl_hand *hand_get_locked(struct encl *encl)
 {
-	struct epc_owner_config config = { .ops = &hand_page_ops, .id = encl->id };
+	struct epc_owner_config config = { .ops = &hand_page_ops,
+					   .id = encl->id,
+					   .running = nobody_runs };
 	struct encl_hand *hand;
 
 	for (hand = encl->hands; hand; hand = hand->next)

@@ -357,6 +357,11 @@ struct epc_group *epc_group_root(struct epc *epc)
 	return epc->group[0];
 }
 
+struct epc *epc_group_epc(const struct epc_group *group)
+{
+	return group->epc;
+}
+
 struct epc_group *epc_group_find(struct epc *epc, const char *name)
 {
 	struct epc_group *group;

@@ -59,6 +59,7 @@ struct epc_group *epc_group_root(struct epc *epc);
  */
 int epc_group_create(struct epc_group *parent, const char *name,
 		     const struct epc_group_limits *limits, struct epc_group **ret_group);
+struct epc *epc_group_epc(const struct epc_group *group);
 /* Must have no owner and no group below it: else -EBUSY. */
 int epc_group_destroy(struct epc_group *group);
 /*

@@ -64,6 +64,7 @@ struct epc_owner {
 	void *owner;
 	struct epc *epc;
 	struct epc_group *group;
+	const char *name;
 	uint32_t id;
 
 	unsigned int (*running)(void *owner);

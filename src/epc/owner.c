@@ -22,6 +22,7 @@ int epc_owner_create(struct epc *epc, const struct epc_owner_config *config,
 	owner->ops = ops;
 	owner->owner = config->owner;
 	owner->group = config->group ? config->group : epc_group_root(epc);
+	owner->name = config->name ? config->name : ops->name;
 	owner->id = config->id;
 	owner->running = config->running;
 	groups_lock(epc);

@@ -54,7 +54,8 @@ struct sgx_epc_page_ops {
  * @ops:   of its pages
  * @owner: what epc_page_owner() says of them; in shared memory
  * @group: where its pages are charged (epc/group.h), NULL for the root
- * @id:    for statistics, together with @ops->name
+ * @name:  for statistics; NULL: @ops->name
+ * @id:    likewise
  * @running: how many logical processors run in it now, or NULL when it cannot tell.  For statistics; called with locks of
  *           the manager held, so it takes none and only looks
  */
@@ -62,6 +63,7 @@ struct epc_owner_config {
 	const struct sgx_epc_page_ops *ops;
 	void *owner;
 	struct epc_group *group;
+	const char *name;
 	uint32_t id;
 	unsigned int (*running)(void *owner);
 };

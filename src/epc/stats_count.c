@@ -151,7 +151,7 @@ bool epc_owner_read(struct epc_group *group, unsigned int n, struct epc_owner_in
 		if (n-- > 0)
 			continue;
 		owner = LIST_ENTRY(pos, struct epc_owner, node);
-		ret_info->name = owner->ops->name;
+		ret_info->name = owner->name;
 		ret_info->id = owner->id;
 		counts_add(&owner->counts, ret_info->count);
 		memcpy(ret_info->kind, owner->kind, sizeof(ret_info->kind));
