@@ -53,6 +53,7 @@ uint64_t vepc_win_off(struct vepc *vepc, uint64_t off);
  *
  *   -ENOMEM  there is no EPC page for it, or no memory
  *   -EIO     what it held is lost, see keeper.h
+ *   -EBUSY   it cannot be brought in: an instruction that works on it, or on its SECS, does not end
  */
 int vepc_fault(struct vepc *vepc, uint64_t off);
 

@@ -27,8 +27,11 @@ struct load {
 	struct vepc *secs_file; /* of a SECS brought for a child, and not tracked yet */
 	uint64_t secs_idx;
 	uint64_t refused_ns;
+	uint64_t busy_ns; /* since when a leaf of the guest's is in the way */
 	unsigned int waits;
 };
+
+#define BUSY_NS 5000000000ull
 
 static uint64_t now_ns(void)
 {
@@ -227,6 +230,17 @@ static void load_undo_locked(struct virt_guest *guest, struct kept *kept, struct
 	epc_free(guest->epc, frame);
 }
 
+/* A leaf takes microseconds; of one that does not end only who waits for the page is told. */
+static int busy_locked(struct load *l)
+{
+	if (!l->busy_ns)
+		l->busy_ns = now_ns();
+	else if (now_ns() - l->busy_ns > BUSY_NS)
+		return -EBUSY;
+	wait_locked(l);
+	return -EAGAIN;
+}
+
 static int bring_away_locked(struct load *l, struct kept *kept, struct vepc_page *page)
 {
 	int r = kept->secs ? bring_secs_locked(l, kept->secs) : 0;
@@ -244,10 +258,9 @@ static int bring_away_locked(struct load *l, struct kept *kept, struct vepc_page
 	if (r < 0) {
 		epc_free(l->guest->epc, vepc_page_empty_locked(kept->vepc, page));
 		l->guest->lost += r == -EIO;
-		if (r == -EAGAIN)
-			wait_locked(l);
-		return r;
+		return r == -EAGAIN ? busy_locked(l) : r;
 	}
+	l->busy_ns = 0;
 	while (vepc_page_give_locked(kept->vepc, page, kept->idx, l->guest->stage) < 0) {
 		/* What a machine check has hit meanwhile cannot go back. */
 		if (epc_page_poisoned(page->frame))

@@ -79,7 +79,7 @@ uint64_t virt_encls_bitmap(const struct virt_vcpu *vcpu);
  *
  *   -EFAULT       an operand leads to no memory
  *   -ENOTSUP      the guest executes a leaf that exits and that nobody can answer: it has no CPUID leaf 12H
- *   -ENOMEM, -EIO a page of EPC cannot be had, or is lost: a SIGBUS, had the VMM touched it
+ *   -ENOMEM, -EIO, -EBUSY a page of EPC cannot be had, or is lost: a SIGBUS, had the VMM touched it
  */
 int virt_encls(struct virt_vcpu *vcpu, struct cpu_regs *regs, struct cpu_outcome *ret_out);
 

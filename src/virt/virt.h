@@ -68,7 +68,7 @@ int virt_hva_to_gpa(struct virt_guest *guest, uint64_t hva, uint64_t *ret_gpa);
  * @step is called with their numbers.  A page that is elsewhere is brought in first, as an EPT violation does.
  *
  *   -EFAULT  a gpa is in no region (what the VMM makes of that is its business)
- *   -ENOMEM, -EIO  as vepc_fault()
+ *   -ENOMEM, -EIO, -EBUSY  as vepc_fault()
  */
 #define VIRT_PAGES_MAX 3
 typedef struct cpu_outcome (*virt_step_fn)(void *ctx, struct cpu *cpu, const uint32_t *pages);

@@ -112,6 +112,10 @@ static void test_busy_secs(void)
 	secs = &w.cpu->epcm[vm_nr(&bad, SECS)];
 	TAP_MUST(epcm_try_exclusive(secs) == EPCM_GOT, "a leaf on its SECS does not end");
 	check_others(name);
+	/* No child of it is here any more: a touch of one needs the SECS. */
+	TAP_CHECK(vm_nr(&bad, CHILDREN) == CPU_NO_PAGE && vm_touch(&bad, CHILDREN) == -EBUSY,
+		  "%s: its own touch of a page waits, but not for ever", name);
+	check_others(name);
 	epcm_put_exclusive(secs);
 	TAP_CHECK(intact(&bad), "%s: it has its pages when that ends", name);
 	check_others(name);
