@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "epc/owner.h"
+#include "epc/page.h"
 #include "epc/policy.h"
 #include "lib/fake_owner.h"
 
@@ -226,7 +227,20 @@ static const struct sgx_epc_page_ops bare_ops = {
 	.put = bare_put,
 };
 
-static unsigned long faults_of(const struct trace *trace, uint32_t epc_pages, const char *policy)
+/*
+ * A page that has come is mapped, and stays so until a policy wants to see its next use: a use in between
+ * is seen by nobody, as with real page tables.  That next use is a soft fault.
+ */
+static bool bare_use(struct epc *epc, struct epc_page *page)
+{
+	if (!(atomic_load_explicit(&page->ref, memory_order_relaxed) & PAGE_REF_ARMED))
+		return false;
+	epc_touch(epc, page);
+	return true;
+}
+
+static unsigned long faults_of(const struct trace *trace, uint32_t epc_pages, const char *policy,
+			       unsigned long *ret_soft)
 {
 	struct bare bare = { alloc_or_die(trace->pages, sizeof(struct epc_page *)) };
 	unsigned long faults = 0;
@@ -235,6 +249,7 @@ static unsigned long faults_of(const struct trace *trace, uint32_t epc_pages, co
 	struct epc_page *page;
 	size_t i;
 
+	*ret_soft = 0;
 	if (fake_machine_create(&m, epc_pages, policy, NULL, 0) < 0 ||
 	    epc_owner_create(m.epc, &(struct epc_owner_config){ .ops = &bare_ops, .owner = &bare },
 			     &owner) < 0)
@@ -242,7 +257,7 @@ static unsigned long faults_of(const struct trace *trace, uint32_t epc_pages, co
 	for (i = 0; i < trace->nr; i++) {
 		page = bare.resident[trace->ref[i]];
 		if (page) {
-			epc_touch(m.epc, page);
+			*ret_soft += bare_use(m.epc, page);
 			continue;
 		}
 		faults++;
@@ -262,6 +277,7 @@ static unsigned long faults_of(const struct trace *trace, uint32_t epc_pages, co
 struct sums {
 	double log_ratio[POLICIES_MAX]; /* of faults to the optimum's */
 	double worst[POLICIES_MAX];     /* faults against upstream's */
+	double soft[POLICIES_MAX];      /* soft faults for one fault, to see uses */
 	unsigned int nr;
 };
 
@@ -279,17 +295,18 @@ static void row(const char *path, const struct trace *trace, unsigned int percen
 		struct sums *sums)
 {
 	uint32_t epc_pages = (uint32_t)((uint64_t)trace->pages * percent / 100);
-	unsigned long best, upstream, faults;
+	unsigned long best, upstream, faults, soft;
 	unsigned int p;
 
 	if (epc_pages < 16)
 		epc_pages = 16;
 	best = faults_optimum(trace, epc_pages);
-	upstream = faults_of(trace, epc_pages, "upstream");
+	upstream = faults_of(trace, epc_pages, "upstream", &soft);
 	printf("%-14s %3u%% %8lu", short_name(path), percent, best);
 	for (p = 0; policy_at(p); p++) {
-		faults = faults_of(trace, epc_pages, policy_at(p)->name);
+		faults = faults_of(trace, epc_pages, policy_at(p)->name, &soft);
 		printf(" %10.3f", (double)faults / (double)best);
+		sums->soft[p] += (double)soft / (double)faults;
 		sums->log_ratio[p] += log((double)faults / (double)best);
 		if ((double)faults / (double)upstream > sums->worst[p])
 			sums->worst[p] = (double)faults / (double)upstream;
@@ -316,6 +333,9 @@ static void means(const struct sums *sums, const char *name)
 	printf("\n%-14s %13s", "", "worst");
 	for (p = 0; policy_at(p); p++)
 		printf(" %9.1f%%", 100 * (sums->worst[p] - 1));
+	printf("\n%-14s %13s", "", "soft");
+	for (p = 0; policy_at(p); p++)
+		printf(" %10.2f", sums->soft[p] / sums->nr);
 	putchar('\n');
 }
 
@@ -346,6 +366,7 @@ int main(int argc, char **argv)
 		means(&sums[k], name);
 		for (p = 0; policy_at(p); p++) {
 			all.log_ratio[p] += sums[k].log_ratio[p];
+			all.soft[p] += sums[k].soft[p];
 			if (sums[k].worst[p] > all.worst[p])
 				all.worst[p] = sums[k].worst[p];
 		}

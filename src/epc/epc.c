@@ -21,8 +21,7 @@
 #include "epc/epc_priv.h"
 
 enum {
-	LOOK_ROUNDS =
-		8, /* at the most PAGE_REF_MAX + 1 are needed to use up what a page has earned */
+	LOOK_ROUNDS = 8,     /* two are needed to use up what a page has earned */
 	UNWRITTEN_MAX = 256, /* pages that the store did not take */
 };
 #define STUCK_NS (10ull * 1000 * 1000 * 1000)
@@ -59,9 +58,15 @@ int epc_create(const struct epc_config *config, struct epc **ret_epc)
 	epc->pages = shared_map((size_t)epc->page_nr * sizeof(struct epc_page));
 	if (!epc->pages)
 		goto free_epc;
-	r = groups_init(epc);
+	epc->view = (struct policy_view){ .pages = epc->pages,
+					  .page_nr = epc->page_nr,
+					  .arena = config->arena };
+	r = policy_view_init(&epc->view);
 	if (r < 0)
 		goto unmap_pages;
+	r = groups_init(epc);
+	if (r < 0)
+		goto fini_view;
 	r = window_create(config->arena, epc->page_nr, &epc->window);
 	if (r < 0)
 		goto fini_groups;
@@ -86,6 +91,8 @@ destroy_window:
 	window_destroy(epc->window);
 fini_groups:
 	groups_fini(epc);
+fini_view:
+	policy_view_fini(&epc->view);
 unmap_pages:
 	shared_unmap(epc->pages, (size_t)epc->page_nr * sizeof(struct epc_page));
 free_epc:
@@ -103,6 +110,7 @@ void epc_destroy(struct epc *epc)
 	backing_destroy(epc->backing);
 	window_destroy(epc->window);
 	groups_fini(epc);
+	policy_view_fini(&epc->view);
 	shared_unmap(epc->pages, (size_t)epc->page_nr * sizeof(struct epc_page));
 	arena_free(epc->arena, epc, sizeof(*epc));
 }
@@ -301,12 +309,19 @@ void epc_free(struct epc *epc, struct epc_page *page)
 
 void epc_track(struct epc *epc, struct epc_page *page)
 {
+	uint64_t unmap[SAMPLE_BATCH];
+	unsigned int unmap_nr;
+
 	order_lock(epc);
 	assert(page_state(page) == EPC_PAGE_OWNED);
+	sample_tell_locked(epc);
 	page_set_state(page, EPC_PAGE_TRACKED);
 	epc->policy->insert(page_policy_state(page), page_index(epc, page));
 	page_leave_if_broken_locked(epc, page);
+	unmap_nr = sample_collect_locked(epc, SAMPLE_BATCH, unmap);
 	order_unlock(epc);
+	if (unmap_nr > 0)
+		epc->unmap(unmap, unmap_nr);
 }
 
 int epc_untrack(struct epc *epc, struct epc_page *page)
@@ -336,10 +351,7 @@ void epc_untrack_wait(struct epc *epc, struct epc_page *page)
 
 void epc_touch(struct epc *epc, struct epc_page *page)
 {
-	uint8_t ref = atomic_load_explicit(&page->ref, memory_order_relaxed);
-
-	if (ref < PAGE_REF_MAX)
-		atomic_store_explicit(&page->ref, (uint8_t)(ref + 1), memory_order_relaxed);
+	sample_use(epc->view.samples, page, page_index(epc, page));
 }
 
 unsigned int epc_reclaim(struct epc *epc)

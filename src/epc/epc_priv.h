@@ -18,6 +18,7 @@
 #include "epc/page.h"
 #include "epc/pagelist.h"
 #include "epc/policy.h"
+#include "epc/policy_sample.h"
 #include "epc/window.h"
 
 enum {
@@ -109,6 +110,7 @@ struct epc {
 	unsigned int shard_nr;
 	struct nodes *nodes; /* NULL: there is one section, and no choice */
 	const struct epc_policy *policy;
+	struct policy_view view;
 	void (*unmap)(const uint64_t *win_offs, unsigned int nr);
 
 	/* the table: groups_lock; the links: group_priv.h */
@@ -219,6 +221,15 @@ void background_wake(struct epc *epc);
 void page_own(struct epc *epc, struct epc_page *page, bool unplaced);
 /* Its bytes are not needed any more, wherever they are (but on a stage). */
 void page_drop_bytes(struct epc *epc, struct epc_page *page);
+
+/* sample.c: what policies want to see (epc/policy_sample.h) */
+/* Policies hear of the uses that were seen. */
+void sample_tell_locked(struct epc *epc) REQUIRES(&epc->reclaim_lock);
+/* Where in the window armed pages are, when there are @at_least so many: for epc.unmap, without the lock. */
+unsigned int sample_collect_locked(struct epc *epc, unsigned int at_least,
+				   uint64_t ret_offsets[SAMPLE_BATCH]) REQUIRES(&epc->reclaim_lock);
+/* The translations of all armed pages are dropped. */
+void sample_drop(struct epc *epc) EXCLUDES(&epc->reclaim_lock);
 
 /* reclaim.c */
 void batches_init(struct epc *epc);

@@ -154,7 +154,6 @@ struct epc_group *group_over_high(struct epc_group *group)
 static struct epc_group *group_new(struct epc *epc, struct epc_group *parent, const char *name,
 				   const struct epc_group_limits *limits)
 {
-	struct policy_view view = { .pages = epc->pages, .page_nr = epc->page_nr };
 	struct epc_group *group = arena_alloc(epc->arena, sizeof(*group));
 
 	if (!group)
@@ -165,7 +164,7 @@ static struct epc_group *group_new(struct epc *epc, struct epc_group *parent, co
 	strncpy(group->name, name, sizeof(group->name) - 1);
 	list_init(&group->owners);
 	limits_store(group, limits);
-	group->policy_state = epc->policy->create(epc->arena, &view);
+	group->policy_state = epc->policy->create(epc->arena, &epc->view);
 	if (group->policy_state)
 		return group;
 	arena_free(epc->arena, group, sizeof(*group));

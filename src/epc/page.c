@@ -50,9 +50,11 @@ void page_own(struct epc *epc, struct epc_page *page, bool unplaced)
 
 	epc_page_set_cookie(page, 0);
 	page->win_page = PAGE_AT_HOME;
-	atomic_store_explicit(&page->flags, unplaced ? PAGE_NOWHERE : 0, memory_order_relaxed);
-	if (unplaced)
+	atomic_fetch_and_explicit(&page->flags, PAGE_POISONED, memory_order_relaxed);
+	if (unplaced) {
+		atomic_fetch_or_explicit(&page->flags, PAGE_NOWHERE, memory_order_relaxed);
 		return;
+	}
 	cpu_set_bytes(epc->cpu, nr, window_at(epc->window, window_home(epc->window, nr)));
 }
 

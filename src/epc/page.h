@@ -12,14 +12,20 @@
 
 #define PAGE_AT_HOME UINT32_MAX /* win_page of a page that was not placed */
 
-/* Most that epc_touch() counts. */
-enum { PAGE_REF_MAX = 3 };
+/* See epc/policy_sample.h. */
+enum page_ref {
+	PAGE_REF_USED = 1,  /* since a policy looked last */
+	PAGE_REF_ARMED = 2, /* its next use will be seen */
+	PAGE_REF_WATCH = 4, /* and a policy is told of it */
+	PAGE_REF_LIST = 8,  /* a policy's own */
+};
 
 struct epc_owner;
 
 enum page_flag {
-	PAGE_TAKEN = 1,   /* the bytes are on a batch's stage */
-	PAGE_NOWHERE = 2, /* not in the window: EPC_UNPLACED, or lent */
+	PAGE_TAKEN = 1,    /* the bytes are on a batch's stage */
+	PAGE_NOWHERE = 2,  /* not in the window: EPC_UNPLACED, or lent */
+	PAGE_POISONED = 4, /* for good: poison.c */
 };
 
 /*
@@ -28,8 +34,8 @@ enum page_flag {
  *
  * @state: enum epc_state. Into and out of TRACKED, and from IN_BATCH, under the reclaim lock; into and out of FREE and
  *         DIRTY under the section's
- * @ref: uses seen since the policy looked last; anyone adds, the policy takes away, both relaxed: a lost
- *       one costs a fault at worst
+ * @ref: enum page_ref. Anyone says that it was used, all else is the policy's; each in one step
+ * @stamp: the policy's, while TRACKED and until evicted
  */
 struct epc_page {
 	struct epc_owner *owner; /* NULL: nobody's, and not charged */
@@ -38,7 +44,7 @@ struct epc_page {
 	uint32_t prev;
 	uint32_t win_page; /* window offset / 4096, or PAGE_AT_HOME */
 	_Atomic uint8_t state;
-	_Atomic uint8_t poisoned; /* for good: poison.c */
+	uint8_t stamp;
 	_Atomic uint8_t ref;
 	_Atomic uint8_t flags; /* enum page_flag */
 };

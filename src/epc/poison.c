@@ -16,7 +16,7 @@
 
 bool epc_page_poisoned(const struct epc_page *page)
 {
-	return atomic_load_explicit(&page->poisoned, memory_order_acquire) != 0;
+	return atomic_load_explicit(&page->flags, memory_order_acquire) & PAGE_POISONED;
 }
 
 void poison_shelve_locked(struct epc *epc, struct shard *shard, uint32_t nr)
@@ -81,7 +81,7 @@ int epc_poison(struct epc *epc, uint32_t nr)
 {
 	if (nr >= epc->page_nr)
 		return -EINVAL;
-	if (!atomic_exchange(&epc->pages[nr].poisoned, 1))
+	if (!(atomic_fetch_or(&epc->pages[nr].flags, PAGE_POISONED) & PAGE_POISONED))
 		count(&epc->counters.machine_checks, 1);
 	if (poison_free_page(epc, nr) == 0)
 		return 0;

@@ -2,11 +2,20 @@
 /* The policies there are.  The first is the default. */
 #include "epc/policy.h"
 
+#include <errno.h>
 #include <string.h>
 
+#include "base/arena.h"
+#include "epc/policy_ghost.h"
+#include "epc/policy_sample.h"
+
 static const struct epc_policy *const policies[] = {
-	&policy_clock,
-	&policy_upstream,
+	&policy_adaptive, /* LIRS's order or Linux's, whichever does better */
+	&policy_upstream, /* Linux's */
+	&policy_clock,    /* CLOCK */
+	&policy_sieve,    /* SIEVE */
+	&policy_s3fifo,   /* S3-FIFO */
+	&policy_lirs,     /* LIRS */
 	NULL,
 };
 
@@ -26,4 +35,22 @@ const struct epc_policy *policy_find(const char *name)
 			return policies[i];
 	}
 	return NULL;
+}
+
+int policy_view_init(struct policy_view *view)
+{
+	view->samples = arena_alloc(view->arena, sizeof(*view->samples));
+	if (!view->samples)
+		return -ENOMEM;
+	view->ghosts = ghosts_create(view->page_nr);
+	if (view->ghosts)
+		return 0;
+	arena_free(view->arena, view->samples, sizeof(*view->samples));
+	return -ENOMEM;
+}
+
+void policy_view_fini(struct policy_view *view)
+{
+	ghosts_destroy(view->ghosts);
+	arena_free(view->arena, view->samples, sizeof(*view->samples));
 }

@@ -14,15 +14,28 @@
 
 struct arena;
 struct epc_page;
-struct pagelist;
+struct ghosts;
+struct samples;
 
 /*
- * What a policy works on.  @pages: the array that page numbers index.
+ * What a policy works on: the same for all orders of an EPC.
+ *
+ * @pages:   the array that page numbers index
+ * @arena:   where owners are
+ * @samples: which pages to watch, and which were seen to be used (epc/policy_sample.h)
+ * @ghosts:  what was evicted of late (epc/policy_ghost.h)
  */
 struct policy_view {
 	struct epc_page *pages;
 	uint32_t page_nr;
+	struct arena *arena;
+	struct samples *samples;
+	struct ghosts *ghosts;
 };
+
+/* With everything but pages, page_nr and arena, which are there: 0 or -ENOMEM. */
+int policy_view_init(struct policy_view *view);
+void policy_view_fini(struct policy_view *view);
 
 enum policy_return {
 	POLICY_REFERENCED, /* its owner says that it is in use */
@@ -35,6 +48,7 @@ enum policy_return {
  * @create:  state for an EPC of that size; NULL when there is no memory
  * @destroy: undo @create
  * @insert:  a page became TRACKED
+ * @used:    a use of a page in the order was seen; NULL: the page's bit is enough
  * @remove:  a page in the order leaves it and is not evicted
  * @pick:    the next victim, removed from the order; PAGE_NONE when there is none or @ret_looked
  *           pages (at most POLICY_LOOK_MAX, counted always) were looked at and spared
@@ -49,6 +63,7 @@ struct epc_policy {
 	void *(*create)(struct arena *arena, const struct policy_view *view);
 	void (*destroy)(void *state, struct arena *arena);
 	void (*insert)(void *state, uint32_t nr);
+	void (*used)(void *state, uint32_t nr);
 	void (*remove)(void *state, uint32_t nr);
 	uint32_t (*pick)(void *state, unsigned int *ret_looked);
 	void (*put_back)(void *state, uint32_t nr, enum policy_return why);
@@ -65,7 +80,11 @@ const struct epc_policy *policy_find(const char *name);
 /* For lists of them: the i-th, NULL behind the last. */
 const struct epc_policy *policy_at(unsigned int i);
 
-extern const struct epc_policy policy_upstream;
+extern const struct epc_policy policy_adaptive;
 extern const struct epc_policy policy_clock;
+extern const struct epc_policy policy_lirs;
+extern const struct epc_policy policy_s3fifo;
+extern const struct epc_policy policy_sieve;
+extern const struct epc_policy policy_upstream;
 
 #endif

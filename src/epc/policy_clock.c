@@ -10,6 +10,7 @@
 #include "base/arena.h"
 #include "epc/pagelist.h"
 #include "epc/policy.h"
+#include "epc/policy_sample.h"
 
 struct clock_state {
 	struct policy_view view;
@@ -32,16 +33,12 @@ static void clock_destroy(void *p, struct arena *arena)
 	arena_free(arena, p, sizeof(struct clock_state));
 }
 
-static void set_ref(struct clock_state *state, uint32_t nr, uint8_t ref)
-{
-	atomic_store_explicit(&state->view.pages[nr].ref, ref, memory_order_relaxed);
-}
-
 static void clock_insert(void *p, uint32_t nr)
 {
 	struct clock_state *state = p;
 
-	set_ref(state, nr, 0);
+	sample_set(&state->view, nr, false);
+	sample_arm_new(&state->view, nr);
 	pagelist_add_tail(state->view.pages, &state->queue, nr);
 }
 
@@ -49,7 +46,7 @@ static void upstream_insert(void *p, uint32_t nr)
 {
 	struct clock_state *state = p;
 
-	set_ref(state, nr, 1);
+	sample_set(&state->view, nr, true);
 	pagelist_add_tail(state->view.pages, &state->queue, nr);
 }
 
@@ -71,9 +68,8 @@ static uint32_t clock_pick(void *p, unsigned int *ret_looked)
 		if (nr == PAGE_NONE)
 			break;
 		looked++;
-		if (atomic_load_explicit(&state->view.pages[nr].ref, memory_order_relaxed) == 0)
+		if (!sample_test_and_arm(&state->view, nr))
 			break;
-		set_ref(state, nr, 0);
 		pagelist_add_tail(state->view.pages, &state->queue, nr);
 		nr = PAGE_NONE;
 	}

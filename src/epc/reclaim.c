@@ -114,6 +114,7 @@ static unsigned int pick_more(struct epc *epc, struct batch *batch, struct colle
 	uint32_t nr, quota;
 
 	order_lock(epc);
+	sample_tell_locked(epc);
 	group = collect->group = group_choose_locked(collect->top, &collect->done, &quota);
 	if (!group) {
 		order_unlock(epc);
@@ -208,6 +209,7 @@ static unsigned int pass_collect(struct epc *epc, struct batch *batch, struct ep
 		ask_owners(epc, batch, first);
 		compact(batch);
 	} while (collect.group && batch->nr < epc->batch_nr);
+	sample_drop(epc);
 	for (i = 0; i < EPC_GROUPS_MAX; i++)
 		looked += collect.looked[i];
 	return looked;

@@ -264,7 +264,7 @@ void section_forget_page(struct epc_page *page)
 	page->owner = NULL;
 	page->win_page = PAGE_AT_HOME;
 	epc_page_set_cookie(page, 0);
-	atomic_store_explicit(&page->flags, 0, memory_order_relaxed);
+	atomic_fetch_and_explicit(&page->flags, PAGE_POISONED, memory_order_relaxed);
 }
 
 void section_free(struct epc *epc, const uint32_t *nr, unsigned int n)

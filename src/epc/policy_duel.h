@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * A duel: which of two policies would have fewer faults now, Linux's or LIRS?
+ *
+ * Both are played, as shadows without frames, on a sample of the pages that is chosen by a hash, with capacities
+ * reduced in proportion (SHARDS; Waldspurger et al., FAST 2015 and ATC 2017).  A shadow needs of the real pages what
+ * a policy needs: loads, and whether a page was used since it last looked.  So it arms real pages of the
+ * sample (policy_sample.h), and nothing else is asked of anybody.
+ *
+ * LIRS plays until it has been seen to do worse.  After that the word of the shadows has to weigh as much as a
+ * change of contents costs, and the faults that there really were are compared with those of Linux's shadow as well: a
+ * policy that changes its mind at the wrong moments could be worse than either.
+ *
+ * Its size is fixed, whatever the EPC's; every operation takes bounded time.
+ */
+#ifndef SWSGX_EPC_POLICY_DUEL_H
+#define SWSGX_EPC_POLICY_DUEL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct arena;
+struct duel;
+struct policy_view;
+
+enum { DUEL_COLD_PART = 50 /* LIRS keeps one of so many pages for cold ones, at least */ };
+
+/* NULL: no memory. */
+struct duel *duel_create(struct arena *arena, const struct policy_view *view);
+void duel_destroy(struct duel *duel, struct arena *arena);
+/* The shadows are empty; what has been learned stays. */
+void duel_reset(struct duel *duel);
+
+bool duel_is_sampled(const struct duel *duel, uint64_t key);
+/* Page @nr was brought in; it was used; it was evicted; it is no more.  @key: ghost_key() of it. */
+void duel_load(struct duel *duel, uint64_t key, uint32_t nr);
+void duel_use(struct duel *duel, uint64_t key, uint32_t nr);
+void duel_evicted(struct duel *duel, uint64_t key);
+void duel_forget(struct duel *duel, uint64_t key);
+/* There is room for so many pages.  Before the first call there is for all that come. */
+void duel_set_capacity(struct duel *duel, uint32_t pages);
+
+bool duel_upstream_wins(const struct duel *duel);
+/* LIRS has been seen to do better. */
+bool duel_lirs_is_sure(const struct duel *duel);
+/* For audits. */
+bool duel_check(const struct duel *duel);
+
+#endif

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/* See policy_ghost.h.  Whoever dies in here leaves at worst a ghost twice or not at all. */
+#include "epc/policy_ghost.h"
+
+#include <string.h>
+
+#include "base/arena.h"
+#include "epc/group_priv.h"
+#include "epc/page.h"
+#include "epc/policy.h"
+
+enum {
+	WAYS = 8,
+	PAGES_A_GHOST = 2,
+	STAMP_BITS = 8,
+};
+
+struct set {
+	uint32_t ghost[WAYS]; /* tag and stamp; 0: none; newest first */
+};
+
+struct ghosts {
+	uint32_t set_nr;
+	size_t bytes;
+	_Alignas(sizeof(struct set)) struct set set[];
+};
+
+struct ghosts *ghosts_create(uint32_t page_nr)
+{
+	uint32_t set_nr = page_nr / (WAYS * PAGES_A_GHOST) + 1;
+	size_t bytes = sizeof(struct ghosts) + set_nr * sizeof(struct set);
+	struct ghosts *ghosts = shared_map(bytes);
+
+	if (ghosts) {
+		ghosts->set_nr = set_nr;
+		ghosts->bytes = bytes;
+	}
+	return ghosts;
+}
+
+void ghosts_destroy(struct ghosts *ghosts)
+{
+	if (ghosts)
+		shared_unmap(ghosts, ghosts->bytes);
+}
+
+/* The finaliser of MurmurHash3. */
+static uint64_t mix(uint64_t x)
+{
+	x ^= x >> 33;
+	x *= 0xff51afd7ed558ccdull;
+	x ^= x >> 33;
+	x *= 0xc4ceb9fe1a85ec53ull;
+	return x ^ x >> 33;
+}
+
+uint64_t ghost_key(const struct policy_view *view, uint32_t nr)
+{
+	const struct epc_page *page = &view->pages[nr];
+	uint64_t cookie = atomic_load_explicit(&page->cookie, memory_order_relaxed);
+
+	return mix(mix((uint64_t)((uintptr_t)page->owner - (uintptr_t)view->arena)) ^ cookie);
+}
+
+static struct set *set_of(struct ghosts *ghosts, uint64_t key)
+{
+	return &ghosts->set[(key >> 32) * ghosts->set_nr >> 32];
+}
+
+/* Never 0 with its stamp: that is no ghost. */
+static uint32_t tag_of(uint64_t key)
+{
+	return (uint32_t)(key | 1) << STAMP_BITS;
+}
+
+void ghost_put(struct ghosts *ghosts, uint64_t key, uint8_t stamp)
+{
+	struct set *set = set_of(ghosts, key);
+
+	memmove(&set->ghost[1], &set->ghost[0], (WAYS - 1) * sizeof(set->ghost[0]));
+	set->ghost[0] = tag_of(key) | stamp;
+}
+
+bool ghost_take(struct ghosts *ghosts, uint64_t key, uint8_t *ret_stamp)
+{
+	struct set *set = set_of(ghosts, key);
+	unsigned int i;
+
+	for (i = 0; i < WAYS; i++) {
+		if ((set->ghost[i] >> STAMP_BITS << STAMP_BITS) != tag_of(key))
+			continue;
+		*ret_stamp = (uint8_t)set->ghost[i];
+		memmove(&set->ghost[i], &set->ghost[i + 1], (WAYS - 1 - i) * sizeof(set->ghost[0]));
+		set->ghost[WAYS - 1] = 0;
+		return true;
+	}
+	return false;
+}

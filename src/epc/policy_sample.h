@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * Reference bits without an accessed bit.
+ *
+ * Software sees a use of a resident page only when the page has no translation: the use faults, softly, and
+ * the owner says so with epc_touch().  So a page is *armed*: its translation is dropped, its next use is seen, and
+ * those after that are not until it is armed again.  Dropping costs a tenth of a microsecond a page in
+ * batches and each soft fault a few, so pages are armed only when a policy wants to know.
+ *
+ * struct samples is one per EPC, in shared memory: the pages whose translations are to be dropped, which the manager
+ * does outside of its locks, and the pages whose use has been seen, in order, of which policies hear before
+ * they next decide, where they watch a page.  Both are rings that forget when they overflow: what is forgotten is a use that was not seen, or
+ * only seen in the page's bit.
+ */
+#ifndef SWSGX_EPC_POLICY_SAMPLE_H
+#define SWSGX_EPC_POLICY_SAMPLE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "epc/page.h"
+#include "epc/policy.h"
+
+enum {
+	SAMPLE_BATCH = 16, /* pages armed by one shoot-down */
+	SAMPLE_ARM_MAX = 256,
+	SAMPLE_USED_MAX = 1024,
+};
+
+struct samples {
+	/* anyone */
+	_Atomic uint32_t used_head;
+	_Atomic uint32_t used[SAMPLE_USED_MAX]; /* page number + 1; 0: none, or not yet */
+
+	/* reclaim_lock */
+	uint32_t used_tail;
+	uint32_t new_nr, arm_nr;
+	uint32_t new_page[SAMPLE_BATCH];
+	uint32_t arm[SAMPLE_ARM_MAX];
+};
+
+/* ---- for the manager --------------------------------------------------------------------------- */
+
+/* A use of the page was seen. Any lock may be held. */
+void sample_use(struct samples *samples, struct epc_page *page, uint32_t nr);
+/* The next page whose use was seen, in order; PAGE_NONE: no more. */
+uint32_t sample_next_used(struct samples *samples);
+/* Up to SAMPLE_BATCH pages to drop the translations of. */
+unsigned int sample_take_armed(struct samples *samples, uint32_t nr[SAMPLE_BATCH]);
+
+/* ---- for policies: under reclaim_lock ------------------------------------------------------------ */
+
+static inline bool sample_is_used(const struct policy_view *view, uint32_t nr)
+{
+	return atomic_load_explicit(&view->pages[nr].ref, memory_order_relaxed) & PAGE_REF_USED;
+}
+
+/* Its next use will be seen. What is known of earlier ones stays known. */
+void sample_arm(const struct policy_view *view, uint32_t nr);
+/* The same after the instruction that the page was brought in for: when the next such pages have come. */
+void sample_arm_new(const struct policy_view *view, uint32_t nr);
+/* True when it was used since the last call; then its next use will be seen. */
+bool sample_test_and_arm(const struct policy_view *view, uint32_t nr);
+/* As it comes: as if it had been used, or not; and not watched. */
+void sample_set(const struct policy_view *view, uint32_t nr, bool used);
+/* From now on each use of it that is seen is told, in order, by the policy's used(). */
+void sample_watch(const struct policy_view *view, uint32_t nr);
+
+/* A bit that belongs to the policy: which of two lists the page is on. */
+static inline unsigned int sample_list(const struct policy_view *view, uint32_t nr)
+{
+	return (atomic_load_explicit(&view->pages[nr].ref, memory_order_relaxed) & PAGE_REF_LIST) !=
+	       0;
+}
+void sample_set_list(const struct policy_view *view, uint32_t nr, unsigned int list);
+
+#endif

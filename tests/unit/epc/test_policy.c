@@ -1,0 +1,412 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * The policies by themselves: an EPC of so many pages, one page evicted for each that comes, uses seen as the
+ * manager shows them.  What is published of a policy is checked where the number is exact.
+ */
+#include "epc/policy.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "base/arena.h"
+#include "epc/pagelist.h"
+#include "epc/policy_ghost.h"
+#include "epc/policy_sample.h"
+#include "lib/tap.h"
+
+enum { FRAMES_MAX = 1024, PAGES_MAX = 4096 };
+
+struct cache {
+	const struct epc_policy *policy;
+	struct policy_view view;
+	void *state;
+	struct epc_page page[FRAMES_MAX];
+	uint32_t frames, used;
+	uint32_t at[PAGES_MAX]; /* frame of each page, or PAGE_NONE */
+	unsigned long faults, soft;
+};
+
+static void cache_open(struct cache *c, const struct epc_policy *policy, uint32_t frames)
+{
+	memset(c, 0, sizeof(*c));
+	memset(c->at, 0xff, sizeof(c->at));
+	c->policy = policy;
+	c->frames = frames;
+	c->view = (struct policy_view){ .pages = c->page,
+					.page_nr = frames,
+					.arena = arena_create(1 << 20) };
+	TAP_MUST(policy_view_init(&c->view) == 0, "%s, %u pages", policy->name, frames);
+	c->state = policy->create(c->view.arena, &c->view);
+	TAP_MUST(c->state, "%s: an order", policy->name);
+}
+
+static void cache_close(struct cache *c)
+{
+	c->policy->destroy(c->state, c->view.arena);
+	policy_view_fini(&c->view);
+	TAP_CHECK(arena_used_bytes(c->view.arena) == 0, "%s: no memory is left over",
+		  c->policy->name);
+	arena_destroy(c->view.arena);
+}
+
+/* The policy hears of uses; what it wants to see next is armed by now. */
+static void tell(struct cache *c)
+{
+	uint32_t nr[SAMPLE_BATCH], used;
+
+	while ((used = sample_next_used(c->view.samples)) != PAGE_NONE) {
+		if (c->policy->used)
+			c->policy->used(c->state, used);
+	}
+	while (sample_take_armed(c->view.samples, nr) > 0)
+		;
+}
+
+static uint32_t evict(struct cache *c)
+{
+	unsigned int looked, tries;
+	uint32_t nr = PAGE_NONE;
+
+	for (tries = 0; nr == PAGE_NONE && tries < 2 * FRAMES_MAX; tries++)
+		nr = c->policy->pick(c->state, &looked);
+	assert(nr != PAGE_NONE && looked <= POLICY_LOOK_MAX);
+	c->at[atomic_load(&c->page[nr].cookie)] = PAGE_NONE;
+	c->policy->evicted(c->state, nr);
+	return nr;
+}
+
+static void use(struct cache *c, uint32_t page)
+{
+	uint32_t nr = c->at[page];
+
+	if (nr != PAGE_NONE) {
+		if (!(atomic_load(&c->page[nr].ref) & PAGE_REF_ARMED))
+			return;
+		c->soft++;
+		sample_use(c->view.samples, &c->page[nr], nr);
+		return;
+	}
+	c->faults++;
+	tell(c);
+	nr = c->used < c->frames ? c->used++ : evict(c);
+	atomic_store(&c->page[nr].cookie, page);
+	c->page[nr].owner = (struct epc_owner *)c->view.arena;
+	c->at[page] = nr;
+	c->policy->insert(c->state, nr);
+}
+
+static unsigned long faults_of(const struct epc_policy *policy, uint32_t frames,
+			       void (*run)(struct cache *c))
+{
+	static struct cache c;
+
+	cache_open(&c, policy, frames);
+	run(&c);
+	TAP_CHECK(c.policy->nr(c.state) == c.used && c.policy->check(c.state),
+		  "%s: %lu faults, %lu soft ones, the order is whole", policy->name, c.faults,
+		  c.soft);
+	cache_close(&c);
+	return c.faults;
+}
+
+/* ---- published numbers ------------------------------------------------------------------------ */
+
+/* Belady, Nelson and Shedler, "An anomaly in space-time characteristics", CACM 1969. */
+static void run_anomaly(struct cache *c)
+{
+	static const uint32_t pages[] = { 1, 2, 3, 4, 1, 2, 5, 1, 2, 3, 4, 5 };
+
+	for (size_t i = 0; i < sizeof(pages) / sizeof(pages[0]); i++)
+		use(c, pages[i]);
+}
+
+static void test_anomaly(void)
+{
+	/* FIFO: no page is armed in so few steps, and those that start as used all do. */
+	TAP_CHECK(faults_of(&policy_clock, 3, run_anomaly) == 9, "FIFO with 3 frames: 9 faults");
+	TAP_CHECK(faults_of(&policy_clock, 4, run_anomaly) == 10, "and with 4 it has 10");
+}
+
+/* A loop over more pages than there are: every policy of recency misses always. */
+enum { LOOP = 600, LOOP_FRAMES = 480, LAPS = 50 };
+
+static void run_loop(struct cache *c)
+{
+	for (uint32_t i = 0; i < LOOP * LAPS; i++)
+		use(c, i % LOOP);
+}
+
+static void test_loop(void)
+{
+	/* The optimum: all at first, and then in each lap but the frames less one. */
+	unsigned long best = LOOP + (LAPS - 1) * (LOOP - LOOP_FRAMES);
+	unsigned long faults;
+
+	TAP_CHECK(faults_of(&policy_upstream, LOOP_FRAMES, run_loop) == LOOP * LAPS,
+		  "a loop: Linux's order misses always");
+	TAP_CHECK(faults_of(&policy_clock, LOOP_FRAMES, run_loop) == LOOP * LAPS,
+		  "CLOCK misses always");
+	TAP_CHECK(faults_of(&policy_sieve, LOOP_FRAMES, run_loop) == LOOP * LAPS,
+		  "SIEVE misses always");
+	faults = faults_of(&policy_lirs, LOOP_FRAMES, run_loop);
+	TAP_CHECK(faults < best * 12 / 10, "LIRS: %lu, the optimum is about %lu", faults, best);
+	faults = faults_of(&policy_adaptive, LOOP_FRAMES, run_loop);
+	TAP_CHECK(faults < best * 12 / 10, "adaptive: %lu", faults);
+}
+
+/* ---- the duel ------------------------------------------------------------------------------------ */
+
+static uint32_t rnd(uint64_t *rng, uint32_t below)
+{
+	*rng = *rng * 6364136223846793005ull + 1442695040888963407ull;
+	return (uint32_t)((*rng >> 33) % below);
+}
+
+/* A working set that moves on: what was used often will not be used again. */
+static void run_drift(struct cache *c)
+{
+	uint64_t rng = 1;
+
+	for (uint32_t i = 0; i < 60000; i++)
+		use(c, (i / 25 + rnd(&rng, 1 + rnd(&rng, 300))) % PAGES_MAX);
+}
+
+/* One after the other, several times: loops, then a working set that moves. */
+static void run_changing(struct cache *c)
+{
+	for (int i = 0; i < 3; i++) {
+		run_drift(c);
+		run_loop(c);
+	}
+}
+
+static void test_duel(void)
+{
+	unsigned long upstream, lirs, adaptive;
+
+	upstream = faults_of(&policy_upstream, 250, run_drift);
+	lirs = faults_of(&policy_lirs, 250, run_drift);
+	adaptive = faults_of(&policy_adaptive, 250, run_drift);
+	TAP_CHECK(lirs > upstream * 11 / 10, "a set that moves: LIRS %lu, Linux %lu", lirs,
+		  upstream);
+	TAP_CHECK(adaptive < upstream * 103 / 100, "and the duel costs less than 3 %%: %lu",
+		  adaptive);
+	upstream = faults_of(&policy_upstream, LOOP_FRAMES, run_changing);
+	adaptive = faults_of(&policy_adaptive, LOOP_FRAMES, run_changing);
+	TAP_CHECK(adaptive < upstream * 103 / 100, "phases of both kinds: %lu, Linux %lu", adaptive,
+		  upstream);
+	TAP_CHECK(faults_of(&policy_adaptive, 250, run_drift) ==
+			  faults_of(&policy_adaptive, 250, run_drift),
+		  "the same again, to the fault");
+}
+
+/* ---- what the manager relies on -------------------------------------------------------------------- */
+
+/* An order, and the pages that should be in it. */
+struct churn {
+	struct cache c;
+	bool in[FRAMES_MAX];
+	uint32_t nr, frames;
+	uint64_t rng;
+};
+
+static bool churn_pick(struct churn *churn)
+{
+	const struct epc_policy *policy = churn->c.policy;
+	unsigned int looked;
+	uint32_t nr = policy->pick(churn->c.state, &looked);
+
+	if (looked > POLICY_LOOK_MAX)
+		return false;
+	if (nr == PAGE_NONE)
+		return churn->nr == 0 || looked > 0;
+	if (!churn->in[nr])
+		return false;
+	if (rnd(&churn->rng, 3) == 0) {
+		policy->put_back(churn->c.state, nr,
+				 rnd(&churn->rng, 2) ? POLICY_REFERENCED : POLICY_NOT_NOW);
+		return true;
+	}
+	policy->evicted(churn->c.state, nr);
+	churn->in[nr] = false;
+	churn->nr--;
+	return true;
+}
+
+/* Somebody died: everything is made anew. */
+static void churn_reset(struct churn *churn)
+{
+	uint32_t nr;
+
+	churn->c.policy->reset(churn->c.state);
+	for (nr = 0; nr < churn->frames; nr++) {
+		if (churn->in[nr])
+			churn->c.policy->insert(churn->c.state, nr);
+	}
+}
+
+static bool churn_step(struct churn *churn)
+{
+	const struct epc_policy *policy = churn->c.policy;
+	uint32_t nr = rnd(&churn->rng, churn->frames), what = rnd(&churn->rng, 8000);
+
+	if (what < 2)
+		churn_reset(churn);
+	else if (what < 1000)
+		return churn_pick(churn);
+	else if (what < 1500 && churn->in[nr])
+		policy->remove(churn->c.state, nr);
+	else if (what >= 4000 && !churn->in[nr])
+		policy->insert(churn->c.state, nr);
+	else if (churn->in[nr])
+		sample_use(churn->c.view.samples, &churn->c.page[nr], nr);
+	if (what >= 1000 && what < 1500 && churn->in[nr]) {
+		churn->in[nr] = false;
+		churn->nr--;
+	} else if (what >= 4000 && !churn->in[nr]) {
+		churn->in[nr] = true;
+		churn->nr++;
+	}
+	tell(&churn->c);
+	return true;
+}
+
+static void test_operations(const struct epc_policy *policy)
+{
+	static struct churn churn;
+	unsigned int looked, i;
+	bool ok = true;
+	uint32_t nr;
+
+	cache_open(&churn.c, policy, 200);
+	memset(churn.in, 0, sizeof(churn.in));
+	churn.nr = 0;
+	churn.frames = 200;
+	churn.rng = 7;
+	for (nr = 0; nr < churn.frames; nr++) {
+		churn.c.page[nr].owner = (struct epc_owner *)churn.c.view.arena;
+		atomic_store(&churn.c.page[nr].cookie, nr);
+	}
+	for (i = 0; i < 40000 && ok; i++)
+		ok = churn_step(&churn) && policy->nr(churn.c.state) == churn.nr &&
+		     (i % 16 || policy->check(churn.c.state));
+	TAP_CHECK(ok, "%s: whatever happens, the pages in the order are those that should be",
+		  policy->name);
+	while (churn.nr > 0 && churn.in[nr = evict(&churn.c)]) {
+		churn.in[nr] = false;
+		churn.nr--;
+	}
+	TAP_CHECK(churn.nr == 0 && policy->pick(churn.c.state, &looked) == PAGE_NONE && looked == 0,
+		  "%s: all can be evicted", policy->name);
+	cache_close(&churn.c);
+}
+
+/* Pages that cannot go do not keep those from going that can. */
+static void test_stuck(const struct epc_policy *policy)
+{
+	static struct cache c;
+	unsigned int looked, tries;
+	uint32_t nr;
+
+	cache_open(&c, policy, 300);
+	for (uint32_t i = 0; i < 300; i++)
+		use(&c, i);
+	for (tries = 0; tries < 2000; tries++) {
+		nr = policy->pick(c.state, &looked);
+		if (nr == 299)
+			break;
+		if (nr != PAGE_NONE)
+			policy->put_back(c.state, nr, POLICY_REFERENCED);
+	}
+	TAP_CHECK(nr == 299, "%s: the only page that can go is found, after %u others",
+		  policy->name, tries);
+	policy->put_back(c.state, nr, POLICY_NOT_NOW);
+	cache_close(&c);
+}
+
+/* ---- samples and ghosts ------------------------------------------------------------------------------ */
+
+static void test_samples(void)
+{
+	static struct epc_page pages[FRAMES_MAX];
+	struct arena *arena = arena_create(1 << 20);
+	struct policy_view view = { .pages = pages, .page_nr = FRAMES_MAX, .arena = arena };
+	uint32_t nr[SAMPLE_BATCH], i, n;
+
+	TAP_MUST(policy_view_init(&view) == 0, "samples");
+	sample_set(&view, 5, false);
+	TAP_CHECK(!sample_test_and_arm(&view, 5) && sample_take_armed(view.samples, nr) == 0,
+		  "a page that was not used is not armed by asking");
+	sample_arm(&view, 5);
+	sample_arm(&view, 5);
+	TAP_CHECK(sample_take_armed(view.samples, nr) == 1 && nr[0] == 5, "armed once");
+	sample_use(view.samples, &pages[5], 5);
+	sample_use(view.samples, &pages[5], 5);
+	TAP_CHECK(sample_is_used(&view, 5) && sample_next_used(view.samples) == PAGE_NONE,
+		  "a use is in the page's bit; nobody watches");
+	sample_arm(&view, 5);
+	TAP_CHECK(sample_is_used(&view, 5), "what is known stays known");
+	sample_watch(&view, 5);
+	sample_use(view.samples, &pages[5], 5);
+	TAP_CHECK(sample_next_used(view.samples) == 5 &&
+			  sample_next_used(view.samples) == PAGE_NONE,
+		  "whoever watches is told");
+	TAP_CHECK(sample_test_and_arm(&view, 5) && !sample_is_used(&view, 5), "test and arm");
+	while (sample_take_armed(view.samples, nr))
+		;
+	for (i = 0; i + 1 < SAMPLE_BATCH; i++)
+		sample_arm_new(&view, 100 + i);
+	TAP_CHECK(sample_take_armed(view.samples, nr) == 0, "new pages are armed together");
+	sample_arm_new(&view, 100 + i);
+	n = sample_take_armed(view.samples, nr);
+	for (i = 0; i < n && nr[i] != 100 + SAMPLE_BATCH - 1; i++)
+		;
+	TAP_CHECK(n == SAMPLE_BATCH - 1 && i == n, "all but the newest");
+	for (i = 0; i < FRAMES_MAX; i++) {
+		sample_arm(&view, i);
+		sample_watch(&view, i);
+	}
+	for (i = 0; i < 3 * SAMPLE_USED_MAX; i++) {
+		sample_arm(&view, i % FRAMES_MAX);
+		sample_use(view.samples, &pages[i % FRAMES_MAX], i % FRAMES_MAX);
+	}
+	for (n = 0; sample_next_used(view.samples) != PAGE_NONE; n++)
+		;
+	TAP_CHECK(n == SAMPLE_USED_MAX, "a ring that overflows has the newest");
+	policy_view_fini(&view);
+	arena_destroy(arena);
+}
+
+static void test_ghosts(void)
+{
+	struct ghosts *ghosts = ghosts_create(1000);
+	unsigned int i, found = 0;
+	uint8_t stamp;
+
+	TAP_CHECK(!ghost_take(ghosts, 42ull << 40 | 7, &stamp), "no ghost yet");
+	ghost_put(ghosts, 42ull << 40 | 7, 200);
+	TAP_CHECK(ghost_take(ghosts, 42ull << 40 | 7, &stamp) && stamp == 200, "a ghost");
+	TAP_CHECK(!ghost_take(ghosts, 42ull << 40 | 7, &stamp), "and only once");
+	for (i = 0; i < 20; i++)
+		ghost_put(ghosts, 1ull << 63 | (uint64_t)i << 1, (uint8_t)i);
+	for (i = 0; i < 20; i++)
+		found += ghost_take(ghosts, 1ull << 63 | (uint64_t)i << 1, &stamp) && i >= 12;
+	TAP_CHECK(found == 8, "a set keeps the newest 8");
+	ghosts_destroy(ghosts);
+}
+
+int main(void)
+{
+	unsigned int i;
+
+	test_samples();
+	test_ghosts();
+	test_anomaly();
+	for (i = 0; policy_at(i); i++) {
+		test_operations(policy_at(i));
+		test_stuck(policy_at(i));
+	}
+	test_loop();
+	test_duel();
+	return tap_done();
+}
