@@ -19,6 +19,10 @@
 
 #include "runtime/sys.h"
 
+#define XSAVE_MXCSR  24
+#define XSAVE_BV     512
+#define XFRM_VECTORS 0xe6u /* SSE, AVX, AVX-512 */
+
 struct step {
 	struct rt_thread *t;
 	struct cpu_regs *regs;
@@ -307,6 +311,21 @@ void rt_exception(int sig, siginfo_t *info, ucontext_t *uc, struct rt_thread *t,
 
 void rt_vdso_enclu(struct cpu_regs *regs);
 
+/*
+ * EENTER takes the vector registers along, and the caller's are not there any more: initial ones, and none of the
+ * runtime's.  MXCSR and the x87's are the caller's still.
+ */
+static void initial_vectors(struct rt_thread *t)
+{
+	uint64_t none = 0;
+	uint32_t mxcsr;
+
+	__asm__ volatile("stmxcsr %0" : "=m"(mxcsr));
+	memcpy(t->xsave + XSAVE_MXCSR, &mxcsr, sizeof(mxcsr));
+	memcpy(t->xsave + XSAVE_BV, &none, sizeof(none));
+	t->xfrm = cpu_get_config(rt.cpu)->xfrm_mask & XFRM_VECTORS;
+}
+
 /* Called by entry.S. It comes back only when the ENCLU faults, and tells in @regs. */
 void rt_vdso_enclu(struct cpu_regs *regs)
 {
@@ -329,9 +348,12 @@ void rt_vdso_enclu(struct cpu_regs *regs)
 	}
 	errno = saved_errno;
 	t->entered_by_vdso = true;
-	t->load_xsave = leaf == SGX_ERESUME;
+	t->load_xsave = true;
 	t->below_rsp = leaf == SGX_EENTER;
-	t->xfrm = t->lp->xfrm;
+	if (leaf == SGX_EENTER)
+		initial_vectors(t);
+	else
+		t->xfrm = t->lp->xfrm;
 	t->regs = *regs;
 	rt_jump_from_regs(t, regs);
 	t->away_fs = regs->fs_base;

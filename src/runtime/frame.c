@@ -16,8 +16,14 @@
 #define RFLAGS_RF        0x10000
 #define MXCSR_INIT       0x1f80u
 #define XSTATE_MAGIC1    0x46505853u
+#define XSTATE_X87       1u
+#define XSTATE_SSE       2u
 #define XSTATE_PKRU      (1u << 9)
 #define XSTATE_MAGIC1_AT 464 /* fpx_sw_bytes in the legacy area */
+#define MXCSR_AT         24
+#define ST_AT            32
+#define XMM_AT           160
+#define XMM_END          416
 
 /* What the kernel puts on the stack for a handler; the XSAVE image lies above it. */
 struct kernel_ucontext {
@@ -107,24 +113,34 @@ bool rt_frame_has_xsave(const ucontext_t *uc)
 	return fp && fpstate_bytes(fp) > 576;
 }
 
+static void legacy_to_frame(const struct rt_thread *t, uint8_t *fp)
+{
+	if (t->xfrm & XSTATE_X87) {
+		memcpy(fp, t->xsave, MXCSR_AT);
+		memcpy(fp + ST_AT, t->xsave + ST_AT, XMM_AT - ST_AT);
+	}
+	if (t->xfrm & XSTATE_SSE) {
+		memcpy(fp + MXCSR_AT, t->xsave + MXCSR_AT, sizeof(uint32_t));
+		memcpy(fp + XMM_AT, t->xsave + XMM_AT, XMM_END - XMM_AT);
+	}
+}
+
 void rt_xsave_to_frame(struct rt_thread *t, ucontext_t *uc)
 {
 	const struct cpu_config *config = cpu_get_config(rt.cpu);
 	uint8_t *fp = (uint8_t *)uc->uc_mcontext.fpregs;
 	size_t bytes = fpstate_bytes(fp);
-	uint8_t sw[48];
 	uint64_t *bv = (uint64_t *)(fp + 512);
 
 	if (bytes > 512)
 		bytes -= 4; /* the kernel's trailing magic */
 	if (bytes > rt.xsave_bytes)
 		bytes = rt.xsave_bytes;
-	memcpy(sw, fp + XSTATE_MAGIC1_AT, sizeof(sw));
 	if (bytes > 576) {
 		uint64_t others = *bv & ~t->xfrm;
 
 		assert(bytes <= RT_XSAVE_BYTES);
-		memcpy(fp, t->xsave, 512);
+		legacy_to_frame(t, fp);
 		for (unsigned int i = 2; i < 63; i++)
 			if ((t->xfrm >> i & 1) &&
 			    config->xsave_offset[i] + config->xsave_size[i] <= bytes)
@@ -132,9 +148,8 @@ void rt_xsave_to_frame(struct rt_thread *t, ucontext_t *uc)
 				       t->xsave + config->xsave_offset[i], config->xsave_size[i]);
 		*bv = others | (*(uint64_t *)(t->xsave + 512) & t->xfrm);
 	} else {
-		memcpy(fp, t->xsave, 512);
+		legacy_to_frame(t, fp);
 	}
-	memcpy(fp + XSTATE_MAGIC1_AT, sw, sizeof(sw));
 }
 
 void rt_frame_restore(ucontext_t *uc, uint64_t at)

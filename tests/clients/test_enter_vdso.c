@@ -44,6 +44,41 @@ static void check_registers_in(void)
 	TAP_CHECK(regs[4] - here + 65536 < 2 * 65536, "RSP is the host's");
 }
 
+/*
+ * An enclave that leaves them alone gives the host the vector registers that it was entered with: the host's, or none.
+ * What anybody else has left in them would be seen by both.
+ */
+static void check_vectors(void)
+{
+	struct encl_op op = { .nr = OP_NOP };
+	struct sgx_enclave_run run = { .tcs = e.tcs[0] };
+	uint32_t before = 0x3fa0, after = 0, normal = 0x1f80;
+	uint64_t got[8][2] = { { 0 } };
+	int odd = 0;
+
+	__asm__ volatile("ldmxcsr %0\n\t"
+			 "pcmpeqd %%xmm8, %%xmm8; pcmpeqd %%xmm9, %%xmm9\n\t"
+			 "pcmpeqd %%xmm10, %%xmm10; pcmpeqd %%xmm11, %%xmm11\n\t"
+			 "pcmpeqd %%xmm12, %%xmm12; pcmpeqd %%xmm13, %%xmm13\n\t"
+			 "pcmpeqd %%xmm14, %%xmm14; pcmpeqd %%xmm15, %%xmm15"
+			 :
+			 : "m"(before)
+			 : "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
+	vdso_enter((uintptr_t)&op, 0, 0, SGX_EENTER, 0, 0, &run, fn);
+	__asm__ volatile("movdqu %%xmm8, (%1); movdqu %%xmm9, 16(%1)\n\t"
+			 "movdqu %%xmm10, 32(%1); movdqu %%xmm11, 48(%1)\n\t"
+			 "movdqu %%xmm12, 64(%1); movdqu %%xmm13, 80(%1)\n\t"
+			 "movdqu %%xmm14, 96(%1); movdqu %%xmm15, 112(%1)\n\t"
+			 "stmxcsr %0; ldmxcsr %2"
+			 : "=m"(after)
+			 : "r"(got), "m"(normal)
+			 : "memory");
+	for (int i = 0; i < 8; i++)
+		odd += got[i][0] != got[i][1] || (got[i][0] != 0 && got[i][0] != ~0ull);
+	TAP_CHECK(!odd, "XMM8 to XMM15 are the host's or initial (%d not)", odd);
+	TAP_CHECK(after == before, "MXCSR is the host's (%x)", after);
+}
+
 struct handler_saw {
 	long rdi, rsi, rdx, r8, r9;
 	struct sgx_enclave_run *run;
@@ -187,6 +222,7 @@ int main(void)
 	check_put_get();
 	check_registers_in();
 	check_registers_out();
+	check_vectors();
 	check_ocall();
 	check_as_c_function();
 	check_bad_arguments();

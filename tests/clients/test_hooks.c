@@ -178,10 +178,22 @@ static void check_setgid(void)
 		exit(tap_done());
 	TAP_CHECK(ret == NULL, "and succeeds");
 	before = turns;
-	pause_ms(50);
+	for (int i = 0; i < 10000 && turns == before; i++)
+		pause_ms(1);
 	TAP_CHECK(turns != before, "the thread goes on in the enclave");
 	stop = 1;
 	TAP_CHECK(join(thread, &ret) && ret == &e, "and leaves it when it is done");
+}
+
+static void check_cancel_inside(void)
+{
+	pthread_t thread = start_spinning(&e);
+	void *ret = NULL;
+
+	pthread_cancel(thread);
+	if (!TAP_CHECK(join(thread, &ret), "a thread in an enclave can be cancelled"))
+		exit(tap_done());
+	TAP_CHECK(ret == PTHREAD_CANCELED, "and says that it was");
 }
 
 /* ---- descriptors that libc closes ------------------------------------------------------------------ */
@@ -383,6 +395,7 @@ int main(void)
 	TAP_MUST(mkdtemp(folder) != NULL, "a folder");
 	TAP_MUST(!client_create(&e, &conf), "an enclave");
 	check_setgid();
+	check_cancel_inside();
 	check_cancellation(folder);
 	rmdir(folder);
 	check_fclose();
