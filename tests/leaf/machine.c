@@ -429,6 +429,8 @@ void snapshot_take(const struct machine *m, struct snapshot *s)
 	memcpy(s->xsave, m->xsave, sizeof(s->xsave));
 	memcpy(s->cipher, m->cipher, sizeof(s->cipher));
 	s->pcmd = m->pcmd;
+	static_assert(sizeof(*m->cpu) <= sizeof(s->cpu), "room for an instance");
+	memcpy(s->cpu, m->cpu, sizeof(*m->cpu));
 }
 
 bool snapshot_same(const struct machine *m, const struct snapshot *s)
@@ -446,5 +448,6 @@ bool snapshot_same(const struct machine *m, const struct snapshot *s)
 	same &= memcmp(m->xsave, s->xsave, sizeof(m->xsave)) == 0;
 	same &= memcmp(m->cipher, s->cipher, sizeof(m->cipher)) == 0;
 	same &= memcmp(&m->pcmd, &s->pcmd, sizeof(m->pcmd)) == 0;
+	same &= memcmp(m->cpu, s->cpu, sizeof(*m->cpu)) == 0;
 	return same;
 }

@@ -83,6 +83,7 @@ struct snapshot {
 	uint8_t xsave[4096];
 	uint8_t cipher[SGX_PAGE_SIZE];
 	struct sgx_pcmd pcmd;
+	uint8_t cpu[8192]; /* the instance: keys, counters, configuration */
 };
 
 /* SGX1, SGX2, KSS, EDECCSSA, AEX-notify, EXINFO; x87, SSE, AVX. Secrets are fixed. */
