@@ -110,7 +110,7 @@ static const struct sgx_epc_page_ops bare_ops = {
  * size on: the row "memory" reads and writes the two structs of its pages and does nothing else.
  */
 enum { METADATA_BYTES = 64 }; /* asserted in src/epc/page.h and src/cpu */
-enum { SET_SMALL = 1024, SET_LARGE = 16384 };
+enum { SET_SMALL = 512, SET_LARGE = 16384 };
 
 static uint32_t nth_page(uint32_t i, uint32_t set, uint32_t pages)
 {

@@ -50,7 +50,7 @@ static const char help[] =
 	"  --cpu FEATURES      what the processor has, or has not (no-): sgx2, exinfo, kss,\n"
 	"                      edeccssa, aex-notify, encls-c, enclv, updatesvn; with commas\n"
 	"  --policy NAME       how victims are chosen when the EPC is full\n"
-	"  --backing PATH      keep evicted pages in this file, not in memory\n"
+	"  --backing PATH      keep evicted pages in this file or folder, not in memory\n"
 	"  --backing-max SIZE  and at most this much of them\n"
 	"  --stats[=json]      print what the EPC did when the program ends, to standard error\n"
 	"  --direct            PROGRAM makes its own system calls (found out by itself for\n"

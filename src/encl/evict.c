@@ -186,6 +186,7 @@ int evict_write_locked(struct encl *encl, struct encl_page *page)
 	if (!cpu_ok(out) && !(out.fault == CPU_NO_FAULT && out.eax == SGX_VA_SLOT_OCCUPIED))
 		return -EFAULT;
 
+	backing_complete(encl->backing, page->backing);
 	page->epc_page = NULL;
 	page->flags &= (uint8_t) ~(ENCL_PAGE_LEAVING | ENCL_PAGE_TRACKED | ENCL_PAGE_REFERENCED);
 	encl->evictions++;

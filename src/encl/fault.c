@@ -49,6 +49,8 @@ struct encl_fault fault_from_errno(struct encl *encl, int r)
 	case -EBADMSG:
 		return fault_bus(
 			"the page's backing store is damaged, or holds an old version of it");
+	case -EREMOTEIO:
+		return fault_bus("the page's backing store cannot be read");
 	case -EHWPOISON:
 		return (struct encl_fault){ .kind = ENCL_FAULT_POISON };
 	default:

@@ -160,6 +160,8 @@ static int load_frame_locked(struct encl *encl, struct bring *b, struct encl_pag
 	};
 	struct cpu_outcome out;
 
+	if (backing_fetch(encl->backing, page->backing) < 0)
+		return -EREMOTEIO;
 	out = encls_eldu(encl->cpu, &pi, epc_page_nr(encl->epc, b->frame),
 			 epc_page_nr(encl->epc, page->va->epc_page), page->va_slot);
 	if (!cpu_ok(out))

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
- * The backing store: one file, in memory or on a disk, mapped whole; PCMDs and the list of free slots in
- * arrays beside it.
+ * The backing store: slots of memory, mapped whole; PCMDs and the list of free slots in arrays beside it.  Where
+ * there is a file below it, slots move there and come back (backing_file.c).
  *
  * Slots below `grown` have storage: fallocate() made it, so writing to them can neither fail nor raise
  * SIGBUS.  A freed slot keeps its storage and is the next to be used; only where many more are free than in use
@@ -23,8 +23,7 @@
 #include "arch/sgx.h"
 #include "base/arena.h"
 #include "base/hide.h"
-#include "base/lock.h"
-#include "epc/window_priv.h"
+#include "epc/backing_priv.h"
 
 enum {
 	GROW_SLOTS = 64,
@@ -34,50 +33,13 @@ enum {
 #define SLOTS_UNCAPPED (1u << 28) /* 1 TiB */
 #define SLOTS_LEAST    (1u << 16)
 
-struct backing {
-	struct lock lock; /* the members down to the blank line */
-	uint32_t grown;
-	uint32_t free_first; /* chain of free slots with storage */
-	uint32_t free_nr;
-	uint32_t bare_first; /* and without */
-	int fail;
-	_Atomic uint32_t used;
-
-	struct arena *arena;
-	int fd;
-	uint32_t slot_nr_max;
-	unsigned char *pages;
-	struct sgx_pcmd *pcmds;
-	uint32_t *next;
-};
-
-/* An open file without a name: -errno when there cannot be one. */
-static int open_file(const char *path)
-{
-	struct stat st;
-	int fd;
-
-	if (!path) {
-		fd = memfd_create("sgx_backing", MFD_CLOEXEC);
-		return fd < 0 ? -errno : fd;
-	}
-	if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) {
-		fd = open(path, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-		return fd < 0 ? -errno : fd;
-	}
-	fd = open(path, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return -errno;
-	unlink(path);
-	return fd;
-}
-
 static void unmap_arrays(struct backing *backing)
 {
 	if (backing->pages)
 		munmap(backing->pages, (size_t)backing->slot_nr_max * SGX_PAGE_SIZE);
 	shared_unmap(backing->pcmds, (size_t)backing->slot_nr_max * sizeof(struct sgx_pcmd));
 	shared_unmap(backing->next, (size_t)backing->slot_nr_max * sizeof(uint32_t));
+	shared_unmap(backing->state, backing->slot_nr_max);
 	backing->pages = NULL;
 }
 
@@ -94,7 +56,9 @@ static int map_arrays(struct backing *backing)
 	backing->pages = pages == MAP_FAILED ? NULL : pages;
 	backing->pcmds = shared_map((size_t)backing->slot_nr_max * sizeof(struct sgx_pcmd));
 	backing->next = shared_map((size_t)backing->slot_nr_max * sizeof(uint32_t));
-	if (!backing->pages || !backing->pcmds || !backing->next) {
+	backing->state = backing->file >= 0 ? shared_map(backing->slot_nr_max) : NULL;
+	if (!backing->pages || !backing->pcmds || !backing->next ||
+	    (backing->file >= 0 && !backing->state)) {
 		unmap_arrays(backing);
 		return -ENOMEM;
 	}
@@ -133,9 +97,14 @@ int backing_create(struct arena *arena, const char *path, uint64_t bytes_max, st
 	backing->arena = arena;
 	backing->free_first = backing->bare_first = BACKING_NO_SLOT;
 	lock_init(&backing->lock, LOCK_BACKING);
-	r = open_file(path);
+	r = backing_file_open(backing, path);
 	if (r < 0)
 		goto free_backing;
+	r = memfd_create("sgx_backing", MFD_CLOEXEC);
+	if (r < 0) {
+		r = -errno;
+		goto close_file;
+	}
 	backing->fd = fd_hide(r);
 	r = size_and_map(backing, bytes_max);
 	if (r < 0)
@@ -145,6 +114,8 @@ int backing_create(struct arena *arena, const char *path, uint64_t bytes_max, st
 
 close_fd:
 	close(backing->fd);
+close_file:
+	backing_file_close(backing);
 free_backing:
 	lock_fini(&backing->lock);
 	arena_free(arena, backing, sizeof(*backing));
@@ -155,26 +126,15 @@ void backing_destroy(struct backing *backing)
 {
 	unmap_arrays(backing);
 	close(backing->fd);
+	backing_file_close(backing);
 	lock_fini(&backing->lock);
 	arena_free(backing->arena, backing, sizeof(*backing));
 }
 
-/* Storage for @nr slots from @first on.  Errors of a file system that has no memory or room: -ENOSPC. */
+/* Storage for @nr slots from @first on, where they will rest. */
 static int slots_fill(const struct backing *backing, uint32_t first, uint32_t nr)
 {
-	off_t at = (off_t)first * SGX_PAGE_SIZE;
-	off_t bytes = (off_t)nr * SGX_PAGE_SIZE;
-	int err;
-
-	do
-		err = fallocate(backing->fd, 0, at, bytes) < 0 ? errno : 0;
-	while (err == EINTR);
-	/* A file system that cannot reserve: the C library writes a byte to each block. */
-	if (err == EOPNOTSUPP)
-		err = posix_fallocate(backing->fd, at, bytes);
-	if (err == ENOMEM || err == EFBIG || err == EDQUOT)
-		err = ENOSPC;
-	return -err;
+	return backing_reserve(backing->file >= 0 ? backing->file : backing->fd, first, nr);
 }
 
 static void free_push_locked(struct backing *backing, uint32_t slot) REQUIRES(&backing->lock)
@@ -221,14 +181,22 @@ int backing_alloc(struct backing *backing, uint32_t *ret_slot)
 	uint32_t slot = BACKING_NO_SLOT;
 	int r;
 
+	r = backing_file_ready(backing);
+	if (r < 0)
+		return r;
 	lock_acquire(&backing->lock);
 	r = backing->fail;
 	if (r == 0 && backing->free_first == BACKING_NO_SLOT)
 		r = grow_locked(backing);
+	/* Its memory went to the system when it was last free, or in the file. */
+	if (r == 0 && backing->file >= 0)
+		r = backing_reserve(backing->fd, backing->free_first, 1);
 	if (r == 0) {
 		slot = backing->free_first;
 		backing->free_first = backing->next[slot];
 		backing->free_nr--;
+		if (backing->file >= 0)
+			backing->state[slot] = SLOT_MEMORY;
 		atomic_fetch_add_explicit(&backing->used, 1, memory_order_relaxed);
 	}
 	lock_release(&backing->lock);
@@ -247,9 +215,15 @@ void backing_free(struct backing *backing, uint32_t slot)
 	assert(slot < backing->grown);
 	used = atomic_fetch_sub_explicit(&backing->used, 1, memory_order_relaxed) - 1;
 	assert(used < backing->slot_nr_max);
+	if (backing->file >= 0) {
+		/* Not what waits for the file any more. */
+		backing->state[slot] = SLOT_MEMORY;
+		backing_punch(backing->fd, slot);
+	}
 	if (backing->free_nr >= KEEP_SLOTS + used &&
-	    fallocate(backing->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-		      (off_t)slot * SGX_PAGE_SIZE, SGX_PAGE_SIZE) == 0) {
+	    fallocate(backing->file >= 0 ? backing->file : backing->fd,
+		      FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)slot * SGX_PAGE_SIZE,
+		      SGX_PAGE_SIZE) == 0) {
 		backing->next[slot] = backing->bare_first;
 		backing->bare_first = slot;
 	} else {
@@ -272,7 +246,7 @@ struct sgx_pcmd *backing_pcmd(struct backing *backing, uint32_t slot)
 
 bool backing_owns_fd(const struct backing *backing, int fd)
 {
-	return fd == backing->fd;
+	return fd == backing->fd || (backing->file >= 0 && fd == backing->file);
 }
 
 uint32_t backing_used(const struct backing *backing)

@@ -25,15 +25,38 @@ struct sgx_pcmd;
 int backing_create(struct arena *arena, const char *path, uint64_t bytes_max, struct backing **ret);
 void backing_destroy(struct backing *backing);
 
-/* A slot whose storage is there: writing to it cannot fail any more. -ENOSPC: full, or the disk is. */
+/*
+ * A slot whose memory is there, and room for it in the file: writing to it cannot fail any more.  -ENOSPC: full, or the
+ * disk is; -EIO and others: the file does not take what waits for it.
+ */
 int backing_alloc(struct backing *backing, uint32_t *ret_slot);
 void backing_free(struct backing *backing, uint32_t slot);
+/* The slot has been filled: it may go to the file when its turn comes. */
+void backing_complete(struct backing *backing, uint32_t slot);
+/* Before a slot is read: it is in memory from now on.  0, or what the file said (-EIO); then it still is in the file. */
+int backing_fetch(struct backing *backing, uint32_t slot);
+/* After a batch: write out what waits, if it is enough.  No lock may be held but LOCK_TRIED ones. */
+void backing_write_out(struct backing *backing);
+/* Good until the slot is completed, and again after it was fetched. */
 void *backing_page(struct backing *backing, uint32_t slot);
 struct sgx_pcmd *backing_pcmd(struct backing *backing, uint32_t slot);
 /* The file behind it: a program may not close it. */
 bool backing_owns_fd(const struct backing *backing, int fd);
 uint32_t backing_used(const struct backing *backing);
 
+struct backing_stats {
+	uint64_t waiting; /* slots that the file does not have yet */
+	uint64_t written, read;
+	uint64_t write_errors, read_errors; /* batches, slots */
+};
+void backing_stats_read(struct backing *backing, struct backing_stats *ret_stats);
+
+/* For tests: what the file does from now on. Negative errnos, 0: as it is. @lies: it takes everything and keeps nothing. */
+struct backing_faults {
+	int write, read;
+	bool lies;
+};
+void backing_fail_file(struct backing *backing, const struct backing_faults *faults);
 /* For tests: from now on every backing_alloc() fails with @err (negative errno), 0 ends it. */
 void backing_fail(struct backing *backing, int err);
 

@@ -172,6 +172,9 @@ struct epc_stats {
 	uint64_t
 		free_lowest; /* fewest free at once; a sum over shards, so maybe less than ever was */
 	uint64_t backing_slots, backing_slots_peak;
+	uint64_t backing_waiting;               /* of those, not yet in the file */
+	uint64_t backing_written, backing_read; /* pages, to and from the file */
+	uint64_t backing_write_errors, backing_read_errors;
 	uint64_t stall_ns; /* time allocating threads spent reclaiming */
 	uint64_t machine_checks;
 	uint64_t recovered; /* times that the work of a dead process was seen through */

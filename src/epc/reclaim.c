@@ -380,6 +380,7 @@ static unsigned int pass_free(struct epc *epc, struct batch *batch)
 	}
 	for (i = 0; i < nr; i++)
 		owner_put(&copy[i]);
+	backing_write_out(epc->backing);
 	return nr;
 }
 

@@ -43,6 +43,7 @@ void epc_stats_read(struct epc *epc, struct epc_stats *ret_stats)
 {
 	struct epc_counters *c = &epc->counters;
 	struct epc_group_stats all;
+	struct backing_stats file;
 
 	memset(ret_stats, 0, sizeof(*ret_stats));
 	count_states(epc, ret_stats);
@@ -59,6 +60,12 @@ void epc_stats_read(struct epc *epc, struct epc_stats *ret_stats)
 	ret_stats->batches = get(&c->batches);
 	ret_stats->scanned = get(&c->scanned);
 	ret_stats->second_chances = get(&c->second_chances);
+	backing_stats_read(epc->backing, &file);
+	ret_stats->backing_waiting = file.waiting;
+	ret_stats->backing_written = file.written;
+	ret_stats->backing_read = file.read;
+	ret_stats->backing_write_errors = file.write_errors;
+	ret_stats->backing_read_errors = file.read_errors;
 	ret_stats->backing_slots = backing_used(epc->backing);
 	ret_stats->backing_slots_peak = get(&c->backing_slots_peak);
 	if (ret_stats->backing_slots > ret_stats->backing_slots_peak)

@@ -373,6 +373,7 @@ int guest_evict_write_locked(struct virt_guest *guest, struct kept *kept, struct
 		write_failed_locked(guest, kept);
 		return -EFAULT;
 	}
+	backing_complete(guest->backing, kept->backing);
 	/* One store: here or away. */
 	kept->flags = (uint16_t)((kept->flags & ~(KEPT_LEAVING | KEPT_BLOCKED)) | KEPT_AWAY);
 	vepc_page_empty_locked(kept->vepc, page);

@@ -157,6 +157,8 @@ static int eld_locked(struct load *l, struct kept *kept, uint32_t nr)
 	bool blocked = kept->flags & KEPT_GUEST_BLOCKED;
 	struct cpu_outcome out = { .fault = CPU_GP };
 
+	if (backing_fetch(guest->backing, kept->backing) < 0)
+		return -EIO;
 	if (kept->secs)
 		kept->secs->flags |= KEPT_HOST_LOCKED;
 	for (int i = 0; i < TRACK_TRIES; i++) {

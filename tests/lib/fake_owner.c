@@ -149,8 +149,10 @@ static int fake_write(struct epc_page *page)
 		if (!cpu_ok(encls_eremove(epc_cpu(owner->epc), nr)))
 			wrong(owner, "EREMOVE for write");
 	}
-	if (r == 0)
+	if (r == 0) {
 		fp->epc_page = NULL;
+		backing_complete(epc_backing(owner->epc), fp->slot);
+	}
 	fp->blocked = false;
 	lock_release(&owner->lock);
 	return r;
@@ -321,6 +323,9 @@ int fake_use(struct fake_owner *owner, uint32_t i, unsigned int alloc_flags)
 	if (fp->epc_page) {
 		epc_free(owner->epc, page); /* somebody else brought it in */
 		r = usable_locked(owner, fp);
+	} else if (fp->slot != UINT32_MAX && backing_fetch(epc_backing(owner->epc), fp->slot) < 0) {
+		epc_free(owner->epc, page);
+		r = -EIO;
 	} else {
 		load_locked(owner, i, page);
 	}

@@ -153,6 +153,166 @@ static void test_full_disk(struct arena *arena)
 	rmdir(dir);
 }
 
+/* ---- a file, and one that misbehaves ------------------------------------------------------------- */
+
+enum { MANY = 1000 };
+
+static struct backing_stats stats_of(struct backing *backing)
+{
+	struct backing_stats stats;
+
+	backing_stats_read(backing, &stats);
+	return stats;
+}
+
+/* Allocate, fill and complete, in batches, as reclaim does: how many could be had, and why no more. */
+static unsigned int fill(struct backing *backing, uint32_t *slot, unsigned int nr, int *ret_r)
+{
+	unsigned int i;
+
+	*ret_r = 0;
+	for (i = 0; i < nr; i++) {
+		*ret_r = backing_alloc(backing, &slot[i]);
+		if (*ret_r < 0)
+			break;
+		memset(backing_page(backing, slot[i]), (int)i % 251 + 1, SGX_PAGE_SIZE);
+		backing_complete(backing, slot[i]);
+		if (i % 16 == 15)
+			backing_write_out(backing);
+	}
+	return i;
+}
+
+/* Slots that do not hold what fill() put there. */
+static unsigned int wrong(struct backing *backing, const uint32_t *slot, unsigned int nr)
+{
+	const unsigned char *page;
+	unsigned int i, bad = 0;
+
+	for (i = 0; i < nr; i++) {
+		page = backing_page(backing, slot[i]);
+		bad += backing_fetch(backing, slot[i]) < 0 || page[0] != i % 251 + 1 ||
+		       page[SGX_PAGE_SIZE - 1] != i % 251 + 1;
+	}
+	return bad;
+}
+
+static void test_batches(struct arena *arena, const char *path, const char *name)
+{
+	static uint32_t slot[MANY];
+	struct backing *backing;
+	int r;
+
+	TAP_MUST(backing_create(arena, path, 0, &backing) == 0, "%s: a store", name);
+	TAP_CHECK(fill(backing, slot, MANY, &r) == MANY, "%s: %u slots", name, MANY);
+	TAP_CHECK(stats_of(backing).written + stats_of(backing).waiting == MANY &&
+			  stats_of(backing).waiting < 16,
+		  "%s: %lu are in the file, %lu wait", name,
+		  (unsigned long)stats_of(backing).written,
+		  (unsigned long)stats_of(backing).waiting);
+	TAP_CHECK(wrong(backing, slot, MANY) == 0 &&
+			  stats_of(backing).read == stats_of(backing).written,
+		  "%s: they come back as they went", name);
+	TAP_CHECK(wrong(backing, slot, MANY) == 0, "%s: and again", name);
+	for (r = 0; r < MANY; r += 2)
+		backing_free(backing, slot[r]);
+	backing_write_out(backing);
+	TAP_CHECK(backing_used(backing) == MANY / 2, "%s: half are free", name);
+	backing_destroy(backing);
+}
+
+static void test_write_fails(struct arena *arena, const char *path, int err)
+{
+	struct backing_faults faults = { .write = err }, none = { 0 };
+	static uint32_t slot[MANY];
+	struct backing *backing;
+	unsigned int nr;
+	int r;
+
+	backing_create(arena, path, 0, &backing);
+	backing_fail_file(backing, &faults);
+	nr = fill(backing, slot, MANY, &r);
+	TAP_CHECK(nr < 400 && r == err, "writes fail with %d: after %u slots there are no more",
+		  err, nr);
+	TAP_CHECK(stats_of(backing).write_errors > 0 && stats_of(backing).written == 0,
+		  "it is counted");
+	TAP_CHECK(backing_alloc(backing, &slot[nr]) == err, "nor later");
+	backing_fail_file(backing, &none);
+	TAP_CHECK(wrong(backing, slot, nr) == 0, "nothing is lost of those that wait");
+	TAP_CHECK(backing_alloc(backing, &slot[nr]) == 0,
+		  "when it works again, there are new ones");
+	backing_destroy(backing);
+}
+
+static void test_read_fails(struct arena *arena, const char *path)
+{
+	struct backing_faults faults = { .read = -EIO }, none = { 0 }, lies = { .lies = true };
+	static uint32_t slot[64];
+	struct backing *backing;
+	int r;
+
+	backing_create(arena, path, 0, &backing);
+	fill(backing, slot, 64, &r);
+	backing_fail_file(backing, &faults);
+	TAP_CHECK(backing_fetch(backing, slot[3]) == -EIO && stats_of(backing).read_errors == 1,
+		  "a read that fails says so");
+	backing_fail_file(backing, &none);
+	TAP_CHECK(wrong(backing, slot, 64) == 0, "and what it was to read is there later");
+	for (r = 0; r < 64; r++)
+		backing_free(backing, slot[r]);
+	backing_fail_file(backing, &lies);
+	fill(backing, slot, 64, &r);
+	TAP_CHECK(wrong(backing, slot, 64) == 64, "a file that lies holds something else");
+	backing_destroy(backing);
+}
+
+/* Freed or fetched while it waits: what is written then is somebody else's. */
+static void test_meanwhile(struct arena *arena, const char *path)
+{
+	struct backing_faults faults = { .write = -EIO }, none = { 0 };
+	static uint32_t slot[100];
+	struct backing *backing;
+	unsigned int i;
+	int r;
+
+	backing_create(arena, path, 0, &backing);
+	backing_fail_file(backing, &faults);
+	fill(backing, slot, 100, &r);
+	for (i = 0; i < 100; i += 3)
+		backing_free(backing, slot[i]);
+	for (i = 1; i < 100; i += 3)
+		(void)backing_fetch(backing, slot[i]);
+	backing_fail_file(backing, &none);
+	for (i = 0; i < 100; i += 3) {
+		backing_alloc(backing, &slot[i]);
+		memset(backing_page(backing, slot[i]), (int)i + 1, SGX_PAGE_SIZE);
+		backing_write_out(backing);
+		backing_complete(backing, slot[i]);
+	}
+	backing_write_out(backing);
+	backing_write_out(backing);
+	TAP_CHECK(stats_of(backing).written >= 33 && wrong(backing, slot, 100) == 0,
+		  "slots that were freed and used again meanwhile hold what is theirs");
+	backing_destroy(backing);
+}
+
+static void test_file_tier(struct arena *arena)
+{
+	char dir[] = "/tmp/swsgx-store-XXXXXX";
+	char path[64];
+
+	TAP_MUST(mkdtemp(dir), "a directory");
+	snprintf(path, sizeof(path), "%s/store", dir);
+	test_batches(arena, path, "file");
+	test_batches(arena, dir, "directory");
+	test_batches(arena, "/dev/shm", "a file system without direct I/O");
+	test_write_fails(arena, dir, -EIO);
+	test_write_fails(arena, dir, -ENOSPC);
+	test_read_fails(arena, dir);
+	test_meanwhile(arena, dir);
+	rmdir(dir);
+}
+
 int main(void)
 {
 	struct arena *arena = arena_create(1u << 20);
@@ -163,6 +323,7 @@ int main(void)
 	test_give_back(arena);
 	test_files(arena);
 	test_full_disk(arena);
+	test_file_tier(arena);
 	TAP_CHECK(arena_used_bytes(arena) == used, "nothing is left behind");
 	arena_destroy(arena);
 	return tap_done();
