@@ -53,10 +53,9 @@ struct encl_page {
 };
 static_assert(sizeof(struct encl_page) == 32, "one for each page of every enclave");
 
-#define ENCL_PAGE_EXISTS     0x01u
-#define ENCL_PAGE_LEAVING    0x02u /* blocked, or about to be; no new use may begin */
-#define ENCL_PAGE_REFERENCED 0x04u /* used since the reclaimer last asked */
-#define ENCL_PAGE_TRACKED    0x08u /* offered to the reclaimer */
+#define ENCL_PAGE_EXISTS  0x01u
+#define ENCL_PAGE_LEAVING 0x02u /* blocked, or about to be; no new use may begin */
+#define ENCL_PAGE_TRACKED 0x08u /* offered to the reclaimer */
 
 #define ENCL_LEAF_PAGES 512u
 

@@ -71,8 +71,7 @@ static bool evict_reclaim(struct epc_page *frame)
 	encl_lock(encl);
 	page = evict_find_locked(encl, frame);
 	if (page) {
-		ok = evict_may_go_locked(encl, page) && !(page->flags & ENCL_PAGE_REFERENCED);
-		page->flags &= (uint8_t)~ENCL_PAGE_REFERENCED;
+		ok = evict_may_go_locked(encl, page);
 	}
 	encl_unlock(encl);
 	return ok;
@@ -188,7 +187,7 @@ int evict_write_locked(struct encl *encl, struct encl_page *page)
 
 	backing_complete(encl->backing, page->backing);
 	page->epc_page = NULL;
-	page->flags &= (uint8_t) ~(ENCL_PAGE_LEAVING | ENCL_PAGE_TRACKED | ENCL_PAGE_REFERENCED);
+	page->flags &= (uint8_t) ~(ENCL_PAGE_LEAVING | ENCL_PAGE_TRACKED);
 	encl->evictions++;
 	if (page != &encl->secs)
 		evict_child_gone_locked(encl);

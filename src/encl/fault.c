@@ -70,7 +70,6 @@ static struct encl_fault fault_show_locked(struct encl *encl, struct bring *b,
 		return fault_pf(fault_error(access, SGX_PFEC_P | SGX_PFEC_SGX));
 	if (b->shown)
 		return (struct encl_fault){ .kind = ENCL_FAULT_DONE };
-	page->flags |= ENCL_PAGE_REFERENCED;
 	epc_touch(encl->epc, page->epc_page);
 	r = b->mm->ops->map(b->mm->ctx, encl, la, encl->win_off + (la - encl->base), reach);
 	/* -EAGAIN: the mapping has gone; running the instruction again finds out what is there now. */

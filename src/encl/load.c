@@ -166,7 +166,7 @@ static int load_frame_locked(struct encl *encl, struct bring *b, struct encl_pag
 			 epc_page_nr(encl->epc, page->va->epc_page), page->va_slot);
 	if (!cpu_ok(out))
 		return -EBADMSG;
-	page->flags &= (uint8_t) ~(ENCL_PAGE_TRACKED | ENCL_PAGE_REFERENCED);
+	page->flags &= (uint8_t)~ENCL_PAGE_TRACKED;
 	epc_page_set_cookie(b->frame, cookie);
 	page->epc_page = b->frame;
 	bring_pass_frame(b);

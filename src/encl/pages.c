@@ -89,8 +89,7 @@ struct encl_page *pages_insert_locked(struct encl *encl, uint64_t idx)
 
 void pages_erase_locked(struct encl *encl, struct encl_page *page)
 {
-	assert(page->flags == ENCL_PAGE_EXISTS ||
-	       page->flags == (ENCL_PAGE_EXISTS | ENCL_PAGE_REFERENCED));
+	assert(page->flags == ENCL_PAGE_EXISTS);
 	assert(!page->epc_page && !page->va && page->backing == BACKING_NO_SLOT);
 	page->flags = 0;
 	encl->page_nr--;

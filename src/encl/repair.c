@@ -91,7 +91,7 @@ static bool repair_adopt_locked(struct encl *encl, struct epc_page *frame,
 		return page->epc_page == frame;
 	if (!page->va && encl->doing == ENCL_ADDING)
 		return false;
-	page->flags &= (uint8_t) ~(ENCL_PAGE_TRACKED | ENCL_PAGE_REFERENCED);
+	page->flags &= (uint8_t)~ENCL_PAGE_TRACKED;
 	epc_page_set_cookie(frame, cookie);
 	page->epc_page = frame;
 	return true;

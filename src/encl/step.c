@@ -82,7 +82,7 @@ static uint32_t step_walk(void *ctx, uint64_t la, unsigned int access, uint16_t 
 		return CPU_NO_PAGE;
 	}
 	step_saw(s, page);
-	page->flags |= ENCL_PAGE_REFERENCED;
+	epc_touch(encl->epc, page->epc_page);
 	return epc_page_nr(encl->epc, page->epc_page);
 }
 

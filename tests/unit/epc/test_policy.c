@@ -12,6 +12,7 @@
 #include "epc/pagelist.h"
 #include "epc/policy_ghost.h"
 #include "epc/policy_sample.h"
+#include "lib/fake_owner.h"
 #include "lib/tap.h"
 
 enum { FRAMES_MAX = 1024, PAGES_MAX = 4096 };
@@ -377,6 +378,41 @@ static void test_samples(void)
 	arena_destroy(arena);
 }
 
+static unsigned int unmapped, unmapped_elsewhere;
+static const struct fake_owner *mapped;
+
+static void note_unmap(const uint64_t *win_offs, unsigned int nr)
+{
+	for (unsigned int i = 0; i < nr; i++) {
+		unmapped++;
+		unmapped_elsewhere +=
+			win_offs[i] - mapped->win_off >= (uint64_t)mapped->page_nr * SGX_PAGE_SIZE;
+	}
+}
+
+/* The manager drops the translations of what policies want to see, from a quarter full on. */
+static void test_unmap(void)
+{
+	struct epc_config config = { .unmap = note_unmap };
+	struct cpu_config cpu_config;
+	struct fake_owner *owner;
+	struct fake_machine m;
+	uint32_t i;
+
+	cpu_config_default(&cpu_config, 256 * SGX_PAGE_SIZE);
+	TAP_MUST(fake_machine_create_as(&m, &cpu_config, &config) == 0, "a manager");
+	mapped = owner = fake_owner_create(m.epc, 1, 400, true);
+	for (i = 0; i < 60; i++)
+		fake_use_surely(owner, i);
+	TAP_CHECK(unmapped == 0, "an EPC with room to spare: nothing is unmapped");
+	for (; i < 256; i++)
+		fake_use_surely(owner, i);
+	TAP_CHECK(unmapped > 150 && unmapped <= 256 && unmapped_elsewhere == 0,
+		  "and then, before it is full, %u pages have been", unmapped);
+	fake_owner_put(owner);
+	fake_machine_destroy(&m);
+}
+
 static void test_ghosts(void)
 {
 	struct ghosts *ghosts = ghosts_create(1000);
@@ -400,6 +436,7 @@ int main(void)
 	unsigned int i;
 
 	test_samples();
+	test_unmap();
 	test_ghosts();
 	test_anomaly();
 	for (i = 0; policy_at(i); i++) {
