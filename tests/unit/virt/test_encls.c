@@ -537,6 +537,97 @@ static void test_faults_by_gpa(void)
 	machine_fini(&m, "EPT violations");
 }
 
+/* ---- anything ----------------------------------------------------------------------------------------------------- */
+
+static uint64_t rng = 0x9e3779b97f4a7c15ull;
+
+static uint32_t pick(uint32_t n)
+{
+	rng ^= rng << 13;
+	rng ^= rng >> 7;
+	rng ^= rng << 17;
+	return (uint32_t)(rng >> 20) % n;
+}
+
+static uint64_t some_address(void)
+{
+	static const uint64_t places[] = { AT_PAGEINFO, AT_SECINFO, AT_PCMD,     AT_SOURCE,
+					   AT_SIG,      AT_TOKEN,   LA_UNMAPPED, LA_HOLE,
+					   0,           UINT64_MAX, 1ull << 47 };
+
+	switch (pick(8)) {
+	case 0:
+		return rng;
+	case 1:
+		return places[pick(sizeof(places) / sizeof(places[0]))] + pick(64) * 8;
+	case 2:
+		return vm_gpa(&m.vm, pick(12)) + pick(512) * 8;
+	case 3:
+	case 4:
+		return vm_gpa(&m.vm, pick(2) ? pick(12) : VM_SECOND + pick(4));
+	default:
+		return places[pick(sizeof(places) / sizeof(places[0]))];
+	}
+}
+
+/* PAGEINFO, SECINFO and source of something that may well work. */
+static void some_operands(void)
+{
+	static const uint64_t flags[] = { FLAGS_RW, FLAGS_TCS, FLAGS_RX, SGX_SECINFO_TYPE(0), 0 };
+	struct sgx_secinfo *secinfo = machine_ram(&m, AT_SECINFO);
+
+	switch (pick(4)) {
+	case 0:
+		machine_secs(&m)->attributes.flags ^= 1ull << pick(8);
+		return;
+	case 1:
+		machine_pageinfo(&m, VM_BASE + pick(16) * SGX_PAGE_SIZE, AT_SOURCE, AT_SECINFO,
+				 vm_gpa(&m.vm, pick(3)));
+		secinfo->flags = flags[pick(5)];
+		return;
+	case 2:
+		machine_pageinfo(&m, pick(2) ? 0 : rng, AT_SOURCE, AT_PCMD,
+				 pick(2) ? 0 : vm_gpa(&m.vm, 0));
+		return;
+	default:
+		machine_pageinfo(&m, some_address(), some_address(), some_address(),
+				 some_address());
+	}
+}
+
+static void test_anything(void)
+{
+	unsigned int retired = 0, faulted = 0, stopped = 0, wrong = 0;
+
+	machine_init(&m, 24, false);
+	machine_secs(&m);
+	TAP_MUST(machine_ecreate(&m, 0) == 0 && cpu_ok(m.out), "a SECS to begin with");
+	for (unsigned int i = 0; i < 30000; i++) {
+		uint32_t leaf = pick(20);
+		int r;
+
+		some_operands();
+		r = machine_encls(&m, (enum sgx_encls)leaf,
+				  leaf == SGX_EPA && pick(4) ? SGX_PT_VA : some_address(),
+				  some_address(), some_address());
+		if (r == -EFAULT)
+			stopped++;
+		else if (r == 0 && m.out.fault == CPU_NO_FAULT)
+			retired++;
+		else if (r == 0 && (m.out.fault == CPU_GP || m.out.fault == CPU_PF))
+			faulted++;
+		else
+			wrong++;
+		if (pick(3) == 0)
+			epc_reclaim(m.vm.w.epc);
+	}
+	TAP_CHECK(!wrong && retired > 1000 && faulted > 1000 && stopped > 100,
+		  "30000 instructions of anything: %u retired, %u faulted, %u went nowhere, none "
+		  "else",
+		  retired, faulted, stopped);
+	machine_fini(&m, "anything");
+}
+
 int main(void)
 {
 	test_bitmap();
@@ -551,6 +642,7 @@ int main(void)
 	test_race();
 	test_paging();
 	test_faults_by_gpa();
+	test_anything();
 	signer_destroy(signer);
 	return tap_done();
 }
