@@ -155,12 +155,13 @@ struct frame {
 		rflags, rsp, ss;
 };
 
-/* User mode is at an EENTER or ERESUME. */
-static bool is_entry(const struct frame *f)
+/* An EENTER or ERESUME has missed the TCS or its SSA. (What an enclave misses shows at its ERESUME as well.) */
+static bool is_entry(const struct frame *f, uint64_t cr2)
 {
-	uint64_t off = f->rip - USER_BASE + (uint64_t)user_begin;
+	const struct enclave *e = percpu()->enclave;
 
-	return (f->cs & 3) && (off == (uint64_t)user_enter || off == (uint64_t)user_aep);
+	return (f->cs & 3) && f->vector == 14 && e && cr2 >= e->base &&
+	       cr2 < e->base + ENCLAVE_CODE * PAGE;
 }
 
 void trap(struct frame *f);
@@ -180,7 +181,7 @@ void trap(struct frame *f)
 	}
 	if (f->vector == 14 && (f->cs & 3) && pc->enclave && enclave_fault(pc->enclave, cr2))
 		return;
-	if (is_entry(f) && f->vector == 14 && (boot->args[ARG_FLAGS] & FLAG_PATIENT))
+	if (is_entry(f, cr2) && (boot->args[ARG_FLAGS] & FLAG_PATIENT))
 		return;
 	pc->fault = (struct fault){ .vector = f->vector,
 				    .error = f->error,

@@ -205,7 +205,10 @@ static void build(struct enclave *e)
 {
 	enclave_create(e, boot->args[ARG_PAGES], boot->args[ARG_KEEP]);
 	ask(e, "ACCEPT", CALL_ACCEPT, ENCLAVE_HEAP, e->heap, RW_FLAGS | SGX_SECINFO_PENDING);
-	ask(e, "FILL", CALL_FILL, ENCLAVE_HEAP, e->heap, boot->args[ARG_SEED]);
+	if (percpu()->fault.vector == NO_FAULT)
+		ask(e, "FILL", CALL_FILL, ENCLAVE_HEAP, e->heap, boot->args[ARG_SEED]);
+	if (percpu()->fault.vector != NO_FAULT)
+		end(93);
 }
 
 void script_work(void)

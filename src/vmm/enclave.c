@@ -100,8 +100,9 @@ static int translate(struct vcpu *vcpu, uint64_t la, unsigned int access, bool b
 		return 0;
 	}
 	rwx = memory_is_epc(vcpu->vmm, t.gpa) ? epcm_rwx(vcpu, la, t.gpa & ~(PAGE - 1), bring) : 0;
-	if (rwx == -EFAULT)
-		rwx = 0; /* the region has just gone */
+	/* The region has just gone; or the page is lost, which is as if the EPC had lost its power. */
+	if (rwx == -EFAULT || rwx == -EIO)
+		rwx = 0;
 	if (rwx < 0)
 		return rwx;
 	if (!(rwx & SGX_SECINFO_R) || (access & ~(unsigned int)rwx)) {
@@ -242,6 +243,22 @@ static int exception(struct vcpu *vcpu, const struct cpu_regs *regs, const struc
 	if (r == 0)
 		vcpu_fault(vcpu, event->vector, event->error, event->cr2 & ~(PAGE - 1));
 	return r;
+}
+
+/*
+ * No translation may lead to a lost page any more: when it is used again there is a #PF, which is ours to judge.  Which
+ * page it was KVM does not say, so all go.
+ */
+int enclave_lost(struct vcpu *vcpu)
+{
+	struct cpu_regs regs;
+
+	if (vcpu->run->s.regs.sregs.ss.dpl != 3)
+		return vmm_stop(vcpu->vmm, -EFAULT, "a guest's hidden memory cannot be had");
+	vcpu_regs_get(vcpu, &regs);
+	hidden_remove_all(vcpu);
+	resume(vcpu, &regs, true);
+	return 0;
 }
 
 int enclave_interrupt(struct vcpu *vcpu)

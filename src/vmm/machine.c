@@ -212,7 +212,9 @@ int vmm_reset(struct vmm *vmm, struct report *rep)
 	if (left)
 		return report_fail(rep, -EBUSY, "cannot empty a guest's EPC");
 	memory_clear(vmm);
-	r = image_load(vmm, rep);
+	r = memory_remap(vmm);
+	if (r == 0)
+		r = image_load(vmm, rep);
 	for (unsigned int i = 0; r == 0 && i < vmm->config.vcpus; i++)
 		r = vcpu_reset(&vmm->vcpu[i]);
 	if (r == 0)
@@ -225,9 +227,9 @@ const char *vmm_said(const struct vmm *vmm, unsigned int vcpu)
 	return vcpu < vmm->config.vcpus ? vmm->vcpu[vcpu].said : "";
 }
 
-struct virt_guest *vmm_guest(struct vmm *vmm)
+uint32_t vmm_backing_slot(struct vmm *vmm, uint64_t off)
 {
-	return vmm->guest;
+	return virt_backing_slot(vmm->guest, vmm->vepc, off);
 }
 
 void vmm_info_read(struct vmm *vmm, struct vmm_info *ret_info)

@@ -276,6 +276,22 @@ int vmm_region_delete(struct vmm *vmm, unsigned int slot)
 	return r;
 }
 
+int memory_remap(struct vmm *vmm)
+{
+	int r = 0;
+
+	for (unsigned int i = 0; r == 0 && i < VMM_REGIONS; i++) {
+		struct region region = vmm->region[i];
+
+		if (!region.bytes)
+			continue;
+		r = vmm_region_delete(vmm, i);
+		if (r == 0)
+			r = vmm_region_add(vmm, i, region.gpa, region.off, region.bytes);
+	}
+	return r;
+}
+
 /* What a guest finds in RAM at first: nothing. */
 void memory_clear(struct vmm *vmm)
 {

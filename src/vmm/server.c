@@ -9,8 +9,9 @@
  * KVM touches memory as the kernel does, so this needs a userfaultfd for the kernel's faults too, which is a
  * privilege: a sysctl, or access to /dev/userfaultfd.
  *
- * A page that cannot be had (no EPC at all, or its backing is damaged) becomes one that cannot be mapped: KVM
- * says EFAULT to the vCPU, and the guest is stopped.
+ * A page that cannot be had becomes one that cannot be mapped, and KVM says EFAULT to the vCPU.  When it is
+ * lost (its backing is damaged) that is the page's trouble alone, see enclave_lost(); when there is no EPC for
+ * it the guest is stopped.
  */
 #include "vmm/vmm_priv.h"
 
@@ -133,9 +134,8 @@ static void serve(struct vmm *vmm, uint64_t hva)
 		return;
 	}
 	if (r != -EAGAIN) {
-		vmm_stop(vmm, r,
-			 r == -ENOMEM ? "no EPC can be had for a guest's page"
-				      : "a page of a guest is lost");
+		if (r != -EIO)
+			vmm_stop(vmm, r, "no EPC can be had for a guest's page");
 		(void)mmap((void *)hva, PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
 			   -1, 0);
 	}

@@ -35,6 +35,15 @@ enum insn insn_of(const uint8_t *bytes, size_t nr)
 	}
 }
 
+/* A page of EPC is lost: to the guest it has lost its contents, as without power. */
+static int lost(uint64_t la, struct cpu_outcome *ret_out)
+{
+	*ret_out = (struct cpu_outcome){ .fault = CPU_PF,
+					 .pf_error = SGX_PFEC_P | SGX_PFEC_W | SGX_PFEC_SGX,
+					 .pf_addr = la };
+	return 0;
+}
+
 /* ---- ENCLU --------------------------------------------------------------------------------------- */
 
 static struct cpu_outcome enclu_step(void *ctx, struct cpu *cpu, const struct cpu_mmu *mmu)
@@ -58,6 +67,10 @@ int sgx_enclu_step(struct enclu_step *step, struct cpu_outcome *ret_out)
 		return vmm_stop(vcpu->vmm, -EIO, "KVM does not give a guest's XSAVE state");
 	vcpu->operands = step->paging;
 	r = virt_enclu(&vcpu->virt, enclu_step, step, ret_out);
+	if (r == -EIO && !step->event) {
+		r = lost(step->regs.rbx, ret_out);
+		ret_out->pf_error |= SGX_PFEC_U;
+	}
 	if (r < 0)
 		return vmm_stop(vcpu->vmm, r, "a page of EPC that a guest needs cannot be had");
 	if (extended && ret_out->fault == CPU_NO_FAULT &&
@@ -111,6 +124,8 @@ static int execute(struct vcpu *vcpu, enum insn insn, struct cpu_regs *regs,
 	vcpu->operands = paging_of(&vcpu->run->s.regs.sregs);
 	vcpu->virt.cpl = (uint8_t)vcpu->operands.cpl;
 	r = virt_encls(&vcpu->virt, regs, ret_out);
+	if (r == -EIO)
+		r = lost(regs->rcx, ret_out);
 	if (r < 0)
 		return vmm_stop(vcpu->vmm, r, "an ENCLS of a guest cannot be executed (leaf %#x)",
 				(unsigned int)regs->rax);

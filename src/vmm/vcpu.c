@@ -345,7 +345,9 @@ static int run_once(struct vcpu *vcpu)
 	else if (r == -EINTR || r == -EAGAIN)
 		r = interrupted(vcpu);
 	else if (r == -EFAULT)
-		r = vmm_stop(vcpu->vmm, r, "a guest uses memory that cannot be had");
+		r = vcpu->lp->in_enclave
+			    ? enclave_lost(vcpu)
+			    : vmm_stop(vcpu->vmm, r, "a guest uses memory that cannot be had");
 	else
 		r = vmm_stop(vcpu->vmm, r, "KVM does not run a guest");
 	return r < 0 ? r : watch_ud(vcpu);

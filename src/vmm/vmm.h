@@ -20,7 +20,6 @@
 struct epc;
 struct report;
 struct vepc_registry;
-struct virt_guest;
 struct vmm;
 
 #define VMM_VCPUS   8u
@@ -98,7 +97,8 @@ struct vmm_info {
 	uint64_t resident; /* EPC pages that it has now */
 };
 void vmm_info_read(struct vmm *vmm, struct vmm_info *ret_info);
-struct virt_guest *vmm_guest(struct vmm *vmm);
+/* For tests of tampering: see virt_backing_slot(). @off: in its raw EPC. */
+uint32_t vmm_backing_slot(struct vmm *vmm, uint64_t off);
 
 /* What a VMM needs of this machine: 0, or -errno and @rep says what is missing and what to do. */
 int vmm_probe(struct report *rep);

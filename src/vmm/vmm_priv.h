@@ -127,6 +127,8 @@ struct vmm {
 int memory_init(struct vmm *vmm, struct report *rep);
 void memory_fini(struct vmm *vmm);
 void memory_clear(struct vmm *vmm);
+/* Pages of EPC that could not be had can be tried again. 0 or -errno. */
+int memory_remap(struct vmm *vmm);
 /* Ordinary memory of the guest: false where there is none. Within a page. */
 bool memory_read(struct vmm *vmm, uint64_t gpa, void *to, size_t bytes);
 bool memory_write(struct vmm *vmm, uint64_t gpa, const void *from, size_t bytes);
@@ -221,6 +223,8 @@ int sgx_enclu_step(struct enclu_step *step, struct cpu_outcome *ret_out);
 void enclave_enter(struct vcpu *vcpu, const struct cpu_regs *regs);
 /* And has left, by EEXIT: @regs is where it goes on. */
 void enclave_leave(struct vcpu *vcpu, const struct cpu_regs *regs);
+/* KVM has met a page of EPC that cannot be had. */
+int enclave_lost(struct vcpu *vcpu);
 /* It wrote to the hidden port. */
 int enclave_exception(struct vcpu *vcpu);
 /* An interrupt is to be taken. */

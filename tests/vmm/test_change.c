@@ -8,6 +8,8 @@
 #include <errno.h>
 #include <time.h>
 
+#include "epc/backing.h"
+
 #define REGION_BYTES (2ull << 20)
 #define ELSEWHERE    (VMM_EPC_GPA + (8ull << 30))
 
@@ -143,6 +145,44 @@ static void test_reset(struct host *h)
 	world_audit(&h->w, "resets");
 }
 
+/* Somebody has written to the backing store: that page is lost, and its enclave; the guest is told, and no more. */
+static void test_tampered(struct host *h)
+{
+	struct vmm *vmm = runner(h);
+	struct backing *backing = epc_backing(h->w.epc);
+	unsigned int hurt = 0;
+	struct report rep;
+	int r;
+
+	report_init(&rep);
+	TAP_CHECK(goes_on(vmm), "a guest to be hurt");
+	for (int i = 0; i < 300 && !hurt; i++) {
+		take_some(h);
+		for (uint64_t page = 30; page < 60; page++) {
+			uint32_t slot = vmm_backing_slot(vmm, page * SGX_PAGE_SIZE);
+
+			if (slot == BACKING_NO_SLOT)
+				continue;
+			*(volatile uint8_t *)backing_page(backing, slot) ^= 1;
+			hurt++;
+		}
+	}
+	TAP_CHECK(hurt > 0, "pages are hurt while they are away");
+	r = vmm_wait(vmm, 10000, &rep);
+	TAP_CHECK(r == 93, "its kernel says that an enclave is lost (%d %s)", r, rep.what);
+	TAP_CHECK(strstr(vmm_said(vmm, 0), "fault 14 error 80") ||
+			  strstr(vmm_said(vmm, 1), "fault 14 error 80"),
+		  "which it knows by #PF with the SGX bit");
+	printf("# %s# %s\n", vmm_said(vmm, 0), vmm_said(vmm, 1));
+	vmm_kill(vmm);
+	(void)vmm_wait(vmm, 0, NULL);
+	TAP_CHECK(vmm_reset(vmm, &rep) == 0, "it can be reset %s", rep.what);
+	TAP_CHECK(vmm_start(vmm, &rep) == 0 && goes_on(vmm), "and is as new");
+	vmm_kill(vmm);
+	vmm_destroy(vmm);
+	world_audit(&h->w, "tampered");
+}
+
 int main(int argc, char **argv)
 {
 	static struct host h;
@@ -152,6 +192,7 @@ int main(int argc, char **argv)
 	test_regions(&h);
 	test_kill(&h);
 	test_reset(&h);
+	test_tampered(&h);
 	host_fini(&h, "the end");
 	return tap_done();
 }
