@@ -80,15 +80,42 @@ void ipi(uint64_t vcpu, uint8_t vector)
 			 : "memory");
 }
 
-static void lock(volatile uint32_t *l)
+/* Who waits answers interrupts: whoever has the lock may be waiting for that. */
+void lock(volatile uint32_t *l)
 {
-	while (__atomic_exchange_n(l, 1, __ATOMIC_ACQUIRE))
-		__asm__ volatile("pause");
+	while (__atomic_exchange_n(l, 1, __ATOMIC_ACQUIRE)) {
+		__asm__ volatile("sti" : : : "memory");
+		while (*l)
+			relax();
+		__asm__ volatile("cli" : : : "memory");
+	}
 }
 
-static void unlock(volatile uint32_t *l)
+void unlock(volatile uint32_t *l)
 {
 	__atomic_store_n(l, 0, __ATOMIC_RELEASE);
+}
+
+static struct percpu *percpu_of(uint64_t id)
+{
+	extern uint8_t stacks[];
+
+	return (struct percpu *)(stacks + id * STACKS);
+}
+
+void ipi_all(void)
+{
+	uint64_t before[8];
+
+	for (uint64_t i = 0; i < boot->vcpu_nr; i++) {
+		before[i] = __atomic_load_n(&percpu_of(i)->ipis, __ATOMIC_ACQUIRE);
+		if (i != percpu()->id)
+			ipi(i, VECTOR_IPI);
+	}
+	for (uint64_t i = 0; i < boot->vcpu_nr; i++)
+		while (i != percpu()->id &&
+		       __atomic_load_n(&percpu_of(i)->ipis, __ATOMIC_ACQUIRE) == before[i])
+			relax();
 }
 
 /* ---- memory ---- */
@@ -172,14 +199,16 @@ void trap(struct frame *f)
 
 	__asm__ volatile("mov %%cr2, %0" : "=r"(cr2));
 	if (f->vector == VECTOR_TICK || f->vector == VECTOR_IPI) {
-		*(f->vector == VECTOR_TICK ? &pc->ticks : &pc->ipis) += 1;
+		__atomic_fetch_add(f->vector == VECTOR_TICK ? &pc->ticks : &pc->ipis, 1,
+				   __ATOMIC_RELEASE);
 		return;
 	}
 	if (f->vector == 3 && (f->cs & 3)) {
 		pc->answer = f->rsi;
 		user_back();
 	}
-	if (f->vector == 14 && (f->cs & 3) && pc->enclave && enclave_fault(pc->enclave, cr2))
+	if (f->vector == 14 && (f->cs & 3) && pc->enclave &&
+	    enclave_fault(pc->enclave, cr2, f->error))
 		return;
 	if (is_entry(f, cr2) && (boot->args[ARG_FLAGS] & FLAG_PATIENT))
 		return;
@@ -261,6 +290,9 @@ static void run(void)
 	case SCRIPT_RUN:
 		script_run();
 		break;
+	case SCRIPT_SHARE:
+		script_share();
+		break;
 	default:
 		say("there is no script %u\n", boot->args[ARG_SCRIPT]);
 		end(97);
@@ -276,7 +308,7 @@ void kernel_main(uint64_t id, const struct guest_boot *at)
 		__atomic_store_n(&ready, 1, __ATOMIC_RELEASE);
 	}
 	while (!__atomic_load_n(&ready, __ATOMIC_ACQUIRE))
-		__asm__ volatile("pause");
+		relax();
 	cpu_init();
 	epc_init();
 	if (!sgx_enable()) {
@@ -289,4 +321,6 @@ void kernel_main(uint64_t id, const struct guest_boot *at)
 	/* The last one ends it. */
 	if (__atomic_load_n(&done, __ATOMIC_ACQUIRE) == boot->vcpu_nr)
 		end(0);
+	for (;;)
+		__asm__ volatile("sti; hlt");
 }

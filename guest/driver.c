@@ -34,7 +34,8 @@ void epc_init(void)
 	uint64_t nr = bytes / PAGE / boot->vcpu_nr, id = percpu()->id;
 	struct pool *pool = &pools[id];
 
-	pool->free = memory_alloc(nr * sizeof(uint64_t));
+	/* Pages may come to one processor and be given back by another. */
+	pool->free = memory_alloc(bytes / PAGE * sizeof(uint64_t));
 	for (uint64_t i = 0; i < nr; i++)
 		pool->free[i] = base + (id * nr + nr - 1 - i) * PAGE;
 	pool->nr = nr;
@@ -212,6 +213,8 @@ void enclave_evict(struct enclave *e, uint64_t i)
 	unmap_user(heap_la(e, i));
 	encls_ok(SGX_EBLOCK, 0, e->heap_page[i], 0);
 	encls_ok(SGX_ETRACK, 0, e->secs, 0);
+	if (e->shared)
+		ipi_all();
 	encls_ok(SGX_EWB, (uint64_t)&pi, e->heap_page[i], to->va + to->slot * 8);
 	epc_free(e->heap_page[i]);
 	e->heap_evicted[i] = to;
@@ -259,17 +262,42 @@ static void augment(struct enclave *e, uint64_t i)
 	map_user(heap_la(e, i), page, true, false);
 }
 
-bool enclave_fault(struct enclave *e, uint64_t la)
-{
-	uint64_t i = (la - heap_la(e, 0)) / PAGE;
+static volatile uint32_t paging_lock;
 
-	if (la < heap_la(e, 0) || i >= e->heap || e->heap_page[i])
-		return false;
+static bool fault(struct enclave *e, uint64_t i, uint64_t error)
+{
+	/* Another processor may have brought it since. */
+	if (e->heap_page[i])
+		return e->shared && !(error & SGX_PFEC_P);
 	if (e->heap_evicted[i])
 		load(e, i);
 	else
 		augment(e, i);
 	return true;
+}
+
+bool enclave_fault(struct enclave *e, uint64_t la, uint64_t error)
+{
+	uint64_t i = (la - heap_la(e, 0)) / PAGE;
+	bool served;
+
+	if (la < heap_la(e, 0) || i >= e->heap)
+		return false;
+	if (e->shared)
+		lock(&paging_lock);
+	served = fault(e, i, error);
+	if (e->shared)
+		unlock(&paging_lock);
+	return served;
+}
+
+void enclave_evict_next(struct enclave *e)
+{
+	lock(&paging_lock);
+	e->hand = (e->hand + 1) % e->heap;
+	if (e->heap_page[e->hand])
+		enclave_evict(e, e->hand);
+	unlock(&paging_lock);
 }
 
 /* ---- use ---- */

@@ -76,7 +76,15 @@ struct cpuid {
 };
 struct cpuid cpuid(uint32_t leaf, uint32_t subleaf);
 __attribute__((noreturn)) void end(uint8_t how);
+static inline void relax(void)
+{
+	__asm__ volatile("out %%al, %0" : : "N"(GUEST_PORT_YIELD) : "memory");
+}
 void ipi(uint64_t vcpu, uint8_t vector);
+/* Every other processor has been out of its enclave when it returns. */
+void ipi_all(void);
+void lock(volatile uint32_t *l);
+void unlock(volatile uint32_t *l);
 
 /* ---- say.c ---- */
 /* %s, %x, %u of 64 bits. */
@@ -98,6 +106,7 @@ struct enclave {
 	uint64_t va[VA_MAX], va_nr, va_used; /* slots used of the last one */
 	uint64_t here, hand;
 	uint64_t loads, evictions;
+	bool shared; /* by processors: its pages move with the lock held */
 };
 /* This processor's part of the EPC. */
 void epc_init(void);
@@ -120,13 +129,16 @@ uint64_t enclave_ask(struct enclave *e, uint64_t tcs, uint64_t call, uint64_t a,
 bool enclave_recover(struct enclave *e, uint64_t tcs);
 void enclave_evict(struct enclave *e, uint64_t heap_page);
 /* Called for a fault in an enclave: true, it may go on. */
-bool enclave_fault(struct enclave *e, uint64_t la);
+bool enclave_fault(struct enclave *e, uint64_t la, uint64_t error);
+/* The heap page after the last one that it was called for. Takes the lock. */
+void enclave_evict_next(struct enclave *e);
 uint64_t heap_la(const struct enclave *e, uint64_t heap_page);
 
 /* ---- scripts ---- */
 void script_life(void);
 void script_work(void);
 void script_run(void);
+void script_share(void);
 
 #define RW_FLAGS (SGX_SECINFO_TYPE(SGX_PT_REG) | SGX_SECINFO_R | SGX_SECINFO_W)
 #define RX_FLAGS (SGX_SECINFO_TYPE(SGX_PT_REG) | SGX_SECINFO_R | SGX_SECINFO_X)

@@ -198,7 +198,7 @@ static void round_of(struct enclave *e, uint64_t nr)
 	ask(e, "FILL", CALL_FILL, ENCLAVE_HEAP + nr * third % pages / 2, third, seed);
 	ask(e, "HASH", CALL_HASH, ENCLAVE_HEAP, pages, 0);
 	if (boot->args[ARG_FLAGS] & FLAG_SPIN)
-		ask(e, "SPIN", CALL_SPIN, 50000000, 0, 0);
+		ask(e, "SPIN", CALL_SPIN, 20000000, 0, 0);
 }
 
 static void build(struct enclave *e)
@@ -239,4 +239,52 @@ void script_run(void)
 	say("%x became %x, ", first, now);
 	say_fault(&percpu()->fault);
 	end(93);
+}
+
+/* ---- one enclave for all ---------------------------------------------------------------------------- */
+
+static struct enclave *volatile shared;
+static volatile uint32_t users;
+
+static void share_first(void)
+{
+	struct enclave *e = &enclaves[0];
+
+	build(e);
+	e->shared = true;
+	shared = e;
+	for (uint64_t i = 0; i < boot->args[ARG_ROUNDS]; i++) {
+		for (int k = 0; k < 10; k++)
+			enclave_evict_next(e);
+		ask(e, "HASH", CALL_HASH, ENCLAVE_HEAP, e->heap, 0);
+	}
+	while (__atomic_load_n(&users, __ATOMIC_ACQUIRE) < boot->vcpu_nr - 1)
+		relax();
+	enclave_remove(e);
+	say("removed\n");
+}
+
+static void share_other(void)
+{
+	struct enclave *e;
+
+	while (!(e = shared))
+		relax();
+	percpu()->enclave = e;
+	for (uint64_t i = 0; i < 2 * boot->args[ARG_ROUNDS]; i++) {
+		uint64_t answer = enclave_ask(e, percpu()->id, CALL_HASH, ENCLAVE_HEAP, e->heap, 0);
+
+		say("HASH: %x, ", answer);
+		say_fault(&percpu()->fault);
+	}
+	percpu()->enclave = 0;
+	__atomic_fetch_add(&users, 1, __ATOMIC_RELEASE);
+}
+
+void script_share(void)
+{
+	if (percpu()->id == 0)
+		share_first();
+	else
+		share_other();
 }

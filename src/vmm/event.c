@@ -10,11 +10,9 @@
  */
 #include "vmm/vmm_priv.h"
 
-#include <errno.h>
 #include <linux/futex.h>
 #include <sched.h>
 #include <signal.h>
-#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -114,16 +112,17 @@ static bool is_interruptible(const struct vcpu *vcpu)
 	       (run->s.regs.regs.rflags & RFLAGS_IF);
 }
 
-static int interrupt(struct vcpu *vcpu, unsigned int vector)
+/* With the other events, so that neither undoes the other. */
+static void interrupt(struct vcpu *vcpu, unsigned int vector)
 {
-	struct kvm_interrupt irq = { .irq = vector };
+	struct kvm_vcpu_events *events = &vcpu->run->s.regs.events;
 
-	if (ioctl(vcpu->fd, KVM_INTERRUPT, &irq) < 0)
-		return vmm_stop(vcpu->vmm, -EIO, "KVM does not take a guest's interrupt");
+	events->interrupt.injected = 1;
+	events->interrupt.nr = (uint8_t)vector;
+	events->interrupt.soft = 0;
+	vcpu->run->kvm_dirty_regs |= KVM_SYNC_X86_EVENTS;
 	atomic_fetch_and(&vcpu->irqs[vector / 64], ~(1ull << vector % 64));
-	vcpu->run->ready_for_interrupt_injection = 0;
 	vcpu->info.interrupts++;
-	return 0;
 }
 
 /* Not in an enclave any more, and not running. */
@@ -152,7 +151,9 @@ int event_take(struct vcpu *vcpu)
 	}
 	if (vcpu->lp->in_enclave)
 		r = enclave_interrupt(vcpu);
-	return r < 0 ? r : interrupt(vcpu, (unsigned int)vector);
+	if (r == 0)
+		interrupt(vcpu, (unsigned int)vector);
+	return r;
 }
 
 void event_halt(struct vcpu *vcpu)

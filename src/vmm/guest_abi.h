@@ -23,6 +23,9 @@
 /* EAX: a processor's number * 256 + the vector of an interrupt for it. */
 #define GUEST_PORT_IPI 0xe8
 
+/* Whoever waits for another processor: that one may need the real one that this one runs on. */
+#define GUEST_PORT_YIELD 0xe9
+
 #ifndef __ASSEMBLER__
 #include <stdint.h>
 

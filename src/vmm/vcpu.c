@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <linux/futex.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -181,6 +182,9 @@ static int port(struct vcpu *vcpu)
 		return 0;
 	case GUEST_PORT_END:
 		vmm_stop(vcpu->vmm, (uint8_t)eax, "it said so");
+		return 0;
+	case GUEST_PORT_YIELD:
+		sched_yield();
 		return 0;
 	case GUEST_PORT_IPI:
 		if (eax >> 8 < vcpu->vmm->config.vcpus)
