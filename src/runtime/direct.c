@@ -31,6 +31,7 @@
 #include "runtime/hooks.h"
 #include "runtime/load.h"
 #include "runtime/offsets.h"
+#include "runtime/proc.h"
 #include "runtime/rt.h"
 #include "runtime/sys.h"
 
@@ -359,7 +360,7 @@ static bool concerns_file(long nr, const long a[6])
 		return false;
 	if (!head[0])
 		return rt_fd_ours((int)a[0]);
-	return rt_device_path_at(dir, head) != RT_FD_NONE || strstr(head, "/auxv");
+	return rt_device_path_at(dir, head) != RT_FD_NONE || proc_file(head) != PROC_NONE;
 }
 
 static long one_call(ucontext_t *uc, struct rt_thread *t, long nr, const long a[6])
@@ -404,8 +405,10 @@ static long one_call(ucontext_t *uc, struct rt_thread *t, long nr, const long a[
 	default:
 		break;
 	}
-	if (concerns_file(nr, a))
-		return rt_sys_file(nr, a, &handled);
+	if (concerns_file(nr, a)) {
+		r = rt_sys_file(nr, a, &handled);
+		return handled ? r : rt_sys_stat(nr, a, &handled);
+	}
 	r = rt_sys_mem(nr, a, &handled);
 	return handled ? r : by_itself(uc, nr);
 }

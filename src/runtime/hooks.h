@@ -14,6 +14,7 @@
 /* The call @nr with @a, whatever family it is of: -errno as the kernel. */
 long rt_syscall(long nr, const long a[6]);
 
+long rt_sys_stat(long nr, const long a[6], int *ret_handled);
 long rt_sys_file(long nr, const long a[6], int *ret_handled);
 long rt_sys_mem(long nr, const long a[6], int *ret_handled);
 long rt_sys_signal(long nr, const long a[6], int *ret_handled);

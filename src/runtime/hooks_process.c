@@ -39,7 +39,8 @@ long rt_syscall(long nr, const long a[6])
 		break;
 	}
 	r = rt_sys_file(nr, a, &handled);
-
+	if (!handled)
+		r = rt_sys_stat(nr, a, &handled);
 	if (!handled)
 		r = rt_sys_mem(nr, a, &handled);
 	if (!handled)

@@ -12,20 +12,65 @@
 #include "runtime/rt.h"
 #include "runtime/sys.h"
 
+#ifndef SYS_epoll_pwait2
+#define SYS_epoll_pwait2 441
+#endif
+
 #define SA_RESTORER_FLAG 0x04000000ul
+
+/* @mask, or a copy of it without the signals that the runtime needs. A wild pointer is the kernel's to refuse. */
+static const void *strip(const void *mask, uint64_t *copy)
+{
+	if (!mask || !rt.ready || rt_copy_user(copy, mask, sizeof(*copy)) ||
+	    !(*copy & RT_SIG_CRITICAL))
+		return mask;
+	*copy &= ~RT_SIG_CRITICAL;
+	return copy;
+}
+
+/* Calls that wait with a mask of their own. */
+static long sys_waiting(long nr, const long a[6], int *ret_handled)
+{
+	long b[6] = { a[0], a[1], a[2], a[3], a[4], a[5] };
+	long pair[2]; /* pselect6: mask and size */
+	uint64_t copy;
+
+	switch (nr) {
+	case SYS_rt_sigsuspend:
+		b[0] = (long)strip((void *)a[0], &copy);
+		break;
+	case SYS_ppoll:
+		b[3] = (long)strip((void *)a[3], &copy);
+		break;
+	case SYS_epoll_pwait:
+	case SYS_epoll_pwait2:
+		b[4] = (long)strip((void *)a[4], &copy);
+		break;
+	case SYS_pselect6:
+		if (a[5] && !rt_copy_user(pair, (void *)a[5], sizeof(pair))) {
+			pair[0] = (long)strip((void *)pair[0], &copy);
+			b[5] = (long)pair;
+		}
+		break;
+	default:
+		*ret_handled = 0;
+		return -ENOSYS;
+	}
+	*ret_handled = 1;
+	return sys6(nr, b[0], b[1], b[2], b[3], b[4], b[5]);
+}
 
 long rt_sys_signal(long nr, const long a[6], int *ret_handled)
 {
-	*ret_handled = rt.ready && (nr == SYS_rt_sigaction || nr == SYS_rt_sigprocmask ||
-				    nr == SYS_sigaltstack);
-	if (!*ret_handled)
-		return -ENOSYS;
-	if (nr == SYS_rt_sigaction)
+	*ret_handled = 1;
+	if (rt.ready && nr == SYS_rt_sigaction)
 		return rt_sigaction((int)a[0], (const struct rt_client_act *)a[1],
 				    (struct rt_client_act *)a[2]);
-	if (nr == SYS_rt_sigprocmask)
+	if (rt.ready && nr == SYS_rt_sigprocmask)
 		return rt_sigprocmask((int)a[0], (const uint64_t *)a[1], (uint64_t *)a[2]);
-	return rt_sigaltstack((const stack_t *)a[0], (stack_t *)a[1]);
+	if (rt.ready && nr == SYS_sigaltstack)
+		return rt_sigaltstack((const stack_t *)a[0], (stack_t *)a[1]);
+	return sys_waiting(nr, a, ret_handled);
 }
 
 static void from_libc(struct rt_client_act *to, const struct sigaction *from)
@@ -80,9 +125,6 @@ static __sighandler_t simple(int sig, __sighandler_t handler, int flags)
 	return sigaction(sig, &act, &old) ? SIG_ERR : old.sa_handler;
 }
 
-/* Signals that siginterrupt() was called for; of the process, like its handlers. */
-static uint64_t interrupting;
-
 static bool is_signal(int sig)
 {
 	return sig > 0 && sig < RT_NSIG && sig != RT_SIGCANCEL && sig != RT_SIGSETXID;
@@ -90,7 +132,7 @@ static bool is_signal(int sig)
 
 HOOK __sighandler_t signal(int sig, __sighandler_t handler)
 {
-	bool interrupts = is_signal(sig) && (interrupting & RT_SIGBIT(sig));
+	bool interrupts = is_signal(sig) && (rt.interrupting & RT_SIGBIT(sig));
 
 	return simple(sig, handler, interrupts ? 0 : SA_RESTART);
 }
@@ -166,10 +208,10 @@ HOOK int siginterrupt(int sig, int interrupt)
 	if (sigaction(sig, NULL, &act) < 0)
 		return -1;
 	if (interrupt) {
-		interrupting |= RT_SIGBIT(sig);
+		rt.interrupting |= RT_SIGBIT(sig);
 		act.sa_flags &= ~SA_RESTART;
 	} else {
-		interrupting &= ~RT_SIGBIT(sig);
+		rt.interrupting &= ~RT_SIGBIT(sig);
 		act.sa_flags |= SA_RESTART;
 	}
 	return sigaction(sig, &act, NULL);
@@ -227,16 +269,12 @@ HOOK __sighandler_t sigset(int sig, __sighandler_t handler)
 
 /* ---- masks for a while --------------------------------------------------------------------------- */
 
-/* @set without the signals that the runtime needs, which the kernel must never block. */
 static const sigset_t *without_critical(const sigset_t *set, sigset_t *copy)
 {
 	uint64_t word;
 
-	/* A wild pointer is the kernel's to refuse. */
-	if (!set || !rt.ready || rt_copy_user(&word, set, sizeof(word)) ||
-	    !(word & RT_SIG_CRITICAL))
+	if (strip(set, &word) == set)
 		return set;
-	word &= ~RT_SIG_CRITICAL;
 	sigemptyset(copy);
 	memcpy(copy, &word, sizeof(word));
 	return copy;

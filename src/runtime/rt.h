@@ -169,6 +169,7 @@ struct rt {
 	struct rt_source source;
 	struct rt_thread *borrowed; /* every block made with a donor */
 	struct rt_thread *spare;    /* one that nobody has */
+	uint64_t interrupting;      /* signals that siginterrupt() was called for */
 	bool threads_known;         /* libc has seen a second thread in this process */
 	struct rt_client_act act[RT_NSIG];
 	struct arena *arena;
@@ -294,6 +295,8 @@ long rt_munmap(uint64_t addr, uint64_t len);
 long rt_mprotect(uint64_t addr, uint64_t len, int prot);
 long rt_mremap(uint64_t addr, uint64_t old_len, uint64_t new_len, int flags, uint64_t new_addr);
 long rt_madvise(uint64_t addr, uint64_t len, int advice);
+
+/* range.c */
 /* Copy of the range at @addr, with a reference on its enclave; false when none. */
 bool rt_range_get(uint64_t addr, struct rt_range *ret_range);
 struct rt_range *rt_range_find_locked(uint64_t addr) REQUIRES(&rt.lock);

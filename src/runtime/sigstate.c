@@ -11,8 +11,6 @@
 
 #include <string.h>
 
-#define SS_AUTODISARM_FLAG (1u << 31)
-
 /* Critical signals that the client believes blocked on this thread, and those that somebody sent meanwhile. */
 static __thread uint64_t client_blocked __attribute__((tls_model("initial-exec")));
 static __thread uint64_t client_pending __attribute__((tls_model("initial-exec")));
@@ -167,7 +165,7 @@ long rt_sigaltstack_at(const stack_t *stack_at, stack_t *old_at, uint64_t rsp)
 			return -EFAULT;
 		if (on)
 			return -EPERM;
-		if (stack.ss_flags & ~(SS_DISABLE | SS_ONSTACK | (int)SS_AUTODISARM_FLAG))
+		if (stack.ss_flags & ~(SS_DISABLE | SS_ONSTACK)) /* no SS_AUTODISARM */
 			return -EINVAL;
 		if (stack.ss_flags & SS_DISABLE)
 			stack = (stack_t){ .ss_flags = SS_DISABLE };

@@ -16,6 +16,7 @@
 #include <sys/file.h>
 #include <sys/select.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -387,6 +388,49 @@ static void check_older_calls(void)
 	signal(SIGUSR1, SIG_DFL);
 }
 
+/* ---- masks that hold while a call waits ------------------------------------------------------------- */
+
+static volatile uint64_t entered, entered_wrong;
+
+static void enters(int sig)
+{
+	struct encl_op op = { .nr = OP_NOP };
+
+	(void)sig;
+	entered++;
+	entered_wrong += client_call(&e, 0, &op, ENTRY_UD2) != 0;
+}
+
+/* Everything blocked but SIGALRM; its handler enters an enclave, which raises what is blocked. */
+static void check_waiting(void)
+{
+	struct sigaction act = { .sa_handler = enters };
+	struct itimerval soon = { { 0, 0 }, { 0, 20000 } };
+	struct timespec second = { 5, 0 };
+	uint64_t mask = ~(1ull << (SIGALRM - 1));
+	struct {
+		const void *mask;
+		size_t bytes;
+	} pair = { &mask, 8 };
+	struct epoll_event event;
+	int ep = epoll_create1(0);
+
+	sigaction(SIGALRM, &act, NULL);
+	setitimer(ITIMER_REAL, &soon, NULL);
+	syscall(SYS_ppoll, NULL, 0, &second, &mask, 8);
+	setitimer(ITIMER_REAL, &soon, NULL);
+	syscall(SYS_pselect6, 0, NULL, NULL, NULL, &second, &pair);
+	setitimer(ITIMER_REAL, &soon, NULL);
+	syscall(SYS_epoll_pwait, ep, &event, 1, 5000, &mask, (size_t)8);
+	setitimer(ITIMER_REAL, &soon, NULL);
+	syscall(SYS_rt_sigsuspend, &mask, 8);
+	close(ep);
+	signal(SIGALRM, SIG_DFL);
+	TAP_CHECK(entered == 4 && !entered_wrong,
+		  "a handler enters an enclave while syscall() waits (%d, %d wrong)", (int)entered,
+		  (int)entered_wrong);
+}
+
 int main(void)
 {
 	struct client_conf conf = { .threads = 2, .heap_pages = 64 };
@@ -397,6 +441,7 @@ int main(void)
 	check_setgid();
 	check_cancel_inside();
 	check_cancellation(folder);
+	check_waiting();
 	rmdir(folder);
 	check_fclose();
 	check_paths();
