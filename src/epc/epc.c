@@ -3,8 +3,8 @@
  * The manager: making one, and giving out pages.
  *
  * An allocation takes a free page, or evicts others' until there is one.  It gives up when it has offered
- * every tracked page to its owner LOOK_ROUNDS times and none could go, with nobody else's batch under way;
- * when UNWRITTEN_MAX pages in a row could not be written: the store is full, or fails; or when
+ * every tracked page to its owner LOOK_ROUNDS times and none could go, or has slept NOTHING_ROUNDS times with no page
+ * tracked, with nobody else's batch under way; when UNWRITTEN_MAX pages in a row could not be written: the store is full, or fails; or when
  * nothing has moved for STUCK_NS: then some process holds pages and does not run.  A page that
  * somebody else takes away under its nose is progress, for somebody, and counts from the beginning.
  */
@@ -22,6 +22,7 @@
 
 enum {
 	LOOK_ROUNDS = 8,     /* two are needed to use up what a page has earned */
+	NOTHING_ROUNDS = 64, /* of a sleep each, while there is nothing to offer */
 	UNWRITTEN_MAX = 256, /* pages that the store did not take */
 };
 #define STUCK_NS (10ull * 1000 * 1000 * 1000)
@@ -179,6 +180,9 @@ static bool may_still_come(struct epc_group *top, const struct search *search)
 		return true;
 	if (search->unwritten >= UNWRITTEN_MAX)
 		return false;
+	/* Every page is with its owner, maybe on its way in: it will be offered soon, or its owner keeps it. */
+	if (search->looked == 0)
+		return search->rounds < NOTHING_ROUNDS;
 	return search->rounds < LOOK_ROUNDS ||
 	       search->looked < (uint64_t)LOOK_ROUNDS * tracked_nr(top);
 }
@@ -239,7 +243,10 @@ static struct epc_page *alloc_reclaiming(struct epc_owner *owner, struct epc_gro
 		if (!may_still_come(top, &search))
 			break;
 		/* Others hold pages: let them go on; and if they are dead, do it for them. */
-		sched_yield();
+		if (result.looked == 0 || atomic_load(&epc->in_batch_nr) > 0)
+			freed_wait(epc);
+		else
+			sched_yield();
 		reclaim_recover(epc);
 		page = alloc_try(owner, &top);
 		if (page)

@@ -127,6 +127,8 @@ struct epc {
 
 	/* A bit for each shard with a page to be had: written under the shard's lock, when that changes. */
 	_Alignas(64) _Atomic uint64_t with_free;
+	_Atomic uint32_t freed_seq; /* a futex: changes when pages are freed and somebody waits */
+	atomic_bool freed_wanted;
 	_Atomic uint32_t reclaimer_nr; /* as many were there at once, at the most */
 	atomic_bool background_stop;
 	struct epc_counters counters;
@@ -209,6 +211,12 @@ void poison_shelve_locked(struct epc *epc, struct shard *shard, uint32_t nr) REQ
 /* A TRACKED page with the mark is OWNED from now on. */
 void page_leave_if_broken_locked(struct epc *epc, struct epc_page *page)
 	REQUIRES(&epc->reclaim_lock);
+
+/* freed.c */
+/* Sleep until pages have been freed, or a moment. */
+void freed_wait(struct epc *epc);
+/* @n pages have been: whoever waits may try again. */
+void freed_wake(struct epc *epc, unsigned int n);
 
 /* reclaimd.c */
 void watermarks_init(struct epc *epc);

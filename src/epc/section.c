@@ -289,6 +289,7 @@ void section_free(struct epc *epc, const uint32_t *nr, unsigned int n)
 		shard_count_locked(epc, shard);
 		shard_unlock(shard);
 	}
+	freed_wake(epc, n);
 }
 
 unsigned int epc_section_nr(const struct epc *epc)
