@@ -131,7 +131,8 @@ static void test_threads(unsigned int threads)
 		pthread_join(thread[i], &r);
 		refused += r != NULL;
 	}
-	TAP_CHECK(refused == (threads > 8 ? threads - 8 : 0), "%u were refused", refused);
+	/* A late one finds that others have gone. */
+	TAP_CHECK(refused <= (threads > 8 ? threads - 8 : 0), "%u were refused", refused);
 	TAP_CHECK(epc_background_run(m.epc) == 0, "after the stop it returns at once");
 	for (p = 0; p < 600; p++)
 		ok &= fake_use_surely(owner, p);
