@@ -426,6 +426,8 @@ int main(int argc, char **argv)
 	bench_take(epc_window(m.epc), "take 1, mapped", 1, 1, true);
 	fake_machine_destroy(&m);
 	printf("faults of a fake owner, twice the EPC:\n");
+	bench_faults("adaptive", false);
+	bench_faults("adaptive", true);
 	bench_faults("clock", false);
 	bench_faults("clock", true);
 	printf("background reclaim, working set twice the EPC:\n");
