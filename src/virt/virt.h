@@ -88,7 +88,7 @@ struct virt_info {
 	uint64_t away;     /* pages that are evicted now */
 	uint64_t va_pages; /* EPC pages for the versions of those */
 	uint64_t lost;     /* loads that were refused, because the backing store is damaged */
-	bool dead;         /* a process died while it changed the guest */
+	bool dead;         /* its VMM died in the middle of a change of its regions */
 };
 void virt_info_read(struct virt_guest *guest, struct virt_info *ret_info);
 

@@ -137,7 +137,8 @@ static bool kill_at(const struct scene *scene, unsigned int steps)
 		scene->act();
 		_exit(0);
 	}
-	waitpid(pid, &status, 0);
+	/* It stops where it may not be traced, too, and is killed there. */
+	waitpid(pid, &status, WUNTRACED);
 	stopped = WIFSTOPPED(status);
 	while (WIFSTOPPED(status) && steps-- > 0) {
 		if (ptrace(PTRACE_SINGLESTEP, pid, NULL, NULL) < 0)
