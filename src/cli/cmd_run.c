@@ -53,6 +53,7 @@ static const char help[] =
 	"  --backing PATH      keep evicted pages in this file or folder, not in memory\n"
 	"  --backing-max SIZE  and at most this much of them\n"
 	"  --stats[=json]      print what the EPC did when the program ends, to standard error\n"
+	"  --background        evict ahead of demand, in a thread besides PROGRAM's own\n"
 	"  --direct            PROGRAM makes its own system calls (found out by itself for\n"
 	"                      static and Go programs)\n"
 	"\n"
@@ -71,6 +72,7 @@ struct run_options {
 	const char *policy;
 	const char *stats; /* "text", "json" or NULL */
 	bool direct;
+	bool background;
 	uint64_t epc_bytes; /* of all sections */
 };
 
@@ -232,7 +234,8 @@ enum {
 	OPT_BACKING,
 	OPT_BACKING_MAX,
 	OPT_STATS,
-	OPT_DIRECT
+	OPT_DIRECT,
+	OPT_BACKGROUND
 };
 
 static int set_option(struct run_options *o, int opt, const char *arg, struct report *rep)
@@ -254,6 +257,9 @@ static int set_option(struct run_options *o, int opt, const char *arg, struct re
 	case OPT_DIRECT:
 		o->direct = true;
 		return 0;
+	case OPT_BACKGROUND:
+		o->background = true;
+		return 0;
 	default:
 		assert(opt == OPT_STATS);
 		return set_stats(o, arg, rep);
@@ -272,6 +278,7 @@ static int parse(int argc, char **argv, struct run_options *o, struct report *re
 		{ "backing-max", required_argument, NULL, OPT_BACKING_MAX },
 		{ "stats", optional_argument, NULL, OPT_STATS },
 		{ "direct", no_argument, NULL, OPT_DIRECT },
+		{ "background", no_argument, NULL, OPT_BACKGROUND },
 		{ "help", no_argument, NULL, 'h' },
 		{ 0 }
 	};
@@ -404,9 +411,13 @@ static int set_environment(const struct run_options *o, struct report *rep)
 	const struct {
 		const char *name, *value;
 	} settings[] = {
-		{ "SWSGX_EPC", o->epc },         { "SWSGX_PLATFORM", o->platform },
-		{ "SWSGX_CPU", o->cpu },         { "SWSGX_POLICY", o->policy },
-		{ "SWSGX_BACKING", o->backing }, { "SWSGX_BACKING_MAX", o->backing_max },
+		{ "SWSGX_EPC", o->epc },
+		{ "SWSGX_PLATFORM", o->platform },
+		{ "SWSGX_CPU", o->cpu },
+		{ "SWSGX_POLICY", o->policy },
+		{ "SWSGX_BACKING", o->backing },
+		{ "SWSGX_BACKING_MAX", o->backing_max },
+		{ "SWSGX_BACKGROUND", o->background ? "1" : NULL },
 	};
 	int r;
 

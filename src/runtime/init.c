@@ -183,6 +183,7 @@ void rt_use(void)
 	rt.used = true;
 	rt_signal_use();
 	rt_donor_keep_spare();
+	rt_background_start();
 	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &mask, 0, 8);
 }
 
@@ -234,6 +235,7 @@ static int start(char **envp)
 	rt.auxv = auxv_of(envp);
 	if (!vdso_patch_auxv(envp, rt.vdso))
 		rt.proc_auxv_right = vdso_patch_proc_auxv(envp) == 0;
+	rt.background = env_of(envp, "SWSGX_BACKGROUND") != NULL;
 	if (stats) {
 		rt.stats_json = !strcmp(stats, "json");
 		rt.stats_fd = fd_hide((int)sys(SYS_dup, stats_fd ? atoi(stats_fd) : 2, 0, 0));

@@ -189,6 +189,7 @@ struct rt {
 	uint64_t xsave_bytes;
 	int stats_fd;
 	bool stats_json;
+	bool background; /* a thread is lent to the manager */
 	int creator_pid;
 	int pid;
 };
@@ -385,6 +386,9 @@ bool rt_vdso_is_enclu(uint64_t rip);
 /* Where EEXIT comes back to the vDSO function; for entry.S as well. */
 extern uint64_t rt_vdso_resume __attribute__((visibility("hidden")));
 uint64_t rt_vdso_exception_at(void);
+
+/* background.c */
+void rt_background_start(void);
 
 /* init.c */
 void rt_end(void);
