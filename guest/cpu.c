@@ -293,6 +293,9 @@ static void run(void)
 	case SCRIPT_SHARE:
 		script_share();
 		break;
+	case SCRIPT_HOSTILE:
+		script_hostile();
+		break;
 	default:
 		say("there is no script %u\n", boot->args[ARG_SCRIPT]);
 		end(97);

@@ -139,6 +139,7 @@ void script_life(void);
 void script_work(void);
 void script_run(void);
 void script_share(void);
+void script_hostile(void);
 
 #define RW_FLAGS (SGX_SECINFO_TYPE(SGX_PT_REG) | SGX_SECINFO_R | SGX_SECINFO_W)
 #define RX_FLAGS (SGX_SECINFO_TYPE(SGX_PT_REG) | SGX_SECINFO_R | SGX_SECINFO_X)

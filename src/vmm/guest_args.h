@@ -15,10 +15,11 @@ enum guest_arg {
 };
 
 enum guest_script {
-	SCRIPT_LIFE,  /* of an enclave, with all that can be seen of it */
-	SCRIPT_WORK,  /* rounds through the heap */
-	SCRIPT_RUN,   /* until it is stopped */
-	SCRIPT_SHARE, /* all processors in one enclave, the first evicts its pages meanwhile */
+	SCRIPT_LIFE,    /* of an enclave, with all that can be seen of it */
+	SCRIPT_WORK,    /* rounds through the heap */
+	SCRIPT_RUN,     /* until it is stopped */
+	SCRIPT_SHARE,   /* all processors in one enclave, the first evicts its pages meanwhile */
+	SCRIPT_HOSTILE, /* misbehave */
 };
 
 #define FLAG_FORWARD 1u /* the #UD handler begins with GUEST_PORT_UD */

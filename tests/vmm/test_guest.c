@@ -175,6 +175,39 @@ static void test_share(struct host *h)
 	free(said);
 }
 
+/* A guest that misbehaves gets what a processor would give it, and leaves nothing behind. */
+static void test_hostile(struct host *h)
+{
+	static const char *const lines[] = {
+		"nothing mapped: 0 fault 14 error 4 at 1000800000\nrecovered\n",
+		"RAM in its range: 0 fault 14 error 8005 at 1000800000\nrecovered\n",
+		"its own page, at another address: 0 fault 14 error 8005 at "
+		"1000800000\nrecovered\n",
+		"its SECS: 0 fault 14 error 8005 at 1000800000\nrecovered\n",
+		"a page of nobody's: 0 fault 14 error 8005 at 1000800000\nrecovered\n",
+		"no memory, in its range: 0 fault 14 error 8005 at 1000800000\nrecovered\n",
+		"no memory, outside: ffffffffffffffff no fault\n",
+		"EPC, outside: ffffffffffffffff no fault\n",
+		"PAGEINFO nowhere: fault 14 error 0 at 7000000000\n",
+		"PAGEINFO not canonical: fault 13 error 0\n",
+		"ERESUME of what was not interrupted: fault 13 error 0\n",
+		"EENTER, misaligned: fault 13 error 0\n",
+		"EBLOCK, again: rax 3 flags 1\n",
+		"a blocked page: 0 fault 14 error 8005 at 1000023000\nrecovered\n",
+		"300 ETRACKs: 0 refused\n",
+		"20 EREMOVEs of the SECS: 0 not refused\n",
+		"and that was it\n",
+	};
+	struct vmm_config config = host_config(h, SCRIPT_HOSTILE);
+	struct vmm_info info;
+	char *said = run(&config, "hostile", &info);
+
+	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)
+		check_says(said, lines[i]);
+	test_taken(h, &config, said, "hostile, oversubscribed");
+	free(said);
+}
+
 int main(int argc, char **argv)
 {
 	struct vmm_config config;
@@ -189,6 +222,7 @@ int main(int argc, char **argv)
 	free(said);
 	test_work(&h);
 	test_share(&h);
+	test_hostile(&h);
 	host_fini(&h, "the end");
 	return tap_done();
 }
