@@ -268,6 +268,7 @@ int encl_open(struct encl_registry *registry, struct encl **ret_encl)
 	lock_init(&encl->end_lock, LOCK_TRIED);
 	encl->win_off = ENCL_NO_RANGE;
 	list_init(&encl->va_pages);
+	readahead_init(encl);
 	encl->secs.type = SGX_PT_SECS;
 	encl->secs.backing = BACKING_NO_SLOT;
 	encl->secs.flags = ENCL_PAGE_EXISTS;

@@ -21,6 +21,7 @@
 
 struct arena;
 struct backing;
+struct bring;
 struct cpu;
 struct epc;
 struct epc_page;
@@ -92,6 +93,24 @@ struct encl_hand {
 	struct encl_page *pinned[ENCL_HAND_PINS];
 };
 
+/* A run of faults, see readahead.c. */
+struct encl_stream {
+	uint64_t next; /* where the next fault should be */
+	uint64_t
+		first; /* of what was loaded ahead; bit i of pending: page first + i, use not seen */
+	uint32_t pending;
+	uint32_t run, ahead;
+	uint64_t used; /* readahead.clock */
+};
+enum { ENCL_STREAMS = 8 };
+struct encl_readahead {
+	uint32_t trust;        /* 0: watch only */
+	uint32_t room;         /* pages ahead, of all streams together */
+	uint32_t seen, needed; /* faults of long streams, while it watches */
+	uint64_t clock;
+	struct encl_stream stream[ENCL_STREAMS];
+};
+
 struct encl_registry {
 	struct epc *epc;
 	struct arena *arena;
@@ -146,6 +165,7 @@ struct encl {
 	uint64_t va_nr;
 	uint64_t evictions, loads, faults;
 	uint8_t mrenclave[32];
+	struct encl_readahead readahead;
 };
 
 static inline unsigned int encl_flags(const struct encl *encl)
@@ -242,6 +262,16 @@ static inline bool encl_vma_denies(unsigned int vma_rwx, unsigned int access)
 	return access & (ENCL_W | ENCL_X) & ~vma_rwx;
 }
 
+/* ---- readahead.c ---------------------------------------------------------------------------- */
+
+void readahead_init(struct encl *encl);
+/* Somebody has come to page @idx: before it is brought in, and others may have to leave. */
+void readahead_come_locked(struct encl *encl, uint64_t idx) REQUIRES(&encl->lock);
+/* A fault at page @idx has been served: more pages may be loaded. The lock is not dropped. */
+void readahead_locked(struct encl *encl, struct bring *b, uint64_t idx) REQUIRES(&encl->lock);
+/* Page @idx has left the EPC. */
+void readahead_evicted_locked(struct encl *encl, uint64_t idx) REQUIRES(&encl->lock);
+
 /* ---- load.c --------------------------------------------------------------------------------- */
 
 /*
@@ -256,6 +286,8 @@ struct bring {
 	struct encl_hand *hand; /* from the first frame on */
 	struct epc_page *frame; /* the hand's */
 
+	bool ahead;           /* for nobody yet: only what can be had at once, else -EBUSY */
+	bool unseen;          /* not to be mapped */
 	bool shown;           /* placing the page has mapped it, too */
 	unsigned int waits;   /* times we waited for somebody */
 	uint64_t refused_ns;  /* when there was no EPC page to be had for the first time */

@@ -226,6 +226,8 @@ static int evict_write(struct epc_page *frame)
 		if (r < 0)
 			page->flags &= (uint8_t)~ENCL_PAGE_LEAVING;
 		encl_end_locked(encl);
+		if (r == 0)
+			readahead_evicted_locked(encl, epc_page_cookie(frame));
 	}
 	/* No page: asked again, because the reclaimer that had it written died before it noted that. */
 	encl_unlock(encl);

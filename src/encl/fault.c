@@ -100,9 +100,12 @@ struct encl_fault encl_fault(struct encl *encl, const struct encl_mm *mm, uint64
 		page = pages_find_locked(encl, idx);
 		f = fault_pf(fault_error(access, page && page_is_here(page) ? SGX_PFEC_P : 0));
 	} else {
+		readahead_come_locked(encl, idx);
 		r = bring_page_locked(encl, &b, idx, vma_rwx, BRING_AUG, &page);
 		f = r < 0 ? fault_from_errno(encl, r)
 			  : fault_show_locked(encl, &b, page, la, access);
+		if (f.kind == ENCL_FAULT_DONE)
+			readahead_locked(encl, &b, idx);
 	}
 	encl_unlock(encl);
 	bring_fini(&b);

@@ -65,8 +65,10 @@ int bring_frame_locked(struct encl *encl, struct bring *b)
 	if (bring_hand_locked(encl, b) < 0)
 		return -ENOMEM;
 	r = hand_fill(encl, b->hand, 0, &b->frame);
-	if (r == 0)
-		return 0;
+	if (r == 0 || b->ahead) {
+		b->frame = r == 0 ? b->frame : NULL;
+		return r;
+	}
 
 	encl_unlock(encl);
 	r = hand_fill(encl, b->hand, EPC_MAY_RECLAIM, &b->frame);
@@ -234,7 +236,7 @@ static int load_place_locked(struct encl *encl, struct bring *b, struct encl_pag
 	unsigned int reach = page_reach(encl, page);
 	int r = 0;
 
-	if (reach)
+	if (reach && !b->unseen)
 		r = b->mm->ops->place(b->mm->ctx, encl, la, off, encl->stage, reach);
 	b->shown = r > 0;
 	if (r == 0)

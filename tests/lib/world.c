@@ -202,8 +202,12 @@ static int toucher_place(void *mm, struct encl *encl, uint64_t la, uint64_t win_
 			 const void *bytes, unsigned int rwx)
 {
 	struct toucher *t = mm;
-	int r = window_give(epc_window(t->epc), win_off, bytes);
+	int r;
 
+	/* Read ahead: nobody has touched it. */
+	if ((la - encl_base(encl)) / SGX_PAGE_SIZE != t->idx)
+		return 0;
+	r = window_give(epc_window(t->epc), win_off, bytes);
 	/* Placing shows the page, too. */
 	if (r == 0)
 		toucher_map(mm, encl, la, win_off, rwx);
