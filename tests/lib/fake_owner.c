@@ -64,6 +64,19 @@ int fake_machine_create(struct fake_machine *machine, uint32_t epc_pages, const 
 	return fake_machine_create_as(machine, &cpu_config, &config);
 }
 
+int fake_machine_create_sharded(struct fake_machine *machine, uint32_t epc_pages,
+				const char *policy, unsigned int shards)
+{
+	struct epc_config config = { .policy = policy, .shards = shards };
+	struct cpu_config cpu_config;
+	uint32_t first = epc_pages / 2;
+
+	cpu_config_default(&cpu_config, (uint64_t)first * SGX_PAGE_SIZE);
+	if (!cpu_config_add_section(&cpu_config, (uint64_t)(epc_pages - first) * SGX_PAGE_SIZE, -1))
+		return -EINVAL;
+	return fake_machine_create_as(machine, &cpu_config, &config);
+}
+
 void fake_machine_destroy(struct fake_machine *machine)
 {
 	epc_destroy(machine->epc);

@@ -63,6 +63,9 @@ int fake_machine_create(struct fake_machine *machine, uint32_t epc_pages, const 
 /* The same with all that can be said; arena and processor are put into @epc_config. */
 int fake_machine_create_as(struct fake_machine *machine, const struct cpu_config *cpu_config,
 			   const struct epc_config *epc_config);
+/* Over memory, in two sections of so many shards each: for tests of what must hold between them. */
+int fake_machine_create_sharded(struct fake_machine *machine, uint32_t epc_pages,
+				const char *policy, unsigned int shards);
 void fake_machine_destroy(struct fake_machine *machine);
 
 /* @mapped: its pages are placed in a range of the window. NULL: no memory. */

@@ -168,7 +168,7 @@ static void run(void (*child)(struct victim *), const char *name, unsigned int r
 	uint32_t i;
 	pid_t pid;
 
-	fake_machine_create(&m, EPC_PAGES, NULL, NULL, 0);
+	fake_machine_create_sharded(&m, EPC_PAGES, NULL, 3);
 	v = arena_alloc(m.arena, sizeof(*v));
 	v->m = &m;
 	v->owner = fake_owner_create(m.epc, 1, OWNED_PAGES, true);

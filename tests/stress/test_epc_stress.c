@@ -124,7 +124,7 @@ static void run(const char *policy, uint32_t epc_pages, unsigned int ms, unsigne
 	char why[200];
 
 	memset(&s, 0, sizeof(s));
-	TAP_MUST(fake_machine_create(&s.m, epc_pages, policy, NULL, 0) == 0,
+	TAP_MUST(fake_machine_create_sharded(&s.m, epc_pages, policy, 3) == 0,
 		 "%s, %u pages, %u threads, %u ms", policy, epc_pages, threads, ms);
 	for (i = 0; i < SHARED; i++)
 		s.shared[i] = fake_owner_create(s.m.epc, i, 100, i != 0);
