@@ -38,8 +38,8 @@ void vcpu_kick(struct vcpu *vcpu)
 {
 	atomic_store(&vcpu->wake, 1);
 	futex_wake(&vcpu->wake);
-	if (vcpu->started)
-		pthread_kill(vcpu->thread, VCPU_KICK);
+	if (atomic_load(&vcpu->reachable))
+		pthread_kill(vcpu->self, VCPU_KICK);
 }
 
 void vcpu_interrupt(struct vcpu *vcpu, uint8_t vector)

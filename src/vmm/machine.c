@@ -185,6 +185,7 @@ int vmm_wait(struct vmm *vmm, unsigned int timeout_ms, struct report *rep)
 	if (!stopped(vmm, timeout_ms))
 		return -ETIMEDOUT;
 	for (unsigned int i = 0; i < vmm->config.vcpus; i++) {
+		atomic_store(&vmm->vcpu[i].reachable, false);
 		if (vmm->vcpu[i].started)
 			pthread_join(vmm->vcpu[i].thread, NULL);
 		vmm->vcpu[i].started = false;

@@ -379,6 +379,9 @@ static void *vcpu_main(void *arg)
 	timer_t timer;
 	bool ticks = tick_begin(vcpu, &timer);
 
+	/* Before the first look at vmm.end: whoever has set it by then sees this, or is seen. */
+	vcpu->self = pthread_self();
+	atomic_store(&vcpu->reachable, true);
 	while (atomic_load(&vmm->end) == END_NONE && run_once(vcpu) == 0)
 		;
 	if (ticks)

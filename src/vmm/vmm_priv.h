@@ -62,7 +62,9 @@ struct vcpu {
 	int fd;
 	struct kvm_run *run;
 	pthread_t thread;
-	bool started;
+	bool started;          /* thread is to be joined */
+	pthread_t self;        /* the same, by itself */
+	atomic_bool reachable; /* self can be sent signals */
 
 	struct virt_vcpu virt;
 	struct cpu_lp *lp;      /* in the arena */
