@@ -317,7 +317,9 @@ void rt_thread_fork_child(void)
 
 	rt.slot_bitmap[slot / 64] |= 1ull << slot % 64;
 	t->sud_armed = false;
-	t->critical = 0;
+	/* fork_prepare()'s; where the fork is made in a handler that has its own still. */
+	if (t->critical)
+		t->critical--;
 	if (t->deferred_masked)
 		sys4(SYS_rt_sigprocmask, SIG_SETMASK, &t->deferred_mask, 0, 8);
 	t->deferred_masked = false;

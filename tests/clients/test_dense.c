@@ -4,9 +4,11 @@
  * those that a program uses for itself, and of those that a fault raises too.  None may be lost, none may change what
  * comes of a call, and those that queue come in the order in which they were sent.
  */
+#include <fcntl.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/time.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -18,6 +20,7 @@
 static struct client_encl e;
 static volatile sig_atomic_t ticks, faults, out_of_order;
 static volatile int last_value;
+static const void *own_tls; /* the one thread's */
 
 static void on_tick(int signo, siginfo_t *info, void *context)
 {
@@ -25,7 +28,7 @@ static void on_tick(int signo, siginfo_t *info, void *context)
 	uint64_t rip = (uint64_t)uc->uc_mcontext.gregs[REG_RIP];
 
 	(void)signo;
-	if (info->si_code > 0 || rip - e.base < e.size)
+	if (info->si_code > 0 || rip - e.base < e.size || __builtin_thread_pointer() != own_tls)
 		faults++;
 	ticks++;
 }
@@ -123,6 +126,23 @@ static void check_two(int a, int b)
 	signal(b, SIG_DFL);
 }
 
+/* A forked child waits with its signals where its parent does. */
+static void check_child(void)
+{
+	unsigned int failed_before = tap_failed;
+	int status = -1;
+	pid_t pid = fork();
+
+	if (!pid) {
+		dup2(open("/dev/null", O_WRONLY), 1); /* its checks are not the parent's */
+		check_signal(SIGALRM, 150000, ENTRY_UD2);
+		check_two(SIGSEGV, SIGALRM);
+		_exit(tap_failed != failed_before);
+	}
+	waitpid(pid, &status, 0);
+	TAP_CHECK(status == 0, "the same in a child (status %#x)", status);
+}
+
 static void on_value(int signo, siginfo_t *info, void *context)
 {
 	(void)signo, (void)context;
@@ -176,6 +196,7 @@ int main(void)
 	static const int kinds[] = { SIGALRM, SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS };
 	struct client_conf conf = { .threads = 1 };
 
+	own_tls = __builtin_thread_pointer();
 	TAP_MUST(!client_create(&e, &conf), "an enclave");
 	for (unsigned int i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
 		check_signal(kinds[i], 150000, ENTRY_VDSO);
@@ -184,6 +205,7 @@ int main(void)
 	check_two(SIGALRM, SIGUSR1);
 	check_two(SIGSEGV, SIGALRM);
 	check_two(SIGILL, SIGBUS);
+	check_child();
 	check_order();
 	client_destroy(&e);
 	return tap_done();
