@@ -20,6 +20,7 @@
 #include "runtime/offsets.h"
 
 #define RFLAGS_TF   0x100
+#define RFLAGS_NT   0x4000             /* IRETQ faults on it */
 #define CSGSFS_USER 0x002b000000000033 /* in a signal frame: CS, and SS above */
 #define KICK_BYTES  2
 
@@ -372,7 +373,8 @@ static unsigned int by_hand(ucontext_t *uc, struct rt_back *back)
 {
 	const greg_t *g = uc->uc_mcontext.gregs;
 
-	if (!rt_frame_has_xsave(uc) || (g[REG_EFL] & RFLAGS_TF) || g[REG_CSGSFS] != CSGSFS_USER)
+	if (!rt_frame_has_xsave(uc) || (g[REG_EFL] & (RFLAGS_TF | RFLAGS_NT)) ||
+	    g[REG_CSGSFS] != CSGSFS_USER)
 		return 0;
 	if ((uint64_t)g[REG_RIP] == rt_vdso_resume)
 		return RT_BACK_HAND | RT_BACK_JUMP;
@@ -427,7 +429,8 @@ static unsigned int in_program(int sig, siginfo_t *info, ucontext_t *uc, struct 
 	}
 	if (kick)
 		return way_back(t, !away);
-	if (t->foreign)
+	/* Not upon another handler, which may be at that. */
+	if (t->foreign && t->critical == 1)
 		rt_donor_keep_spare();
 	t->quick = false;
 	code = one_signal(sig, info, uc, t, away);

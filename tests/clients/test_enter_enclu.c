@@ -52,6 +52,23 @@ static void check_registers(void)
 	TAP_CHECK(out.rcx == (uintptr_t)enclu_aep_ud2, "RCX is the AEP after EEXIT");
 }
 
+/* The nested-task flag is anybody's to set. */
+static void check_nested_task(void)
+{
+	struct encl_op put = { .nr = OP_WRITE, .arg = { e.base + e.heap, 0x4e54 } };
+	struct encl_op get = { .nr = OP_READ, .arg = { e.base + e.heap } };
+
+	__asm__ volatile("lea -128(%%rsp), %%rsp; pushfq; orl $0x4000, (%%rsp); popfq;"
+			 "lea 128(%%rsp), %%rsp" ::
+				 : "memory", "cc");
+	client_enclu(&e, 0, &put, ENTRY_UD2);
+	client_enclu(&e, 0, &get, ENTRY_UD2);
+	__asm__ volatile("lea -128(%%rsp), %%rsp; pushfq; andl $~0x4000, (%%rsp); popfq;"
+			 "lea 128(%%rsp), %%rsp" ::
+				 : "memory", "cc");
+	TAP_CHECK(get.ret == 0x4e54, "RFLAGS.NT is in nobody's way");
+}
+
 static sigjmp_buf back;
 static siginfo_t got;
 static greg_t got_rip;
@@ -143,6 +160,7 @@ int main(void)
 	check_style(ENTRY_UD2);
 	check_style(ENTRY_RANGE);
 	check_registers();
+	check_nested_task();
 	check_faults();
 	check_busy();
 	client_destroy(&e);
