@@ -146,7 +146,10 @@ bool hand_pin_locked(struct encl *encl, struct encl_hand *hand, struct encl_page
 			return true;
 	if (hand->pin_nr == ENCL_HAND_PINS || page->pins == UINT8_MAX)
 		return false;
-	hand->pinned[hand->pin_nr++] = page;
+	/* In this order: whoever dies in between has pinned nothing, or what hands_repin_locked() counts. */
+	hand->pinned[hand->pin_nr] = page;
+	atomic_signal_fence(memory_order_release);
+	hand->pin_nr++;
 	page->pins++;
 	return true;
 }
