@@ -111,8 +111,25 @@ static void test_live(void)
 	machine_free(m);
 }
 
+/* What is to be a TCS, but has not been accepted: its bytes say nothing yet. */
+static void test_tcs_to_be(void)
+{
+	m = machine_new(NULL);
+	machine_build(m);
+	memset(cpu_bytes(m->cpu, P_DATA2), 0x41, SGX_PAGE_SIZE);
+	memset(&m->secinfo, 0, sizeof(m->secinfo));
+	m->secinfo.flags = SGX_SECINFO_TYPE(SGX_PT_TCS);
+	TAP_CHECK(cpu_ok(encls_emodt(m->cpu, &m->secinfo, P_DATA2)), "a page is to be a TCS");
+	cpu_repair_page(m->cpu, P_DATA2);
+	cpu_repair_page(m->cpu, P_SECS);
+	TAP_CHECK(cpu_active_nr(m->cpu, P_SECS) == 0 && held_nr() == 0,
+		  "and nobody is in it, whatever it holds");
+	machine_free(m);
+}
+
 int main(void)
 {
+	test_tcs_to_be();
 	test_live();
 	test_kill();
 	return tap_done();
