@@ -3,6 +3,7 @@
  * fork() with an enclave: its memory is shared with the child, as MAP_SHARED memory is.  Both enter
  * it, both page it, and whatever the child does or dies of, the parent's enclave goes on.
  */
+#include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -143,6 +144,44 @@ static void check_killed_paging(void)
 	TAP_CHECK(!bad, "40 children killed while they page cost the parent nothing (%d)", bad);
 }
 
+static volatile bool done;
+
+/* In and out, all the time. */
+static void *passer(void *arg)
+{
+	uint64_t *bad = arg;
+
+	while (!done)
+		*bad += client_op(&e, 5, OP_NOP, 0, 0, 0) != 0;
+	return NULL;
+}
+
+/* What a child had in hand is seen to while others come out of the enclave. */
+static void check_killed_by_passers(void)
+{
+	uint64_t bad = 0;
+	pthread_t thread;
+
+	done = false;
+	pthread_create(&thread, NULL, passer, &bad);
+	for (int i = 0; i < 60; i++) {
+		pid_t pid = fork();
+
+		if (!pid) {
+			walk(6, 100000000);
+			_exit(0);
+		}
+		usleep((useconds_t)(3000 + i * 200));
+		kill(pid, SIGKILL);
+		wait_status(pid);
+		bad += walk(0, 100) != 0;
+	}
+	done = true;
+	pthread_join(thread, NULL);
+	TAP_CHECK(!bad, "60 children killed while another thread comes and goes (%llu)",
+		  (unsigned long long)bad);
+}
+
 static void check_child_alone(void)
 {
 	struct client_conf conf = { .heap_pages = 8 };
@@ -215,6 +254,7 @@ int main(void)
 	check_orphan();
 	check_generations();
 	check_killed_paging();
+	check_killed_by_passers();
 	TAP_CHECK(!client_op(&e, 0, OP_NOP, 0, 0, 0), "after all of them");
 	client_destroy(&e);
 	return tap_done();
