@@ -27,6 +27,7 @@
 #include "cli/size.h"
 #include "cli/target.h"
 #include "cpu/cpu.h"
+#include "epc/policy.h"
 
 /*
  * Without --epc.  What the first SGX machines had (128 MiB, of which programs got 93), and so a size
@@ -89,6 +90,8 @@ static int path_absolute(const char *path, char *out, size_t bytes, struct repor
 	char cwd[RUNTIME_PATH_MAX];
 	int n;
 
+	if (!path[0])
+		return report_fail(rep, -EINVAL, "cannot use an empty path");
 	if (path[0] == '/') {
 		n = snprintf(out, bytes, "%s", path);
 	} else {
@@ -136,14 +139,31 @@ static int default_platform(struct run_options *o, struct report *rep)
 	return 0;
 }
 
-/* The runtime could only say so when it is too late to stop. */
+/* What the runtime will refuse of the file (cpu/platform.h), but damage: that takes reading it. */
+static int check_platform_file(const char *path, const struct stat *st, struct report *rep)
+{
+	if (!S_ISREG(st->st_mode)) {
+		report_hint(rep, "name a file with --platform FILE; one that is not there is made");
+		return report_fail(rep, S_ISDIR(st->st_mode) ? -EISDIR : -EINVAL,
+				   "cannot use the platform file '%s'", path);
+	}
+	if (st->st_mode & (S_IRWXG | S_IRWXO)) {
+		report_hint(rep, "name another with --platform FILE, or chmod 600 it, if it is a "
+				 "platform's and nobody has read it");
+		return report_fail(rep, -EACCES, "others may use the platform file '%s'", path);
+	}
+	return 0;
+}
+
+/* The runtime could only say so when it is too late to stop: of these three, too. */
 static int check_platform(const char *path, struct report *rep)
 {
 	char dir[RUNTIME_PATH_MAX];
+	struct stat st;
 	char *slash;
 
-	if (access(path, R_OK) == 0)
-		return 0;
+	if (access(path, R_OK) == 0 && stat(path, &st) == 0)
+		return check_platform_file(path, &st, rep);
 	snprintf(dir, sizeof(dir), "%s", path);
 	slash = strrchr(dir, '/');
 	slash[slash == dir] = 0;
@@ -151,6 +171,38 @@ static int check_platform(const char *path, struct report *rep)
 		return 0;
 	report_hint(rep, "name another file with --platform FILE");
 	return report_fail(rep, -errno, "cannot use the platform file '%s'", path);
+}
+
+/* As the runtime will make it (epc/backing_file.c), and gone again. */
+static int check_backing(const char *path, struct report *rep)
+{
+	struct stat st;
+	int fd;
+
+	if (!path[0])
+		return 0;
+	if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) {
+		fd = open(path, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	} else {
+		fd = open(path, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
+		if (fd >= 0)
+			unlink(path);
+	}
+	if (fd < 0) {
+		report_hint(rep,
+			    "name a new file in a folder that you may write to, or the folder");
+		return report_fail(rep, -errno, "cannot make a file for --backing '%s'", path);
+	}
+	close(fd);
+	return 0;
+}
+
+static int check_policy(const char *name, struct report *rep)
+{
+	if (!name || policy_find(name))
+		return 0;
+	report_hint(rep, "adaptive, upstream, clock, sieve, s3fifo or lirs");
+	return report_fail(rep, -EINVAL, "there is no policy '%s'", name);
 }
 
 static int add_section(struct run_options *o, const char *text, struct report *rep)
@@ -194,6 +246,8 @@ static int set_backing_max(struct run_options *o, const char *text, struct repor
 	r = size_parse(text, "--backing-max", &bytes, rep);
 	if (r < 0)
 		return r;
+	if (!bytes)
+		return report_fail(rep, -EINVAL, "a store for --backing of no bytes holds nothing");
 	snprintf(o->backing_max, sizeof(o->backing_max), "%" PRIu64, bytes);
 	return 0;
 }
@@ -312,6 +366,8 @@ static int parse(int argc, char **argv, struct run_options *o, struct report *re
 			return r;
 	}
 	r = check_epc(o, rep);
+	if (r >= 0)
+		r = check_policy(o->policy, rep);
 	if (r < 0)
 		return r;
 	return o->platform[0] ? 0 : default_platform(o, rep);
@@ -451,8 +507,8 @@ static int prepare(int argc, char **argv, struct run_options *o, struct report *
 	r = check_program(argv[optind], o, rep);
 	if (r)
 		return r;
-	if (check_platform(o->platform, rep) < 0 || check_machine(o->direct, rep) < 0 ||
-	    set_environment(o, rep) < 0)
+	if (check_platform(o->platform, rep) < 0 || check_backing(o->backing, rep) < 0 ||
+	    check_machine(o->direct, rep) < 0 || set_environment(o, rep) < 0)
 		return CLI_FAILED;
 	return 0;
 }

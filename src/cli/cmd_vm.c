@@ -6,6 +6,7 @@
  * The first guest runs alone; then all run at once.  What a guest says must be the same, byte for byte: that its EPC
  * was taken from it must not show.
  */
+#include <assert.h>
 #include <errno.h>
 #include <getopt.h>
 #include <stdbool.h>
@@ -21,6 +22,7 @@
 #include "cli/size.h"
 #include "cli/vm_host.h"
 #include "epc/epc.h"
+#include "epc/policy.h"
 #include "vmm/guest_args.h"
 #include "vmm/vmm.h"
 
@@ -84,8 +86,8 @@ static int parse_pages(const char *text, const char *option, uint64_t min, uint6
 		return r;
 	if (*ret % SGX_PAGE_SIZE || *ret < min || *ret > 1ull << 30)
 		return report_fail(rep, -EINVAL,
-				   "'%s' for %s is not a multiple of 4096 from %llu to 1G", text,
-				   option, (unsigned long long)min);
+				   "'%s' for %s is not a multiple of 4096 from %lluK to 1G", text,
+				   option, (unsigned long long)min >> 10);
 	return 0;
 }
 
@@ -111,15 +113,17 @@ static int parse_one(int c, struct vm_options *o, struct report *rep)
 		return parse_number(optarg, "--interrupts", 1000000000, &o->interrupts, rep);
 	case 'p':
 		o->policy = optarg;
-		return 0;
+		if (policy_find(o->policy))
+			return 0;
+		report_hint(rep, "adaptive, upstream, clock, sieve, s3fifo or lirs");
+		return report_fail(rep, -EINVAL, "there is no policy '%s'", o->policy);
 	case 'k':
 		snprintf(o->kernel, sizeof(o->kernel), "%s", optarg);
 		return 0;
-	case 's':
+	default:
+		assert(c == 's');
 		o->say = true;
 		return 0;
-	default:
-		return -EINVAL; /* getopt has said what */
 	}
 }
 
@@ -137,7 +141,8 @@ static uint64_t heap_of(const struct vm_options *o)
 static int check(struct vm_options *o, struct report *rep)
 {
 	if (!o->guests || !o->vcpus)
-		return report_fail(rep, -EINVAL, "cannot run no guest");
+		return report_fail(rep, -EINVAL,
+				   "cannot run no guest, nor one without a processor");
 	if (!heap_of(o)) {
 		report_hint(rep, "256K for each processor is enough");
 		return report_fail(rep, -EINVAL,
@@ -170,9 +175,16 @@ static int parse(int argc, char **argv, struct vm_options *o, struct report *rep
 	*o = (struct vm_options){
 		.guests = 2, .vcpus = 1, .rounds = 3, .epc = 1u << 20, .vepc = 1u << 20
 	};
-	while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+	opterr = 0;
+	while ((c = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
 		if (c == 'h')
 			return -ECANCELED;
+		if (c == '?' || c == ':') {
+			report_hint(rep, "swsgx vm --help lists the options");
+			return report_fail(rep, -EINVAL,
+					   c == ':' ? "'%s' needs a value" : "bad option '%s'",
+					   argv[optind - 1]);
+		}
 		r = parse_one(c, o, rep);
 		if (r < 0)
 			return r;
@@ -368,10 +380,6 @@ int cmd_vm(int argc, char **argv)
 	if (r == -ECANCELED) {
 		fputs(help, stdout);
 		return CLI_OK;
-	}
-	if (r < 0 && !rep.what[0]) {
-		fputs("Try 'swsgx vm --help'.\n", stderr);
-		return CLI_USAGE;
 	}
 	if (r < 0)
 		return cli_fail(CLI_USAGE, &rep);

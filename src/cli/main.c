@@ -4,6 +4,8 @@
  *
  * This is the only place that prints errors; commands fill a report and say how to end.
  */
+#include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -41,11 +43,18 @@ static void usage(FILE *to)
 	      to);
 }
 
+/* Of a request that makes no sense the text says all; "Invalid argument" behind it would say nothing. */
+static bool says_all(int status, int err)
+{
+	return status == CLI_USAGE && (err == -EINVAL || err == -ERANGE || err == -E2BIG);
+}
+
 int cli_fail(int status, const struct report *rep)
 {
 	char text[256];
 
-	fprintf(stderr, "swsgx: %s\n", report_text(rep, text, sizeof(text)));
+	fprintf(stderr, "swsgx: %s\n",
+		says_all(status, rep->err) ? rep->what : report_text(rep, text, sizeof(text)));
 	if (rep->hint[0])
 		fprintf(stderr, "  hint: %s\n", rep->hint);
 	return status;

@@ -44,6 +44,10 @@ run "$swsgx" vm --epc 5000
 check 2 "'5000' for --epc" "an EPC that is no pages"
 run "$swsgx" vm --vepc 256K --vcpus 8
 check 2 "256K for each processor" "too little for eight processors"
+run "$swsgx" vm --policy nonsense
+check 2 "no policy 'nonsense'" "a policy that isn't there"
+run "$swsgx" vm --nonsense
+check 2 "bad option '--nonsense'" "a bad option"
 run "$swsgx" vm more
 check 2 "takes no 'more'" "an argument"
 run "$swsgx" vm --kernel /dev/null
@@ -56,8 +60,6 @@ fi
 check 1 "cannot (read|load) the guest" "a kernel that is none"
 run "$swsgx" vm --kernel "$swsgx"
 check 1 "cannot load the guest" "nor is a program one"
-run "$swsgx" vm --policy nonsense
-check 1 "no policy 'nonsense'" "a policy that isn't there"
 
 run "$swsgx" vm --guests 2 --epc 512K --vepc 512K --rounds 2
 check 0 "^2 .* the same$" "two guests, each with as much EPC as there is"
