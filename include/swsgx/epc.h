@@ -38,8 +38,9 @@ struct swsgx_page;
 
 /**
  * struct swsgx_epc_config - how large an EPC is to be, and how it reclaims
- * @bytes:  size of the EPC, a multiple of SWSGX_PAGE_SIZE, 16 pages at least
- * @policy: the order of eviction, as `swsgx run --policy` takes it; NULL for the default
+ * @bytes:  size of the EPC, a multiple of SWSGX_PAGE_SIZE, from 16 pages to 1 TiB
+ * @policy: the order of eviction, as `swsgx run --policy` takes it: "adaptive" (the default, as NULL is), "upstream",
+ *          "clock", "sieve", "s3fifo" or "lirs"
  */
 struct swsgx_epc_config {
 	uint64_t bytes;
@@ -54,7 +55,7 @@ struct swsgx_epc_config {
  * It takes address space and a few file descriptors; memory is taken as pages are used.
  *
  * Returns 0, or:
- *   -EINVAL  @config->bytes is no multiple of SWSGX_PAGE_SIZE or too small, or there is no such policy
+ *   -EINVAL  @config->bytes is no multiple of SWSGX_PAGE_SIZE, too small or too large, or there is no such policy
  *   -ENOMEM  no memory or no address space
  *   -errno   of memfd_create(2) or pipe(2), e.g. -EMFILE
  * Since: 0.1
@@ -136,6 +137,7 @@ struct swsgx_group_limits {
  * swsgx_group_root() - the group that all others are below
  * @epc: the EPC
  *
+ * Returns the group, which is there as long as the EPC and has no limits.
  * Since: 0.1
  */
 struct swsgx_group *swsgx_group_root(struct swsgx_epc *epc);
@@ -148,7 +150,8 @@ struct swsgx_group *swsgx_group_root(struct swsgx_epc *epc);
  * @ret_group: receives the group
  *
  * Returns 0, or:
- *   -EINVAL  @name or @limits make no sense
+ *   -EINVAL  @name is empty, too long or has another character; @limits->min is more than @limits->max, or
+ *            @limits->weight not from 1 to 10000
  *   -EEXIST  the name is taken
  *   -ENOSPC  @limits->min is more than the parent has been promised and not passed on, or, below the root, than there is;
  *            or there are 256 groups, or 8 levels, already
@@ -163,8 +166,8 @@ int swsgx_group_create(struct swsgx_group *parent, const char *name,
  * @group:  not the root
  * @limits: from now on.  With more pages than a lower @limits->max the group loses them as it asks for others
  *
- * Returns 0, -EINVAL or -ENOSPC as swsgx_group_create(); -ENOSPC also when more than @limits->min has been promised
- * to groups below.
+ * Returns 0; -EINVAL or -ENOSPC for @limits, as swsgx_group_create(); -EINVAL for the root; -ENOSPC also when more than
+ * @limits->min has been promised to groups below.
  * Since: 0.1
  */
 int swsgx_group_set(struct swsgx_group *group, const struct swsgx_group_limits *limits);
@@ -182,6 +185,7 @@ int swsgx_group_destroy(struct swsgx_group *group);
  * swsgx_group_pages() - how many pages the owners in a group and below have now
  * @group: the group
  *
+ * Returns a number of pages, which may have changed by then.
  * Since: 0.1
  */
 uint32_t swsgx_group_pages(struct swsgx_group *group);

@@ -23,6 +23,7 @@
 
 #define ARENA_BYTES   (64ull << 20)
 #define EPC_PAGES_MIN 16u
+#define EPC_BYTES_MAX (1ull << 40) /* as of swsgx run; pages are numbered in 32 bits */
 
 struct swsgx_epc {
 	struct arena *arena;
@@ -57,7 +58,8 @@ API int swsgx_epc_create(const struct swsgx_epc_config *config, struct swsgx_epc
 	struct arena *arena;
 	int r = -ENOMEM;
 
-	if (config->bytes % SGX_PAGE_SIZE || config->bytes < EPC_PAGES_MIN * SGX_PAGE_SIZE)
+	if (config->bytes % SGX_PAGE_SIZE || config->bytes < EPC_PAGES_MIN * SGX_PAGE_SIZE ||
+	    config->bytes > EPC_BYTES_MAX)
 		return -EINVAL;
 	cpu_config_default(&cpu_config, config->bytes);
 	arena = arena_create(ARENA_BYTES);

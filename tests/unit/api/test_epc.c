@@ -100,6 +100,8 @@ static void test_create(void)
 	TAP_CHECK(swsgx_epc_create(&config, &epc) == -EINVAL, "15 pages are too few");
 	config.bytes = 64 * SWSGX_PAGE_SIZE + 1;
 	TAP_CHECK(swsgx_epc_create(&config, &epc) == -EINVAL, "no multiple of a page");
+	config.bytes = 1ull << 45;
+	TAP_CHECK(swsgx_epc_create(&config, &epc) == -EINVAL, "more pages than have numbers");
 	config.bytes = 64 * SWSGX_PAGE_SIZE;
 	config.policy = "none";
 	TAP_CHECK(swsgx_epc_create(&config, &epc) == -EINVAL, "no such policy");
