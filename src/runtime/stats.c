@@ -261,7 +261,7 @@ static void put_group_head(struct out *out, bool json, const struct epc_group_in
 		number(out, "peak", info->peak_pages);
 		number(out, "weight", info->limits.weight);
 	} else {
-		put(out, "  group %s: %u pages, %u at most, weight %u", info->name,
+		put(out, "  group %s: %u pages, peak %u, weight %u", info->name,
 		    info->current_pages, info->peak_pages, info->limits.weight);
 	}
 	put_limit(out, json, "min", info->limits.min_pages);
