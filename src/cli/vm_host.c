@@ -161,7 +161,11 @@ static int look_place(void *mm, struct encl *encl, uint64_t la, uint64_t win_off
 		      unsigned int rwx)
 {
 	struct look *look = mm;
-	int r = window_give(epc_window(look->host->epc), win_off, bytes);
+	int r;
+
+	if (la != ENCLAVE_BASE + look->page * SGX_PAGE_SIZE)
+		return 0; /* read ahead: not the one that is looked at, and nothing is mapped here */
+	r = window_give(epc_window(look->host->epc), win_off, bytes);
 
 	if (r == 0)
 		look_map(mm, encl, la, win_off, rwx);
