@@ -170,15 +170,17 @@ static struct cpu_outcome emodt_held(struct cpu *cpu, enum sgx_page_type to, uin
 {
 	struct epcm_entry *e = &cpu->epcm[page];
 	struct cpu_outcome out;
+	uint64_t was;
 
 	if (!(epcm_attr(e) & EPCM_VALID))
 		return cpu_pf_page(cpu, page);
 	if (!epcm_try_extra(e, EPCM_LOCK_MODIFY))
 		return cpu_fail(SGX_EPC_PAGE_CONFLICT);
+	was = epcm_pt(epcm_attr(e)) == SGX_PT_TCS ? EPCM_WAS_TCS : 0;
 	out = emodt_check(cpu, e, to, page);
 	if (cpu_passed(out))
 		change_and_stamp(cpu, e, EPCM_PR | EPCM_RWX | EPCM_PT,
-				 EPCM_MODIFIED | epcm_pt_bits(to));
+				 EPCM_MODIFIED | epcm_pt_bits(to) | was);
 	epcm_put_extra(e, EPCM_LOCK_MODIFY);
 	return out;
 }

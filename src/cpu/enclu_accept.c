@@ -128,7 +128,7 @@ static struct cpu_outcome eaccept_held(struct accept *a)
 	if (epcm_pt(attr) == SGX_PT_TCS)
 		out = eaccept_check_tcs(a);
 	if (cpu_passed(out))
-		epcm_change(e, EPCM_PENDING | EPCM_MODIFIED | EPCM_PR, 0);
+		epcm_change(e, EPCM_PENDING | EPCM_MODIFIED | EPCM_PR | EPCM_WAS_TCS, 0);
 	return out;
 }
 

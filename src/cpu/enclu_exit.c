@@ -168,7 +168,7 @@ static void free_tcs_of(const struct cpu *cpu, const struct cpu_lp *lp)
 	if (!cpu_is_epc(cpu, lp->tcs))
 		return;
 	attr = epcm_attr(&cpu->epcm[lp->tcs]);
-	if (!(attr & EPCM_VALID) || epcm_pt(attr) != SGX_PT_TCS)
+	if (!epcm_has_tcs(attr))
 		return;
 	tcs = cpu_contents(cpu, lp->tcs);
 	/* What else it left behind is for cpu_repair_page(). */

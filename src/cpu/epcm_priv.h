@@ -39,6 +39,7 @@ static_assert(sizeof(struct epcm_entry) == 32, "half of the 64 bytes of metadata
 #define EPCM_X        0x080ull
 #define EPCM_RWX      0x0e0ull
 #define EPCM_PT       0x700ull
+#define EPCM_WAS_TCS  0x800ull /* ours: TRIM that was a TCS, and may still have somebody in it */
 #define EPCM_LA       0xfffffffffffff000ull
 
 #define EPCM_RWX_SHIFT 5
@@ -68,6 +69,16 @@ static inline bool epcm_is_child(uint64_t attr)
 	enum sgx_page_type pt = epcm_pt(attr);
 
 	return pt == SGX_PT_REG || pt == SGX_PT_TCS || pt == SGX_PT_TRIM;
+}
+
+/* The bytes are a TCS, with a STATE: what is to be one is none before the enclave has accepted it. */
+static inline bool epcm_has_tcs(uint64_t attr)
+{
+	if (!(attr & EPCM_VALID))
+		return false;
+	if (epcm_pt(attr) == SGX_PT_TCS)
+		return !(attr & EPCM_MODIFIED);
+	return attr & EPCM_WAS_TCS;
 }
 
 static inline uint64_t epcm_attr(const struct epcm_entry *e)

@@ -23,8 +23,7 @@ static bool tcs_is_busy(const struct cpu *cpu, uint32_t page)
 	const struct cpu_lp *lp;
 	struct sgx_tcs *tcs;
 
-	/* Until the enclave has accepted it the bytes are no TCS, and nobody can enter by it. */
-	if (!(attr & EPCM_VALID) || epcm_pt(attr) != SGX_PT_TCS || (attr & EPCM_MODIFIED))
+	if (!epcm_has_tcs(attr))
 		return false;
 	tcs = cpu_contents(cpu, page);
 	lp = (const struct cpu_lp *)(uintptr_t)__atomic_load_n(&tcs->state, __ATOMIC_ACQUIRE);

@@ -127,10 +127,37 @@ static void test_tcs_to_be(void)
 	machine_free(m);
 }
 
+static bool repaired_with_one_inside(void)
+{
+	for (uint32_t p = P_TCS0; p < EPC_NR; p++)
+		cpu_repair_page(m->cpu, p);
+	cpu_repair_page(m->cpu, P_SECS);
+	return cpu_active_nr(m->cpu, P_SECS) == 1 && epcm_pin_nr(entry(m, P_TCS1)) == 1;
+}
+
+/* EMODT takes the TCS of one who is inside; and what was never one is not taken for one. */
+static void test_trimmed(void)
+{
+	m = machine_new(NULL);
+	machine_build(m);
+	machine_enter(m, 1);
+	memset(cpu_bytes(m->cpu, P_DATA2), 0x41, SGX_PAGE_SIZE);
+	memset(&m->secinfo, 0, sizeof(m->secinfo));
+	m->secinfo.flags = SGX_SECINFO_TYPE(SGX_PT_TRIM);
+	TAP_CHECK(cpu_ok(encls_emodt(m->cpu, &m->secinfo, P_TCS1)) &&
+			  cpu_ok(encls_emodt(m->cpu, &m->secinfo, P_DATA2)),
+		  "a TCS with somebody in it is trimmed, and a page that is none");
+	TAP_CHECK(repaired_with_one_inside(), "who is inside is still counted");
+	TAP_CHECK(cpu_ok(machine_exit(m)) && held_nr() == 0 && cpu_active_nr(m->cpu, P_SECS) == 0,
+		  "and leaves as ever");
+	machine_free(m);
+}
+
 int main(void)
 {
 	test_tcs_to_be();
 	test_live();
+	test_trimmed();
 	test_kill();
 	return tap_done();
 }
