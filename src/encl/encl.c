@@ -266,6 +266,7 @@ int encl_open(struct encl_registry *registry, struct encl **ret_encl)
 	lock_init(&encl->lock, LOCK_OWNER);
 	lock_init(&encl->ioctl_lock, LOCK_TRIED);
 	lock_init(&encl->end_lock, LOCK_TRIED);
+	gates_init(encl);
 	encl->win_off = ENCL_NO_RANGE;
 	list_init(&encl->va_pages);
 	readahead_init(encl);
@@ -318,6 +319,9 @@ void encl_lp_reset(struct encl *encl, struct cpu_lp *lp)
 {
 	encl_lock(encl);
 	cpu_lp_reset(encl->cpu, lp);
+	/* Half way out by EEXIT: nobody died with the lock held, so no repair has been. */
+	if (gate_holder_died_locked(encl, lp))
+		repair_leaves_locked(encl);
 	encl_unlock(encl);
 }
 

@@ -162,6 +162,9 @@ typedef struct cpu_outcome (*encl_step_fn)(void *ctx, struct cpu *cpu, const str
 struct cpu_outcome encl_step(struct encl *encl, const struct encl_mm *mm, encl_step_fn step,
 			     void *ctx, unsigned int (*vma_rwx_at)(void *ctx, uint64_t la));
 
+/* EEXIT, which needs no page brought in and does not wait for those who do. */
+struct cpu_outcome encl_eexit(struct encl *encl, struct cpu_lp *lp, struct cpu_regs *regs);
+
 /* ptrace-like access to a debug enclave: 8-byte granules; -EIO, -EFAULT as Linux. */
 int encl_debug_read(struct encl *encl, const struct encl_mm *mm, uint64_t la, uint64_t *ret_value);
 int encl_debug_write(struct encl *encl, const struct encl_mm *mm, uint64_t la, uint64_t value);

@@ -111,6 +111,14 @@ struct encl_readahead {
 	struct encl_stream stream[ENCL_STREAMS];
 };
 
+/* A cache line each: those who leave by different ones do not meet. */
+enum { ENCL_GATES = 16 };
+union encl_gate {
+	struct lock lock;
+	char line[64];
+};
+static_assert(sizeof(union encl_gate) == 64, "a lock is no longer than that");
+
 struct encl_registry {
 	struct epc *epc;
 	struct arena *arena;
@@ -139,11 +147,12 @@ struct encl {
 	uint64_t base, size, win_off;
 
 	struct ref refs;
-	atomic_uint flags;      /* ENCL_*: set under the lock, read anywhere */
-	struct lock ioctl_lock; /* whose ioctl is under way */
-	struct lock end_lock;   /* who is at encl_free() */
-	atomic_bool going;      /* encl_free() is at work: no page may be picked */
-	atomic_uint running;    /* logical processors in it after the last step: for statistics */
+	atomic_uint flags;                /* ENCL_*: set under the lock, read anywhere */
+	struct lock ioctl_lock;           /* whose ioctl is under way */
+	struct lock end_lock;             /* who is at encl_free() */
+	atomic_bool going;                /* encl_free() is at work: no page may be picked */
+	union encl_gate gate[ENCL_GATES]; /* gate.c */
+	atomic_uint running; /* logical processors in it after the last step: for statistics */
 
 	struct list node; /* registry.lock */
 
@@ -218,6 +227,16 @@ void hands_reap_locked(struct encl *encl) REQUIRES(&encl->lock);
 /* Each page's pins, made anew from what the hands say. */
 void hands_repin_locked(struct encl *encl) REQUIRES(&encl->lock);
 void hands_free(struct encl *encl);
+
+/* ---- gate.c --------------------------------------------------------------------------------- */
+
+void gates_init(struct encl *encl);
+void gates_fini(struct encl *encl);
+/* Nobody is in EEXIT, until gates_open_locked(): those who died at it have been seen to by then. */
+void gates_shut_locked(struct encl *encl) REQUIRES(&encl->lock);
+void gates_open_locked(struct encl *encl) REQUIRES(&encl->lock);
+/* Somebody died at the gate of @lp, and no repair has been since. */
+bool gate_holder_died_locked(struct encl *encl, const struct cpu_lp *lp) REQUIRES(&encl->lock);
 
 /* ---- repair.c ------------------------------------------------------------------------------- */
 

@@ -190,6 +190,7 @@ static void free_structs(struct encl *encl)
 	lock_fini(&encl->lock);
 	lock_fini(&encl->ioctl_lock);
 	lock_fini(&encl->end_lock);
+	gates_fini(encl);
 	epc_owner_destroy(encl->epc_owner);
 	arena_free(encl->arena, encl->buffer_block, ENCL_BUFFER_BLOCK_BYTES);
 	arena_free(encl->arena, encl, sizeof(*encl));

@@ -35,6 +35,7 @@ void repair_leaves_locked(struct encl *encl)
 	uint32_t page_nr = cpu_get_config(encl->cpu)->page_nr;
 	uint32_t secs = CPU_NO_PAGE;
 
+	gates_shut_locked(encl);
 	for (uint32_t nr = 0; nr < page_nr; nr++) {
 		struct cpu_epcm epcm = cpu_epcm_read(encl->cpu, nr);
 
@@ -47,6 +48,7 @@ void repair_leaves_locked(struct encl *encl)
 	}
 	if (secs != CPU_NO_PAGE)
 		cpu_repair_page(encl->cpu, secs);
+	gates_open_locked(encl);
 }
 
 /* ECREATE that did not come to its end has not begun. */

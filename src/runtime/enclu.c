@@ -212,9 +212,8 @@ static void enclave_enclu(siginfo_t *info, ucontext_t *uc, struct rt_thread *t)
 	rt_regs_from_uc(&regs, uc);
 	regs.fs_base = t->away_fs;
 	regs.gs_base = t->away_gs;
-	/* EEXIT touches its TCS and SECS only, and both stay where they are while it is inside: no lock. */
 	if ((uint32_t)regs.rax == SGX_EEXIT)
-		out = step_enclu(&s, rt.cpu, NULL);
+		out = encl_eexit(t->rlp->encl, t->lp, &regs);
 	else
 		out = encl_step(t->rlp->encl, &rt_mm, step_enclu, &s, vma_rwx_at);
 	if (out.fault != CPU_NO_FAULT) {

@@ -3,7 +3,7 @@
  * A process that is killed at any instruction of what it does to an enclave costs those who share it nothing.
  *
  * A table of steps: a load, a load that needs the SECS, EAUG, EADD, ECREATE, EINIT, the EDMM ioctls, a VA page, an
- * entry, the enclave's end.  A child runs the step with a trap after each instruction and kills itself after so many; over the
+ * entry, an exit, the enclave's end.  A child runs the step with a trap after each instruction and kills itself after so many; over the
  * rounds the points are spread evenly over all of them.  Then the parent goes on with the same enclave, finds every page
  * with its contents, brings the step to its end, and the frame audit holds to the last frame.
  *
@@ -337,6 +337,20 @@ static void enter(struct scene *s)
 	encl_step(s->b.encl, &encl_mm_none, step_out, s, NULL);
 }
 
+static void inside(struct scene *s)
+{
+	evict_all(s);
+	encl_step(s->b.encl, &encl_mm_none, step_in, s, NULL);
+}
+
+/* Not under the lock: nobody but the reset of its logical processor finds out. */
+static void leave(struct scene *s)
+{
+	struct cpu_regs regs = { .rax = SGX_EEXIT, .rbx = 0x1000 };
+
+	encl_eexit(s->b.encl, s->lp, &regs);
+}
+
 static void enter_go_on(struct scene *s)
 {
 	struct encl_info info;
@@ -381,6 +395,7 @@ static const struct step steps[] = {
 	{ .name = "modify", .prepare = have_new, .act = trim_new, .go_on = trim_go_on },
 	{ .name = "remove", .prepare = have_trimmed, .act = remove_new, .go_on = remove_go_on },
 	{ .name = "enter", .prepare = evict_all, .act = enter, .go_on = enter_go_on },
+	{ .name = "leave", .prepare = inside, .act = leave, .go_on = enter_go_on },
 	{ .name = "create",
 	  .prepare = opened,
 	  .act = create,
