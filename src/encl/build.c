@@ -111,6 +111,7 @@ int encl_create(struct encl *encl, const struct sgx_secs *secs)
 	encl_lock(encl);
 	r = create_secs_locked(encl, &b, secs);
 	encl_end_locked(encl);
+	bring_unpin_locked(encl, &b);
 	encl_unlock(encl);
 	bring_fini(&b);
 	return r;
@@ -246,6 +247,7 @@ int encl_add_page(struct encl *encl, const struct encl_mm *mm, uint64_t offset, 
 		r = add_frame_locked(encl, &b, idx, &pi, measure);
 		encl_end_locked(encl);
 	}
+	bring_unpin_locked(encl, &b);
 	encl_unlock(encl);
 	bring_fini(&b);
 	return r;

@@ -268,8 +268,9 @@ int encl_open(struct encl_registry *registry, struct encl **ret_encl)
 	lock_init(&encl->end_lock, LOCK_TRIED);
 	gates_init(encl);
 	encl->win_off = ENCL_NO_RANGE;
-	list_init(&encl->va_pages);
 	readahead_init(encl);
+	for (unsigned int i = 0; i < ENCL_VA_LEVELS; i++)
+		list_init(&encl->va_level[i].with_free);
 	encl->secs.type = SGX_PT_SECS;
 	encl->secs.backing = BACKING_NO_SLOT;
 	encl->secs.flags = ENCL_PAGE_EXISTS;

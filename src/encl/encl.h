@@ -175,7 +175,7 @@ void encl_lp_reset(struct encl *encl, struct cpu_lp *lp);
 struct encl_info {
 	uint32_t id;
 	uint64_t base, size;
-	uint64_t pages, resident, va_pages, evictions, loads, faults;
+	uint64_t pages, resident, va_pages, va_resident, evictions, loads, faults;
 	uint8_t mrenclave[32];
 	bool initialized, debug;
 };

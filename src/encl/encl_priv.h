@@ -17,27 +17,18 @@
 #include "base/lock.h"
 #include "base/ref.h"
 #include "encl/encl.h"
+#include "epc/backing.h"
 #include "epc/owner.h"
 
 struct arena;
-struct backing;
 struct bring;
 struct cpu;
 struct epc;
 struct epc_page;
 struct window;
 
-/* A VA page: 512 version slots. Never evicted; those with a free slot come first in encl.va_pages. */
-struct encl_va {
-	struct list node;
-	struct encl_va *next_made; /* all of them, whatever becomes of the list */
-	struct epc_page *epc_page;
-	uint32_t used_nr;
-	uint64_t used[SGX_VA_SLOTS / 64];
-};
-
 /*
- * A page of the enclave, SECS included.  One that is not in the tree has ENCL_PAGE_EXISTS clear.
+ * A page of the enclave, SECS and VA pages included.  One that is not in the tree has ENCL_PAGE_EXISTS clear.
  *
  * It is resident (epc_page set) or evicted (va, va_slot and backing say where to).  While it is
  * LEAVING it is both: it has its slots already, so that nothing can fail once it is blocked.
@@ -54,6 +45,25 @@ struct encl_page {
 };
 static_assert(sizeof(struct encl_page) == 32, "one for each page of every enclave");
 
+/* A VA page: 512 version slots (va.c). */
+struct encl_va {
+	struct list node; /* va_level.with_free, while it is here and has any; else alone */
+	struct encl_va *next_made; /* all of them */
+	struct encl_page page;
+	uint8_t level;
+	uint32_t used_nr;
+	uint32_t busy_nr; /* slots of pages that are in the EPC: it cannot go */
+	uint64_t used[SGX_VA_SLOTS / 64];
+};
+
+enum { ENCL_VA_LEVELS = 4 }; /* 512 to the fourth is more pages than an enclave can have */
+
+struct encl_va_level {
+	struct list with_free; /* of those that are here; the next slot comes from the first */
+	uint64_t nr, here_nr;  /* VA pages; those in the EPC */
+	uint64_t free_nr;      /* free slots of the latter */
+};
+
 #define ENCL_PAGE_EXISTS  0x01u
 #define ENCL_PAGE_LEAVING 0x02u /* blocked, or about to be; no new use may begin */
 #define ENCL_PAGE_TRACKED 0x08u /* offered to the reclaimer */
@@ -62,7 +72,8 @@ static_assert(sizeof(struct encl_page) == 32, "one for each page of every enclav
 
 /* The cookie of an EPC page of ours is the index of the page in the enclave, or one of these. */
 #define ENCL_COOKIE_SECS UINT64_MAX
-#define ENCL_COOKIE_NONE (UINT64_MAX - 1) /* a VA page, or a frame that is nothing yet */
+#define ENCL_COOKIE_NONE (UINT64_MAX - 1) /* a frame that is nothing yet */
+#define ENCL_COOKIE_VA   (1ull << 62)     /* with the address of its struct encl_va */
 
 #define ENCL_NO_RANGE UINT64_MAX /* encl.win_off before there is a range */
 
@@ -126,6 +137,7 @@ struct encl_registry {
 	struct list encls;
 	uint32_t next_id;
 	void (*reap)(void);
+	_Atomic uint32_t top_nr; /* enclaves that have VA pages: one of each stays in the EPC */
 };
 
 /* Two pages, aligned. */
@@ -148,6 +160,7 @@ struct encl {
 
 	struct ref refs;
 	atomic_uint flags;                /* ENCL_*: set under the lock, read anywhere */
+	bool top_gone;                    /* registry.top_nr has been told, by encl_free() */
 	struct lock ioctl_lock;           /* whose ioctl is under way */
 	struct lock end_lock;             /* who is at encl_free() */
 	atomic_bool going;                /* encl_free() is at work: no page may be picked */
@@ -169,9 +182,8 @@ struct encl {
 	uint64_t leaf_nr;
 	uint64_t page_nr;  /* in the tree */
 	uint64_t child_nr; /* of those, in the EPC */
-	struct list va_pages;
+	struct encl_va_level va_level[ENCL_VA_LEVELS];
 	struct encl_va *va_made;
-	uint64_t va_nr;
 	uint64_t evictions, loads, faults;
 	uint8_t mrenclave[32];
 	struct encl_readahead readahead;
@@ -265,13 +277,28 @@ void pages_erase_locked(struct encl *encl, struct encl_page *page) REQUIRES(&enc
 
 /* ---- va.c ----------------------------------------------------------------------------------- */
 
-/* True when one more page would leave some page without a slot. */
-bool va_is_short_locked(struct encl *encl) REQUIRES(&encl->lock);
+bool va_is_here(const struct encl_va *va);
+struct encl_va *va_of_cookie(uint64_t cookie);
+/* Where the versions of pages like this are. */
+unsigned int va_level_of(const struct encl_page *page);
+/* True when one more page would leave some page of that level without a slot. */
+bool va_is_short_locked(struct encl *encl, unsigned int level) REQUIRES(&encl->lock);
+/* One that should be loaded, because too few free slots are in the EPC; NULL: none. */
+struct encl_va *va_wanted_locked(struct encl *encl, unsigned int level) REQUIRES(&encl->lock);
 /* Make @frame a VA page; then it is the enclave's. -ENOMEM, -EFAULT: it is still the caller's. */
-int va_add_locked(struct encl *encl, struct epc_page *frame) REQUIRES(&encl->lock);
-void va_slot_get_locked(struct encl *encl, struct encl_va **ret_va, uint16_t *ret_slot)
+int va_add_locked(struct encl *encl, unsigned int level, struct epc_page *frame)
 	REQUIRES(&encl->lock);
-void va_slot_put_locked(struct encl *encl, struct encl_va *va, uint16_t slot) REQUIRES(&encl->lock);
+/* All but the top are offered to the reclaimer. */
+void va_track_locked(struct encl *encl) REQUIRES(&encl->lock);
+bool va_may_go_locked(struct encl *encl, const struct encl_page *page) REQUIRES(&encl->lock);
+/* A VA page can be used for slots; it cannot any more, and is LEAVING or about to be. */
+void va_in_locked(struct encl *encl, struct encl_page *page) REQUIRES(&encl->lock);
+void va_out_locked(struct encl *encl, struct encl_page *page) REQUIRES(&encl->lock);
+/* Levels and lists, made anew from the VA pages. */
+void va_recount_locked(struct encl *encl) REQUIRES(&encl->lock);
+/* A slot for a page that is in the EPC. False: none is free there now. */
+bool va_slot_get_locked(struct encl *encl, struct encl_page *page) REQUIRES(&encl->lock);
+void va_slot_put_locked(struct encl *encl, struct encl_page *page) REQUIRES(&encl->lock);
 
 /* x86 has no translation that can be written or executed but not read. */
 static inline bool encl_vma_denies(unsigned int vma_rwx, unsigned int access)
@@ -307,6 +334,7 @@ struct bring {
 
 	bool ahead;           /* for nobody yet: only what can be had at once, else -EBUSY */
 	bool unseen;          /* not to be mapped */
+	uint32_t kept_pins;   /* of the hand's: not from bringing, and not given up with that */
 	bool shown;           /* placing the page has mapped it, too */
 	unsigned int waits;   /* times we waited for somebody */
 	uint64_t refused_ns;  /* when there was no EPC page to be had for the first time */
@@ -326,8 +354,11 @@ int bring_hand_locked(struct encl *encl, struct bring *b) REQUIRES(&encl->lock);
 /* The frame in hand has become a page, and the tree knows. */
 void bring_pass_frame(struct bring *b);
 
-/* Version slots for one more page: as bring_frame_locked(). */
-int bring_va_locked(struct encl *encl, struct bring *b) REQUIRES(&encl->lock);
+/* What was pinned on the way need not stay; nothing may be when the lock is dropped for good. */
+void bring_unpin_locked(struct encl *encl, struct bring *b) REQUIRES(&encl->lock);
+/* A LEAVING page has gone, or has come back: -EAGAIN. */
+int bring_wait_locked(struct encl *encl, struct bring *b, struct encl_page *page)
+	REQUIRES(&encl->lock);
 /* The window has what is on encl.stage where page @idx is: -ENOMEM, or 0. No mapping can show it yet. */
 int bring_give_locked(struct encl *encl, uint64_t idx) REQUIRES(&encl->lock);
 /* And that is the bytes of @frame. */
@@ -349,6 +380,12 @@ int bring_page_locked(struct encl *encl, struct bring *b, uint64_t idx, unsigned
 		      unsigned int how, struct encl_page **ret_page) REQUIRES(&encl->lock);
 /* In the EPC with its bytes in the window: an instruction may use it. */
 bool page_is_here(const struct encl_page *page);
+/*
+ * ELDU into the frame in hand, which the page then has.  It keeps its version slot and its place in the
+ * backing store: while the page is blocked or nowhere they are the way back.
+ */
+int load_frame_locked(struct encl *encl, struct bring *b, struct encl_page *page, uint64_t la,
+		      uint64_t cookie, uint32_t secs) REQUIRES(&encl->lock);
 /* It came from the backing store for good: its slots are free, the reclaimer may have it. */
 void load_done_locked(struct encl *encl, struct encl_page *page) REQUIRES(&encl->lock);
 /* There is no memory for it in the window: back to where it came from, and its frame is free. */
@@ -358,6 +395,14 @@ unsigned int page_reach(struct encl *encl, const struct encl_page *page);
 void page_track_locked(struct encl *encl, struct encl_page *page) REQUIRES(&encl->lock);
 /* 0; -EBUSY: a reclaimer has it in hand. */
 int page_untrack_locked(struct encl *encl, struct encl_page *page) REQUIRES(&encl->lock);
+
+/* ---- bring_va.c ----------------------------------------------------------------------------- */
+
+/* Version slots for one more page: as bring_frame_locked(). */
+int bring_va_locked(struct encl *encl, struct bring *b) REQUIRES(&encl->lock);
+/* The VA page with the version of a page that is out is in, and stays: as bring_frame_locked(). */
+int bring_version_locked(struct encl *encl, struct bring *b, const struct encl_page *page)
+	REQUIRES(&encl->lock);
 
 /* ---- fault.c -------------------------------------------------------------------------------- */
 

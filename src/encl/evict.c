@@ -7,7 +7,7 @@
  * refusal after that would leave a page that nobody can use, because only EWB and ELDU unblock.
  *
  * Order: children before the SECS, which EWB insists on, so the SECS is offered to the manager only
- * when the last child of an initialised enclave has gone.  VA pages are never offered.
+ * when the last child of an initialised enclave has gone.  A VA page goes when the rest has free slots enough (va.c).
  *
  * Invariant: a LEAVING page is used by nobody: faults and steps wait for it.
  */
@@ -26,7 +26,12 @@ static struct encl_page *evict_find_locked(struct encl *encl, struct epc_page *f
 	uint64_t cookie = epc_page_cookie(frame);
 	struct encl_page *page;
 
-	page = cookie == ENCL_COOKIE_SECS ? &encl->secs : pages_find_locked(encl, cookie);
+	if (cookie == ENCL_COOKIE_SECS)
+		page = &encl->secs;
+	else if (cookie != ENCL_COOKIE_NONE && cookie & ENCL_COOKIE_VA)
+		page = &va_of_cookie(cookie)->page;
+	else
+		page = pages_find_locked(encl, cookie);
 	return page && page->epc_page == frame ? page : NULL;
 }
 
@@ -39,6 +44,11 @@ static bool evict_get(struct epc_page *frame)
 	struct encl *encl = epc_page_owner(frame);
 
 	return !atomic_load(&encl->going);
+}
+
+static bool page_is_child(const struct encl_page *page)
+{
+	return page->type != SGX_PT_SECS && page->type != SGX_PT_VA;
 }
 
 /* A logical processor is in it: its state would be lost to the next AEX. */
@@ -59,6 +69,8 @@ static bool evict_may_go_locked(struct encl *encl, const struct encl_page *page)
 		return false;
 	if (page == &encl->secs)
 		return encl->child_nr == 0 && (encl_flags(encl) & ENCL_INITIALIZED);
+	if (page->type == SGX_PT_VA)
+		return va_may_go_locked(encl, page);
 	return !tcs_is_busy(encl, page);
 }
 
@@ -79,15 +91,22 @@ static bool evict_reclaim(struct epc_page *frame)
 
 static bool evict_slots_get_locked(struct encl *encl, struct encl_page *page) REQUIRES(&encl->lock)
 {
+	uint32_t slot;
+
 	if (page->va)
 		return true; /* from an eviction that failed half way */
 	if (backing_alloc(encl->backing, &page->backing) < 0) {
 		page->backing = BACKING_NO_SLOT;
 		return false;
 	}
-	va_slot_get_locked(encl, &page->va, &page->va_slot);
+	if (!va_slot_get_locked(encl, page)) {
+		slot = page->backing;
+		page->backing = BACKING_NO_SLOT;
+		backing_free(encl->backing, slot);
+		return false;
+	}
 	/* A version that cannot be read again would be the end of the page. */
-	if (!epc_page_poisoned(page->va->epc_page))
+	if (!epc_page_poisoned(page->va->page.epc_page))
 		return true;
 	evict_slots_put_locked(encl, page);
 	return false;
@@ -98,8 +117,7 @@ void evict_slots_put_locked(struct encl *encl, struct encl_page *page)
 	uint32_t slot = page->backing;
 
 	/* Whoever dies on the way has lost a slot; nobody ever frees one twice. */
-	va_slot_put_locked(encl, page->va, page->va_slot);
-	page->va = NULL;
+	va_slot_put_locked(encl, page);
 	page->backing = BACKING_NO_SLOT;
 	backing_free(encl->backing, slot);
 }
@@ -110,8 +128,8 @@ static bool evict_block_locked(struct encl *encl, struct encl_page *page) REQUIR
 
 	if (!evict_may_go_locked(encl, page) || !evict_slots_get_locked(encl, page))
 		return false;
-	/* EBLOCK is for children; a SECS without any can have no translation. */
-	if (page != &encl->secs) {
+	/* EBLOCK is for children; a SECS without any can have no translation, nor has a VA page. */
+	if (page_is_child(page)) {
 		out = encls_eblock(encl->cpu, epc_page_nr(encl->epc, page->epc_page));
 		if (!cpu_ok(out) && !(out.fault == CPU_NO_FAULT && out.eax == SGX_BLKSTATE)) {
 			evict_slots_put_locked(encl, page);
@@ -119,6 +137,8 @@ static bool evict_block_locked(struct encl *encl, struct encl_page *page) REQUIR
 		}
 	}
 	page->flags |= ENCL_PAGE_LEAVING;
+	if (page->type == SGX_PT_VA)
+		va_out_locked(encl, page);
 	return true;
 }
 
@@ -164,7 +184,7 @@ static struct cpu_outcome evict_ewb_locked(struct encl *encl, struct encl_page *
 	uint64_t la;
 
 	return encls_ewb(encl->cpu, &pi, epc_page_nr(encl->epc, page->epc_page),
-			 epc_page_nr(encl->epc, page->va->epc_page), page->va_slot,
+			 epc_page_nr(encl->epc, page->va->page.epc_page), page->va_slot,
 			 backing_page(encl->backing, page->backing), &la);
 }
 
@@ -172,7 +192,7 @@ int evict_write_locked(struct encl *encl, struct encl_page *page)
 {
 	struct cpu_outcome out;
 
-	if (epc_page_poisoned(page->epc_page) || epc_page_poisoned(page->va->epc_page))
+	if (epc_page_poisoned(page->epc_page) || epc_page_poisoned(page->va->page.epc_page))
 		return -EHWPOISON;
 	out = evict_ewb_locked(encl, page);
 	/* One ETRACK, when the first page of a batch asks for it, serves all that were blocked before. */
@@ -188,8 +208,9 @@ int evict_write_locked(struct encl *encl, struct encl_page *page)
 	backing_complete(encl->backing, page->backing);
 	page->epc_page = NULL;
 	page->flags &= (uint8_t) ~(ENCL_PAGE_LEAVING | ENCL_PAGE_TRACKED);
+	page->va->busy_nr--;
 	encl->evictions++;
-	if (page != &encl->secs)
+	if (page_is_child(page))
 		evict_child_gone_locked(encl);
 	return 0;
 }
@@ -223,8 +244,11 @@ static int evict_write(struct epc_page *frame)
 		 * A failure leaves it blocked, with its slots: whoever needs it ends the eviction and loads it, but
 		 * not before the manager has put its bytes back, which untracking waits for.
 		 */
-		if (r < 0)
+		if (r < 0) {
 			page->flags &= (uint8_t)~ENCL_PAGE_LEAVING;
+			if (page->type == SGX_PT_VA)
+				va_in_locked(encl, page);
+		}
 		encl_end_locked(encl);
 		if (r == 0)
 			readahead_evicted_locked(encl, epc_page_cookie(frame));

@@ -86,6 +86,19 @@ static void free_backing(struct encl *encl, struct encl_page *page)
 		backing_free(encl->backing, slot);
 }
 
+static unsigned int free_vas(struct encl *encl, unsigned int level)
+{
+	unsigned int left = 0;
+
+	for (struct encl_va *va = encl->va_made; va; va = va->next_made) {
+		if (va->level != level)
+			continue;
+		left += !free_page(encl, &va->page);
+		free_backing(encl, &va->page);
+	}
+	return left;
+}
+
 /* Backing slots, and the frames that the tree knows of. Returns how many frames could not be freed. */
 static unsigned int free_pages(struct encl *encl)
 	LOCK_ATTR(no_thread_safety_analysis) /* the tree does not change any more */
@@ -100,12 +113,12 @@ static unsigned int free_pages(struct encl *encl)
 	}
 	left += !free_page(encl, &encl->secs);
 	free_backing(encl, &encl->secs);
-	for (struct encl_va *va = encl->va_made; va; va = va->next_made) {
-		struct epc_page *frame = va->epc_page;
-
-		va->epc_page = NULL;
-		left += frame && !free_owned(encl, frame);
-	}
+	/* From below: one that is in a batch needs the next level. */
+	for (unsigned int level = 0; level < ENCL_VA_LEVELS && left == 0; level++)
+		left += free_vas(encl, level);
+	if (encl->va_made && !encl->top_gone)
+		atomic_fetch_sub(&encl->registry->top_nr, 1);
+	encl->top_gone = true;
 	return left;
 }
 

@@ -3,9 +3,10 @@
  * Load: bring a page of an enclave into the EPC, whatever that takes.
  *
  * It may take an EPC page, for which the enclave's lock must be dropped; then everything is looked at
- * again from the start.  The SECS goes in before its children, and a VA page before a page that would have no
- * slot.  Each of the three needs one frame, and one frame at most is in hand while others can run,
- * so that any EPC that holds an enclave's VA pages, its SECS and the pages of one instruction is large enough.
+ * again from the start.  The SECS goes in before its children, and a VA page before those whose versions it has.
+ * Each of the three needs one frame, and one frame at most is in hand while others can run,
+ * so that any EPC that holds an enclave's top VA page, its SECS and the pages of one instruction, each with its VA page, is
+ * large enough.
  *
  * Invariant: a page that bring_page_locked() hands out is in the EPC and stays there until the lock is dropped.
  */
@@ -49,6 +50,12 @@ void bring_fini(struct bring *b)
 	b->hand = NULL;
 }
 
+void bring_unpin_locked(struct encl *encl, struct bring *b)
+{
+	while (b->hand && b->hand->pin_nr > b->kept_pins)
+		hand_unpin_locked(encl, b->hand);
+}
+
 int bring_hand_locked(struct encl *encl, struct bring *b)
 {
 	if (!b->hand)
@@ -81,6 +88,7 @@ int bring_frame_locked(struct encl *encl, struct bring *b)
 		return -EAGAIN;
 	}
 	b->frame = NULL;
+	bring_unpin_locked(encl, b);
 	/* Others may hold what there is for an instant: that passes. */
 	if (!b->refused_ns)
 		b->refused_ns = encl_now_ns();
@@ -147,12 +155,8 @@ int page_untrack_locked(struct encl *encl, struct encl_page *page)
 	return r;
 }
 
-/*
- * ELDU into the frame in hand, which the page then has.  It keeps its version slot and its place in the
- * backing store: while the page is blocked or nowhere they are the way back.
- */
-static int load_frame_locked(struct encl *encl, struct bring *b, struct encl_page *page,
-			     uint64_t la, uint64_t cookie, uint32_t secs) REQUIRES(&encl->lock)
+int load_frame_locked(struct encl *encl, struct bring *b, struct encl_page *page, uint64_t la,
+		      uint64_t cookie, uint32_t secs)
 {
 	struct cpu_pageinfo pi = {
 		.linaddr = la,
@@ -164,12 +168,14 @@ static int load_frame_locked(struct encl *encl, struct bring *b, struct encl_pag
 
 	if (backing_fetch(encl->backing, page->backing) < 0)
 		return -EREMOTEIO;
+	/* Before: whoever has to see this through learns from it which VA page this is. */
+	epc_page_set_cookie(b->frame, cookie);
 	out = encls_eldu(encl->cpu, &pi, epc_page_nr(encl->epc, b->frame),
-			 epc_page_nr(encl->epc, page->va->epc_page), page->va_slot);
+			 epc_page_nr(encl->epc, page->va->page.epc_page), page->va_slot);
 	if (!cpu_ok(out))
 		return -EBADMSG;
 	page->flags &= (uint8_t)~ENCL_PAGE_TRACKED;
-	epc_page_set_cookie(b->frame, cookie);
+	page->va->busy_nr++;
 	page->epc_page = b->frame;
 	bring_pass_frame(b);
 	return 0;
@@ -187,8 +193,7 @@ void load_done_locked(struct encl *encl, struct encl_page *page)
  * A LEAVING page is in a batch, so it can be untracked only when its reclaimer died between block and
  * write, and another one has put it back without knowing that it was blocked already.
  */
-static int bring_wait_locked(struct encl *encl, struct bring *b, struct encl_page *page)
-	REQUIRES(&encl->lock)
+int bring_wait_locked(struct encl *encl, struct bring *b, struct encl_page *page)
 {
 	bool left_over = false;
 
@@ -197,6 +202,8 @@ static int bring_wait_locked(struct encl *encl, struct bring *b, struct encl_pag
 		left_over = page_untrack_locked(encl, page) == 0;
 		if (left_over) {
 			page->flags &= (uint8_t)~ENCL_PAGE_LEAVING;
+			if (page->type == SGX_PT_VA)
+				va_in_locked(encl, page);
 			page_track_locked(encl, page);
 		}
 		encl_end_locked(encl);
@@ -215,7 +222,9 @@ static int bring_secs_locked(struct encl *encl, struct bring *b) REQUIRES(&encl-
 		return bring_wait_locked(encl, b, &encl->secs);
 	if (encl->secs.epc_page)
 		return 0;
-	r = bring_frame_locked(encl, b);
+	r = bring_version_locked(encl, b, &encl->secs);
+	if (r == 0)
+		r = bring_frame_locked(encl, b);
 	if (r < 0)
 		return r;
 	encl_begin_locked(encl, ENCL_CHANGING, b->hand, 0);
@@ -253,11 +262,12 @@ void load_undo_locked(struct encl *encl, struct encl_page *page)
 	struct cpu_outcome out = encls_eblock(encl->cpu, epc_page_nr(encl->epc, frame));
 	int r;
 
-	/* With its slots at hand and the lock held neither can fail. */
+	/* With its slots at hand and the lock held neither can fail; a page that is poisoned is lost. */
 	assert(cpu_ok(out) || (out.fault == CPU_NO_FAULT && out.eax == SGX_BLKSTATE));
 	r = evict_write_locked(encl, page);
-	assert(r == 0);
-	epc_free(encl->epc, frame);
+	assert(r == 0 || r == -EHWPOISON);
+	if (r == 0)
+		epc_free(encl->epc, frame);
 }
 
 static int load_changing_locked(struct encl *encl, struct bring *b, struct encl_page *page,
@@ -287,31 +297,14 @@ static int bring_load_locked(struct encl *encl, struct bring *b, struct encl_pag
 	int r;
 
 	r = bring_secs_locked(encl, b);
-	if (r < 0)
-		return r;
-	r = bring_frame_locked(encl, b);
+	if (r == 0)
+		r = bring_version_locked(encl, b, page);
+	if (r == 0)
+		r = bring_frame_locked(encl, b);
 	if (r < 0)
 		return r;
 	encl_begin_locked(encl, ENCL_CHANGING, b->hand, 0);
 	r = load_changing_locked(encl, b, page, idx);
-	encl_end_locked(encl);
-	return r;
-}
-
-/* An EPC page for version slots, before there is a page that would have none: 0, or as bring_frame. */
-int bring_va_locked(struct encl *encl, struct bring *b)
-{
-	int r;
-
-	if (!va_is_short_locked(encl))
-		return 0;
-	r = bring_frame_locked(encl, b);
-	if (r < 0)
-		return r;
-	encl_begin_locked(encl, ENCL_CHANGING, b->hand, 0);
-	r = va_add_locked(encl, b->frame);
-	if (r == 0)
-		bring_pass_frame(b);
 	encl_end_locked(encl);
 	return r;
 }
@@ -407,7 +400,8 @@ static int bring_unblock_locked(struct encl *encl, struct bring *b, struct encl_
 static bool is_broken(const struct encl *encl, const struct encl_page *page)
 {
 	return (page->epc_page && epc_page_poisoned(page->epc_page)) ||
-	       (page->va && epc_page_poisoned(page->va->epc_page)) ||
+	       (page->va && page->va->page.epc_page &&
+		epc_page_poisoned(page->va->page.epc_page)) ||
 	       (encl->secs.epc_page && epc_page_poisoned(encl->secs.epc_page));
 }
 
@@ -451,5 +445,6 @@ int bring_page_locked(struct encl *encl, struct bring *b, uint64_t idx, unsigned
 	do {
 		r = bring_step_locked(encl, b, idx, rwx, how, ret_page);
 	} while (r == -EAGAIN);
+	bring_unpin_locked(encl, b);
 	return r;
 }

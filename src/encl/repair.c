@@ -63,30 +63,36 @@ static void repair_create_locked(struct encl *encl) REQUIRES(&encl->lock)
 	encl->size = 0;
 }
 
-static bool va_has_frame_locked(struct encl *encl, const struct epc_page *frame)
+/* The page that a frame which is valid in the EPCM is, or was becoming; NULL: none. */
+static struct encl_page *repair_find_locked(struct encl *encl, const struct epc_page *frame,
+					    const struct cpu_epcm *epcm, uint64_t *ret_cookie)
 	REQUIRES(&encl->lock)
 {
-	for (struct encl_va *va = encl->va_made; va; va = va->next_made)
-		if (va->epc_page == frame)
-			return true;
-	return false;
+	uint64_t cookie = epc_page_cookie(frame);
+
+	*ret_cookie = cookie;
+	if (epcm->type == SGX_PT_VA) {
+		for (struct encl_va *va = encl->va_made; va; va = va->next_made)
+			if (cookie == (ENCL_COOKIE_VA | (uintptr_t)va))
+				return &va->page;
+		return NULL;
+	}
+	if (!encl_created(encl))
+		return NULL;
+	*ret_cookie = ENCL_COOKIE_SECS;
+	if (epcm->type == SGX_PT_SECS)
+		return &encl->secs;
+	*ret_cookie = (epcm->la - encl->base) / SGX_PAGE_SIZE;
+	return pages_find_locked(encl, *ret_cookie);
 }
 
 /* A frame that is valid in the EPCM: the tree has it, or has it from now on. False: it must go. */
 static bool repair_adopt_locked(struct encl *encl, struct epc_page *frame,
 				const struct cpu_epcm *epcm) REQUIRES(&encl->lock)
 {
-	uint64_t cookie = ENCL_COOKIE_SECS;
-	struct encl_page *page = &encl->secs;
+	uint64_t cookie;
+	struct encl_page *page = repair_find_locked(encl, frame, epcm, &cookie);
 
-	if (epcm->type == SGX_PT_VA)
-		return va_has_frame_locked(encl, frame);
-	if (!encl_created(encl))
-		return false;
-	if (epcm->type != SGX_PT_SECS) {
-		cookie = (epcm->la - encl->base) / SGX_PAGE_SIZE;
-		page = pages_find_locked(encl, cookie);
-	}
 	if (!page)
 		return false;
 	if (page->epc_page)
@@ -150,6 +156,7 @@ static bool repair_note_locked(struct encl *encl, struct encl_page *page) REQUIR
 	if (page->va) {
 		page->va->used[page->va_slot / 64] |= 1ull << (page->va_slot % 64);
 		page->va->used_nr++;
+		page->va->busy_nr += page->epc_page != NULL;
 	}
 	if (page->epc_page) {
 		page->flags &= (uint8_t)~ENCL_PAGE_TRACKED;
@@ -165,7 +172,7 @@ static void repair_tree_locked(struct encl *encl) REQUIRES(&encl->lock)
 	struct encl_page *page;
 
 	for (struct encl_va *va = encl->va_made; va; va = va->next_made) {
-		va->used_nr = 0;
+		va->used_nr = va->busy_nr = 0;
 		for (unsigned int i = 0; i < SGX_VA_SLOTS / 64; i++)
 			va->used[i] = 0;
 	}
@@ -182,20 +189,22 @@ static void repair_tree_locked(struct encl *encl) REQUIRES(&encl->lock)
 		page->flags = 0;
 	}
 	repair_note_locked(encl, &encl->secs);
+	for (struct encl_va *va = encl->va_made; va; va = va->next_made)
+		repair_note_locked(encl, &va->page);
 }
 
-/* The list of VA pages, made anew from those that were made. */
 static void repair_vas_locked(struct encl *encl) REQUIRES(&encl->lock)
 {
-	list_init(&encl->va_pages);
-	encl->va_nr = 0;
-	for (struct encl_va *va = encl->va_made; va; va = va->next_made) {
-		if (va->used_nr < SGX_VA_SLOTS)
-			list_add(&encl->va_pages, &va->node);
-		else
-			list_add_tail(&encl->va_pages, &va->node);
-		encl->va_nr++;
-	}
+	struct encl_va *va;
+
+	for (va = encl->va_made; va; va = va->next_made)
+		if (!(va->page.flags & ENCL_PAGE_TRACKED))
+			va->page.flags &= (uint8_t)~ENCL_PAGE_LEAVING;
+	va_recount_locked(encl);
+	for (va = encl->va_made; va; va = va->next_made)
+		if (va->page.va && va_is_here(va))
+			evict_slots_put_locked(encl, &va->page);
+	va_track_locked(encl);
 }
 
 /*

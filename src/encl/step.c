@@ -45,14 +45,9 @@ static int step_pin_locked(struct encl *encl, struct step *s) REQUIRES(&encl->lo
 	for (unsigned int i = 0; i < s->seen_nr; i++)
 		if (!hand_pin_locked(encl, s->bring.hand, s->seen[i]))
 			break;
+	s->bring.kept_pins = s->bring.hand->pin_nr;
 	s->seen_nr = 0;
 	return 0;
-}
-
-static void step_unpin_locked(struct encl *encl, struct step *s) REQUIRES(&encl->lock)
-{
-	while (s->bring.hand && s->bring.hand->pin_nr > 0)
-		hand_unpin_locked(encl, s->bring.hand);
 }
 
 static unsigned int step_vma_rwx(struct step *s, uint64_t la)
@@ -122,7 +117,8 @@ static bool step_resolve_locked(struct encl *encl, struct step *s, struct cpu_ou
 	if (!*starved_ns)
 		*starved_ns = encl_now_ns();
 	if (r == -ENOMEM && encl_now_ns() - *starved_ns < STEP_STARVED_NS) {
-		step_unpin_locked(encl, s);
+		s->bring.kept_pins = 0;
+		bring_unpin_locked(encl, &s->bring);
 		encl_pause_locked(encl, &s->bring.waits);
 		return true;
 	}
@@ -145,12 +141,13 @@ struct cpu_outcome encl_step(struct encl *encl, const struct encl_mm *mm, encl_s
 		s.seen_nr = 0;
 		out = step(ctx, encl->cpu, &mmu);
 	} while (out.fault == CPU_PF && step_resolve_locked(encl, &s, &out, &starved_ns));
-	step_unpin_locked(encl, &s);
 	if (encl->secs.epc_page)
 		atomic_store_explicit(&encl->running,
 				      cpu_active_nr(encl->cpu,
 						    epc_page_nr(encl->epc, encl->secs.epc_page)),
 				      memory_order_relaxed);
+	s.bring.kept_pins = 0;
+	bring_unpin_locked(encl, &s.bring);
 	encl_unlock(encl);
 	bring_fini(&s.bring);
 	return out;

@@ -188,15 +188,18 @@ static void no_epc(const struct sources *s)
 					     .length = PAGES(4),
 					     .secinfo = (uint64_t)&secinfo };
 	struct encl *encl;
+	struct hog hog;
 	struct caller c;
 	struct world w;
 	long r;
 
-	world_init(&w, 2, 0);
+	world_init(&w, 16, 0);
 	caller_init(&c);
 	encl = make_encl(&c, &w, 16, 0);
+	hog_init(&hog, &w);
 	r = caller_ioctl(&c, encl, SGX_IOC_ENCLAVE_ADD_PAGES, &arg);
 	TAP_CHECK(r == -ENOMEM && arg.count == 0, "no EPC page, none to reclaim: -ENOMEM (%ld)", r);
+	hog_fini(&hog, &w);
 	encl_put(encl);
 	caller_fini(&c);
 	world_fini(&w, "no EPC");

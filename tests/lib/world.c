@@ -13,6 +13,7 @@
 #include "cpu/platform.h"
 #include "epc/backing.h"
 #include "epc/epc.h"
+#include "epc/owner.h"
 #include "epc/window.h"
 #include "lib/sigstruct.h"
 
@@ -66,6 +67,39 @@ void world_destroy(struct world *w)
 	epc_destroy(w->epc);
 	cpu_destroy(w->cpu);
 	arena_destroy(w->arena);
+}
+
+static bool hog_no(struct epc_page *page) { return false; }
+
+static int hog_no_write(struct epc_page *page) { return -1; }
+
+static void hog_put(struct epc_page *page) {}
+
+static const struct sgx_epc_page_ops hog_ops = {
+	.name = "hog",
+	.get = hog_no,
+	.reclaim = hog_no,
+	.block = hog_no,
+	.write = hog_no_write,
+	.put = hog_put,
+};
+
+void hog_init(struct hog *hog, struct world *w)
+{
+	struct epc_owner_config config = { .ops = &hog_ops, .owner = w->arena };
+
+	memset(hog, 0, sizeof(*hog));
+	assert(epc_owner_create(w->epc, &config, &hog->owner) == 0);
+	while (hog->nr < sizeof(hog->frame) / sizeof(hog->frame[0]) &&
+	       epc_alloc(w->epc, hog->owner, 0, &hog->frame[hog->nr]) == 0)
+		hog->nr++;
+}
+
+void hog_fini(struct hog *hog, struct world *w)
+{
+	while (hog->nr > 0)
+		epc_free(w->epc, hog->frame[--hog->nr]);
+	epc_owner_destroy(hog->owner);
 }
 
 int build_create(struct build *b, struct world *w, uint64_t size, uint64_t more_flags)

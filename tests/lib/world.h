@@ -65,6 +65,15 @@ static inline void world_fini(struct world *w, const char *name)
 	world_destroy(w);
 }
 
+/* Somebody who has all the EPC that is free, and gives none up. */
+struct hog {
+	struct epc_owner *owner;
+	struct epc_page *frame[64];
+	unsigned int nr;
+};
+void hog_init(struct hog *hog, struct world *w);
+void hog_fini(struct hog *hog, struct world *w);
+
 /* An enclave under construction. */
 struct build {
 	struct world *world;

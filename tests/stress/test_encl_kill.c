@@ -502,7 +502,7 @@ static void check_frames(struct scene *s)
 		if (!encl)
 			break;
 		encl_info_read(encl, &info);
-		known += info.resident + info.va_pages;
+		known += info.resident + info.va_resident;
 		encl_put(encl);
 	}
 	if (frames < known || frames > known + encls)
