@@ -36,6 +36,7 @@ static void test_open(void)
 	encl_ioctl_end(one);
 	TAP_CHECK(encl_ioctl_begin(one), "then the next");
 	encl_ioctl_end(one);
+	encl_ioctl_end(two);
 	encl_get(two);
 	encl_put(two);
 	encl_put(one);
