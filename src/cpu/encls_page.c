@@ -46,13 +46,18 @@ static struct cpu_outcome eblock_check(const struct cpu *cpu, const struct epcm_
 	return cpu_done();
 }
 
-/* First blocked, then the epoch: whoever enters later than it cannot get a translation. */
-static void eblock_commit(const struct cpu *cpu, struct epcm_entry *e)
+/*
+ * First blocked, then the epoch: whoever enters later than it cannot get a translation.  Two may have come so far
+ * with one page: the first of them has blocked it.
+ */
+static struct cpu_outcome eblock_commit(const struct cpu *cpu, struct epcm_entry *e)
 {
 	struct secs_page *secs = secs_page(cpu, epcm_secs(e));
 
-	epcm_change(e, 0, EPCM_BLOCKED);
+	if (epcm_change(e, 0, EPCM_BLOCKED) & EPCM_BLOCKED)
+		return cpu_retired(SGX_BLKSTATE, CPU_CF);
 	epcm_stamp(e, epoch_stamp(&secs->own.track));
+	return cpu_done();
 }
 
 struct cpu_outcome encls_eblock(struct cpu *cpu, uint32_t page)
@@ -67,7 +72,7 @@ struct cpu_outcome encls_eblock(struct cpu *cpu, uint32_t page)
 		return cpu_fail(SGX_EPC_PAGE_CONFLICT);
 	out = eblock_check(cpu, e);
 	if (cpu_passed(out))
-		eblock_commit(cpu, e);
+		out = eblock_commit(cpu, e);
 	epcm_put_shared(e);
 	return out;
 }

@@ -31,13 +31,14 @@ uint64_t epcm_from_secinfo(uint64_t flags)
 	return epcm_rwx_bits(flags) | (flags >> 1 & EPCM_STATE) | (flags & EPCM_PT);
 }
 
-void epcm_change(struct epcm_entry *e, uint64_t clear, uint64_t set)
+uint64_t epcm_change(struct epcm_entry *e, uint64_t clear, uint64_t set)
 {
 	uint64_t old = atomic_load_explicit(&e->attr, memory_order_relaxed);
 
 	while (!atomic_compare_exchange_weak_explicit(&e->attr, &old, (old & ~clear) | set,
 						      memory_order_acq_rel, memory_order_relaxed))
 		;
+	return old;
 }
 
 void epcm_stamp(struct epcm_entry *e, uint64_t stamp)

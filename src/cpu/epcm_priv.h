@@ -91,8 +91,11 @@ static inline uint32_t epcm_secs(const struct epcm_entry *e)
 	return atomic_load_explicit(&e->secs, memory_order_relaxed);
 }
 
-/* Change attribute bits only: EBLOCK may set BLOCKED at the same moment, so it is one exchange. */
-void epcm_change(struct epcm_entry *e, uint64_t clear, uint64_t set);
+/*
+ * Change attribute bits only: EBLOCK may set BLOCKED at the same moment, so it is one exchange. Returns what
+ * was there before.
+ */
+uint64_t epcm_change(struct epcm_entry *e, uint64_t clear, uint64_t set);
 /*
  * The page was changed in the epoch of @stamp.  EBLOCK and EMODPR may be at it at once, with an ETRACK between
  * them: the later epoch stays, so that the page counts as tracked for both.
