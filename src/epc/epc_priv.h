@@ -44,9 +44,9 @@ struct section {
  */
 struct shard {
 	_Alignas(64) struct lock lock;
-	uint32_t first; /* constant */
-	uint32_t nr;    /* constant */
-	uint32_t dirty_next;
+	uint32_t first;              /* constant */
+	uint32_t nr;                 /* constant */
+	_Atomic uint32_t dirty_next; /* written under the lock; a census reads it without */
 	/* FREE and DIRTY ones, and the fewest of them: written under the lock, read by anyone. */
 	_Atomic uint32_t avail, lowest;
 	struct pagelist free;

@@ -26,7 +26,8 @@ enum {
 static void shard_init(struct shard *shard, uint32_t first, uint32_t nr)
 {
 	lock_init(&shard->lock, LOCK_SECTION);
-	shard->first = shard->dirty_next = first;
+	shard->first = first;
+	shard->dirty_next = first;
 	shard->nr = nr;
 	shard->avail = shard->lowest = nr;
 	pagelist_init(&shard->free);
@@ -111,8 +112,8 @@ static uint32_t take_dirty_locked(struct epc *epc, struct shard *shard) REQUIRES
 {
 	uint32_t nr;
 
-	while (shard->dirty_next < shard->first + shard->nr) {
-		nr = shard->dirty_next++;
+	while ((nr = shard->dirty_next) < shard->first + shard->nr) {
+		atomic_store_explicit(&shard->dirty_next, nr + 1, memory_order_relaxed);
 		if (page_state(&epc->pages[nr]) == EPC_PAGE_POISONED) {
 			shard->poisoned_ahead--;
 			continue;

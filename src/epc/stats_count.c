@@ -105,27 +105,38 @@ static void kinds_clear_locked(struct epc *epc) REQUIRES(&epc->groups_lock)
 	}
 }
 
+/* Not the pages that were never handed out: to look at them would commit their metadata. */
+static void census_shard_locked(struct epc *epc, const struct shard *shard, uint32_t *section_kind)
+	REQUIRES(&epc->groups_lock)
+{
+	uint32_t end = atomic_load_explicit(&shard->dirty_next, memory_order_relaxed);
+	struct epc_owner *owner;
+	enum epc_kind kind;
+
+	for (uint32_t nr = shard->first; nr < end; nr++) {
+		/* An owner stays, with the lock held, whatever becomes of the page. */
+		owner = __atomic_load_n(&epc->pages[nr].owner, __ATOMIC_RELAXED);
+		if (!owner)
+			continue;
+		kind = kind_of(epc, nr);
+		owner->kind[kind]++;
+		section_kind[kind]++;
+	}
+}
+
 void epc_census(struct epc *epc)
 {
-	struct epc_owner *owner;
-	unsigned int s;
-	uint32_t nr;
-	enum epc_kind kind;
+	const struct section *section;
+	unsigned int s, i;
 
 	groups_lock(epc);
 	kinds_clear_locked(epc);
 	for (s = 0; s < epc->section_nr; s++) {
+		section = &epc->section[s];
 		memset(epc->section_kind[s], 0, sizeof(epc->section_kind[s]));
-		for (nr = epc->section[s].first; nr < epc->section[s].first + epc->section[s].nr;
-		     nr++) {
-			/* An owner stays, with the lock held, whatever becomes of the page. */
-			owner = __atomic_load_n(&epc->pages[nr].owner, __ATOMIC_RELAXED);
-			if (!owner)
-				continue;
-			kind = kind_of(epc, nr);
-			owner->kind[kind]++;
-			epc->section_kind[s][kind]++;
-		}
+		for (i = 0; i < section->shard_nr; i++)
+			census_shard_locked(epc, &epc->shard[section->shard_first + i],
+					    epc->section_kind[s]);
 	}
 	groups_unlock(epc);
 }

@@ -120,6 +120,35 @@ static void test_kinds(void)
 	fake_machine_destroy(&m);
 }
 
+/* Shared memory of this process that is there, in KiB; -1: not told. */
+static long shared_kib(void)
+{
+	FILE *status = fopen("/proc/self/status", "re");
+	char line[128];
+	long kib = -1;
+
+	while (status && fgets(line, sizeof(line), status))
+		(void)sscanf(line, "RssShmem: %ld", &kib);
+	if (status)
+		fclose(status);
+	return kib;
+}
+
+static void test_census_of_much(void)
+{
+	const uint32_t pages = 1u << 20; /* 64 MiB of metadata */
+	struct fake_machine m;
+	long before, after;
+
+	fake_machine_create(&m, pages, NULL, NULL, 0);
+	before = shared_kib();
+	epc_census(m.epc);
+	after = shared_kib();
+	TAP_CHECK(before >= 0 && after - before < 4096,
+		  "a census commits nothing of what was never used: %ld KiB", after - before);
+	fake_machine_destroy(&m);
+}
+
 /* ---- stalls -------------------------------------------------------------------------------------- */
 
 /* Of an owner that never offers a page. */
@@ -310,6 +339,7 @@ int main(void)
 {
 	test_counts();
 	test_kinds();
+	test_census_of_much();
 	test_pressure();
 	test_pressure_many();
 	return tap_done();
