@@ -22,5 +22,7 @@ int cmd_vm(int argc, char **argv);
 
 /* Print "swsgx: WHAT: WHY" and the hint, and return @status. */
 int cli_fail(int status, const struct report *rep);
+/* Something to know, of a request that is served all the same: "swsgx: note: TEXT". */
+void cli_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 #endif

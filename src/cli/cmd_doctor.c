@@ -2,6 +2,7 @@
 /*
  * swsgx doctor: what this machine has of what swsgx needs, each thing really tried.
  */
+#include <errno.h>
 #include <getopt.h>
 #include <json-c/json.h>
 #include <stdbool.h>
@@ -13,6 +14,7 @@
 
 #include "base/report.h"
 #include "cli/cmd.h"
+#include "cli/option.h"
 #include "cli/probe.h"
 #include "cli/runtime_path.h"
 
@@ -136,28 +138,54 @@ static void print_json(const struct finding *findings, size_t nr, unsigned int m
 	json_object_put(all);
 }
 
-int cmd_doctor(int argc, char **argv)
+static const char help[] =
+	"usage: swsgx doctor [--json]\n"
+	"\n"
+	"Try each thing that swsgx needs of this machine, and say what was seen.\n"
+	"\n"
+	"  --json              print one JSON object instead of a table\n"
+	"\n"
+	"The exit status is 0 when everything required is here, 1 when not.\n";
+
+/* 0; -ECANCELED: help was asked for; -EINVAL. */
+static int parse(int argc, char **argv, bool *ret_json, struct report *rep)
 {
-	static const struct option options[] = { { "json", no_argument, NULL, 'j' },
+	enum { OPT_JSON = OPTION_LONG };
+	static const struct option options[] = { { "json", no_argument, NULL, OPT_JSON },
 						 { "help", no_argument, NULL, 'h' },
 						 { 0 } };
-	struct finding *findings;
-	unsigned int missing;
-	bool json = false;
 	int c;
 
-	while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
-		if (c == 'j') {
-			json = true;
-		} else {
-			fputs("usage: swsgx doctor [--json]\n", c == 'h' ? stdout : stderr);
-			return c == 'h' ? CLI_OK : CLI_USAGE;
-		}
+	*ret_json = false;
+	opterr = 0;
+	while ((c = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
+		if (c == 'h')
+			return -ECANCELED;
+		if (c != OPT_JSON)
+			return option_refuse(c, argv, "doctor", rep);
+		*ret_json = true;
 	}
-	if (optind < argc) {
-		fprintf(stderr, "swsgx: doctor takes no '%s'\n", argv[optind]);
-		return CLI_USAGE;
+	if (optind < argc)
+		return report_fail(rep, -EINVAL, "doctor takes no '%s'", argv[optind]);
+	return 0;
+}
+
+int cmd_doctor(int argc, char **argv)
+{
+	struct finding *findings;
+	unsigned int missing;
+	struct report rep;
+	bool json;
+	int r;
+
+	report_init(&rep);
+	r = parse(argc, argv, &json, &rep);
+	if (r == -ECANCELED) {
+		fputs(help, stdout);
+		return CLI_OK;
 	}
+	if (r < 0)
+		return cli_fail(CLI_USAGE, &rep);
 	findings = calloc(probes_nr + 1, sizeof(*findings));
 	if (!findings)
 		return CLI_FAILED;

@@ -22,12 +22,12 @@
 
 #include "base/report.h"
 #include "cli/cmd.h"
+#include "cli/option.h"
 #include "cli/probe.h"
 #include "cli/runtime_path.h"
 #include "cli/size.h"
 #include "cli/target.h"
 #include "cpu/cpu.h"
-#include "epc/policy.h"
 
 /*
  * Without --epc.  What the first SGX machines had (128 MiB, of which programs got 93), and so a size
@@ -39,18 +39,20 @@
 #define SECTIONS_MAX  8u
 #define STATS_FD_MIN  200 /* out of the way of programs that count on low numbers */
 
+/* A format: the policies go into it. */
 static const char help[] =
 	"usage: swsgx run [OPTIONS] [--] PROGRAM [ARGS]\n"
 	"\n"
 	"Run PROGRAM, made for SGX hardware, with a software SGX under it.\n"
 	"\n"
-	"  --epc SIZE[@NODE]   an EPC section of SIZE (K, M, G); may be given again (" EPC_DEFAULT
-	")\n"
+	"  --epc SIZE[@NODE]   an EPC section of SIZE (K, M, G, T); may be given again "
+	"(" EPC_DEFAULT ")\n"
 	"  --platform FILE     the platform's secrets, made on first use\n"
 	"                      (${XDG_DATA_HOME:-~/.local/share}/swsgx/platform)\n"
 	"  --cpu FEATURES      what the processor has, or has not (no-): sgx2, exinfo, kss,\n"
 	"                      edeccssa, aex-notify, encls-c, enclv, updatesvn; with commas\n"
-	"  --policy NAME       how victims are chosen when the EPC is full\n"
+	"  --policy NAME       how victims are chosen when the EPC is full:\n"
+	"                      %s\n"
 	"  --backing PATH      keep evicted pages in this file or folder, not in memory\n"
 	"  --backing-max SIZE  and at most this much of them\n"
 	"  --stats[=json]      print what the EPC did when the program ends, to standard error\n"
@@ -197,12 +199,17 @@ static int check_backing(const char *path, struct report *rep)
 	return 0;
 }
 
-static int check_policy(const char *name, struct report *rep)
+/* Fine, where another machine is played; else a slip, so it is told. */
+static void note_node(const char *text, int node)
 {
-	if (!name || policy_find(name))
-		return 0;
-	report_hint(rep, "adaptive, upstream, clock, sieve, s3fifo or lirs");
-	return report_fail(rep, -EINVAL, "there is no policy '%s'", name);
+	char path[64];
+
+	if (node < 0 || access("/sys/devices/system/node", F_OK) < 0)
+		return;
+	snprintf(path, sizeof(path), "/sys/devices/system/node/node%d", node);
+	if (access(path, F_OK) < 0)
+		cli_note("--epc %s: this machine has no NUMA node %d, the section is far from all",
+			 text, node);
 }
 
 static int add_section(struct run_options *o, const char *text, struct report *rep)
@@ -217,6 +224,7 @@ static int add_section(struct run_options *o, const char *text, struct report *r
 	r = size_parse_epc(text, &bytes, &node, rep);
 	if (r < 0)
 		return r;
+	note_node(text, node);
 	if (node >= 0)
 		snprintf(where, sizeof(where), "@%d", node);
 	snprintf(o->epc + used, sizeof(o->epc) - used, "%s%" PRIu64 "%s", o->sections ? "," : "",
@@ -281,7 +289,7 @@ static int set_stats(struct run_options *o, const char *form, struct report *rep
 }
 
 enum {
-	OPT_EPC = 256,
+	OPT_EPC = OPTION_LONG,
 	OPT_PLATFORM,
 	OPT_CPU,
 	OPT_POLICY,
@@ -342,12 +350,8 @@ static int parse(int argc, char **argv, struct run_options *o, struct report *re
 	while ((c = getopt_long(argc, argv, "+:h", options, NULL)) != -1) {
 		if (c == 'h')
 			return -ECANCELED;
-		if (c == '?' || c == ':') {
-			report_hint(rep, "swsgx run --help lists the options");
-			return report_fail(rep, -EINVAL,
-					   c == ':' ? "'%s' needs a value" : "bad option '%s'",
-					   argv[optind - 1]);
-		}
+		if (c == '?' || c == ':')
+			return option_refuse(c, argv, "run", rep);
 		r = set_option(o, c, optarg, rep);
 		if (r < 0)
 			return r;
@@ -367,19 +371,29 @@ static int parse(int argc, char **argv, struct run_options *o, struct report *re
 	}
 	r = check_epc(o, rep);
 	if (r >= 0)
-		r = check_policy(o->policy, rep);
+		r = option_policy(o->policy, rep);
 	if (r < 0)
 		return r;
 	return o->platform[0] ? 0 : default_platform(o, rep);
 }
 
-/* 0, or the exit status. */
-static int check_program(const char *name, struct run_options *o, struct report *rep)
+/* "--stats json": the option takes its value behind a '=' only, so json was taken for the program. */
+static bool is_form_of_stats(char *const *argv, int program)
 {
+	return !strcmp(argv[program - 1], "--stats") &&
+	       (!strcmp(argv[program], "json") || !strcmp(argv[program], "text"));
+}
+
+/* 0, or the exit status. */
+static int check_program(char *const *argv, int at, struct run_options *o, struct report *rep)
+{
+	const char *name = argv[at];
 	enum program_kind kind;
 	int r;
 
 	r = target_find(name, o->program, sizeof(o->program), rep);
+	if (r == -ENOENT && is_form_of_stats(argv, at))
+		report_hint(rep, "--stats=%s, in one word, is the option", name);
 	if (r < 0)
 		return r == -ENOENT ? CLI_NOT_FOUND : CLI_NOT_EXECUTABLE;
 	if (target_kind(o->program, &kind, rep) < 0)
@@ -495,16 +509,18 @@ static int set_environment(const struct run_options *o, struct report *rep)
 /* 0: everything is set, and the program may take over. Else the exit status. */
 static int prepare(int argc, char **argv, struct run_options *o, struct report *rep)
 {
+	char policies[OPTION_POLICIES_BYTES];
 	int r;
 
 	r = parse(argc, argv, o, rep);
 	if (r == -ECANCELED) {
-		fputs(help, stdout);
+		option_policies(policies);
+		printf(help, policies);
 		exit(CLI_OK);
 	}
 	if (r < 0)
 		return CLI_USAGE;
-	r = check_program(argv[optind], o, rep);
+	r = check_program(argv, optind, o, rep);
 	if (r)
 		return r;
 	if (check_platform(o->platform, rep) < 0 || check_backing(o->backing, rep) < 0 ||

@@ -18,11 +18,11 @@
 #include "arch/sgx.h"
 #include "base/report.h"
 #include "cli/cmd.h"
+#include "cli/option.h"
 #include "cli/runtime_path.h"
 #include "cli/size.h"
 #include "cli/vm_host.h"
 #include "epc/epc.h"
-#include "epc/policy.h"
 #include "vmm/guest_args.h"
 #include "vmm/vmm.h"
 
@@ -32,7 +32,9 @@
 #define HEAP_MAX    16000u /* of its address range */
 #define RAM_BYTES   (32ull << 20)
 #define EPC_MIN     (256u << 10)
+#define EPC_MAX     (1ull << 30)
 
+/* A format: the policies go into it. */
 static const char help[] =
 	"usage: swsgx vm [OPTIONS]\n"
 	"\n"
@@ -48,7 +50,8 @@ static const char help[] =
 	"  --rounds N          how often a guest goes through its pages (3)\n"
 	"  --own-paging PAGES  the guest itself leaves only so many of its heap in its EPC\n"
 	"  --interrupts USECS  interrupt guests that often\n"
-	"  --policy NAME       how victims are chosen when the EPC is full\n"
+	"  --policy NAME       how victims are chosen when the EPC is full:\n"
+	"                      %s\n"
 	"  --kernel FILE       another kernel for the guests\n"
 	"  --say               print what the guest that ran alone said\n"
 	"\n"
@@ -64,18 +67,19 @@ struct vm_options {
 
 /* ---- options --------------------------------------------------------------------------------------- */
 
-static int parse_number(const char *text, const char *option, uint64_t max, uint64_t *ret,
-			struct report *rep)
-{
-	char *end;
-
-	errno = 0;
-	*ret = strtoull(text, &end, 10);
-	if (errno || end == text || *end || text[0] == '-' || *ret > max)
-		return report_fail(rep, -EINVAL, "'%s' for %s is no number up to %llu", text,
-				   option, (unsigned long long)max);
-	return 0;
-}
+enum {
+	OPT_GUESTS = OPTION_LONG,
+	OPT_VCPUS,
+	OPT_EPC,
+	OPT_VEPC,
+	OPT_HOST,
+	OPT_ROUNDS,
+	OPT_OWN_PAGING,
+	OPT_INTERRUPTS,
+	OPT_POLICY,
+	OPT_KERNEL,
+	OPT_SAY,
+};
 
 static int parse_pages(const char *text, const char *option, uint64_t min, uint64_t *ret,
 		       struct report *rep)
@@ -84,44 +88,40 @@ static int parse_pages(const char *text, const char *option, uint64_t min, uint6
 
 	if (r < 0)
 		return r;
-	if (*ret % SGX_PAGE_SIZE || *ret < min || *ret > 1ull << 30)
-		return report_fail(rep, -EINVAL,
-				   "'%s' for %s is not a multiple of 4096 from %lluK to 1G", text,
-				   option, (unsigned long long)min >> 10);
-	return 0;
+	if (*ret % SGX_PAGE_SIZE == 0 && *ret >= min && *ret <= EPC_MAX)
+		return 0;
+	report_hint(rep, "from %lluK to 1G, in pages of 4096 bytes", (unsigned long long)min >> 10);
+	return report_fail(rep, -EINVAL, "cannot take '%s' for %s", text, option);
 }
 
 static int parse_one(int c, struct vm_options *o, struct report *rep)
 {
 	switch (c) {
-	case 'g':
-		return parse_number(optarg, "--guests", GUESTS_MAX, &o->guests, rep);
-	case 'c':
-		return parse_number(optarg, "--vcpus", VMM_VCPUS, &o->vcpus, rep);
-	case 'e':
+	case OPT_GUESTS:
+		return option_number(optarg, "--guests", 1, GUESTS_MAX, &o->guests, rep);
+	case OPT_VCPUS:
+		return option_number(optarg, "--vcpus", 1, VMM_VCPUS, &o->vcpus, rep);
+	case OPT_EPC:
 		return parse_pages(optarg, "--epc", EPC_MIN, &o->epc, rep);
-	case 'v':
+	case OPT_VEPC:
 		return parse_pages(optarg, "--vepc", EPC_MIN, &o->vepc, rep);
-	case 'H':
+	case OPT_HOST:
 		o->host_given = true;
 		return parse_pages(optarg, "--host", 0, &o->host, rep);
-	case 'r':
-		return parse_number(optarg, "--rounds", 1000000, &o->rounds, rep);
-	case 'o':
-		return parse_number(optarg, "--own-paging", HEAP_MAX, &o->own_paging, rep);
-	case 'i':
-		return parse_number(optarg, "--interrupts", 1000000000, &o->interrupts, rep);
-	case 'p':
+	case OPT_ROUNDS:
+		return option_number(optarg, "--rounds", 0, 1000000, &o->rounds, rep);
+	case OPT_OWN_PAGING:
+		return option_number(optarg, "--own-paging", 0, HEAP_MAX, &o->own_paging, rep);
+	case OPT_INTERRUPTS:
+		return option_number(optarg, "--interrupts", 0, 1000000000, &o->interrupts, rep);
+	case OPT_POLICY:
 		o->policy = optarg;
-		if (policy_find(o->policy))
-			return 0;
-		report_hint(rep, "adaptive, upstream, clock, sieve, s3fifo or lirs");
-		return report_fail(rep, -EINVAL, "there is no policy '%s'", o->policy);
-	case 'k':
+		return option_policy(o->policy, rep);
+	case OPT_KERNEL:
 		snprintf(o->kernel, sizeof(o->kernel), "%s", optarg);
 		return 0;
 	default:
-		assert(c == 's');
+		assert(c == OPT_SAY);
 		o->say = true;
 		return 0;
 	}
@@ -130,7 +130,7 @@ static int parse_one(int c, struct vm_options *o, struct report *rep)
 /* Heap pages of each processor's enclave, so that it fills its part of the guest's EPC; 0: too little. */
 static uint64_t heap_of(const struct vm_options *o)
 {
-	uint64_t pages = o->vepc / SGX_PAGE_SIZE / (o->vcpus ? o->vcpus : 1);
+	uint64_t pages = o->vepc / SGX_PAGE_SIZE / o->vcpus;
 	uint64_t fixed = FIXED_PAGES + pages / SLOTS;
 
 	if (pages <= fixed)
@@ -140,9 +140,6 @@ static uint64_t heap_of(const struct vm_options *o)
 
 static int check(struct vm_options *o, struct report *rep)
 {
-	if (!o->guests || !o->vcpus)
-		return report_fail(rep, -EINVAL,
-				   "cannot run no guest, nor one without a processor");
 	if (!heap_of(o)) {
 		report_hint(rep, "256K for each processor is enough");
 		return report_fail(rep, -EINVAL,
@@ -157,19 +154,21 @@ static int check(struct vm_options *o, struct report *rep)
 /* 0; -ECANCELED: help was asked for; -EINVAL. */
 static int parse(int argc, char **argv, struct vm_options *o, struct report *rep)
 {
-	static const struct option options[] = { { "guests", required_argument, NULL, 'g' },
-						 { "vcpus", required_argument, NULL, 'c' },
-						 { "epc", required_argument, NULL, 'e' },
-						 { "vepc", required_argument, NULL, 'v' },
-						 { "host", required_argument, NULL, 'H' },
-						 { "rounds", required_argument, NULL, 'r' },
-						 { "own-paging", required_argument, NULL, 'o' },
-						 { "interrupts", required_argument, NULL, 'i' },
-						 { "policy", required_argument, NULL, 'p' },
-						 { "kernel", required_argument, NULL, 'k' },
-						 { "say", no_argument, NULL, 's' },
-						 { "help", no_argument, NULL, 'h' },
-						 { 0 } };
+	static const struct option options[] = {
+		{ "guests", required_argument, NULL, OPT_GUESTS },
+		{ "vcpus", required_argument, NULL, OPT_VCPUS },
+		{ "epc", required_argument, NULL, OPT_EPC },
+		{ "vepc", required_argument, NULL, OPT_VEPC },
+		{ "host", required_argument, NULL, OPT_HOST },
+		{ "rounds", required_argument, NULL, OPT_ROUNDS },
+		{ "own-paging", required_argument, NULL, OPT_OWN_PAGING },
+		{ "interrupts", required_argument, NULL, OPT_INTERRUPTS },
+		{ "policy", required_argument, NULL, OPT_POLICY },
+		{ "kernel", required_argument, NULL, OPT_KERNEL },
+		{ "say", no_argument, NULL, OPT_SAY },
+		{ "help", no_argument, NULL, 'h' },
+		{ 0 }
+	};
 	int c, r;
 
 	*o = (struct vm_options){
@@ -179,12 +178,8 @@ static int parse(int argc, char **argv, struct vm_options *o, struct report *rep
 	while ((c = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
 		if (c == 'h')
 			return -ECANCELED;
-		if (c == '?' || c == ':') {
-			report_hint(rep, "swsgx vm --help lists the options");
-			return report_fail(rep, -EINVAL,
-					   c == ':' ? "'%s' needs a value" : "bad option '%s'",
-					   argv[optind - 1]);
-		}
+		if (c == '?' || c == ':')
+			return option_refuse(c, argv, "vm", rep);
 		r = parse_one(c, o, rep);
 		if (r < 0)
 			return r;
@@ -303,8 +298,10 @@ static int run_alone(struct run *run, struct report *rep)
 {
 	int r = start(run, 0, rep);
 
-	if (r == 0)
+	if (r == 0) {
+		print_head(run);
 		print_guest(run, "alone", run->vmm[0]);
+	}
 	vmm_destroy(run->vmm[0]);
 	run->vmm[0] = NULL;
 	return r;
@@ -349,7 +346,6 @@ static int run_vms(const struct vm_options *o, struct report *rep)
 
 	if (r < 0)
 		return r;
-	print_head(&run);
 	r = run_alone(&run, rep);
 	if (r == 0)
 		r = run_all(&run, rep);
@@ -371,6 +367,7 @@ static int run_vms(const struct vm_options *o, struct report *rep)
 
 int cmd_vm(int argc, char **argv)
 {
+	char policies[OPTION_POLICIES_BYTES];
 	struct vm_options o;
 	struct report rep;
 	int r;
@@ -378,7 +375,8 @@ int cmd_vm(int argc, char **argv)
 	report_init(&rep);
 	r = parse(argc, argv, &o, &rep);
 	if (r == -ECANCELED) {
-		fputs(help, stdout);
+		option_policies(policies);
+		printf(help, policies);
 		return CLI_OK;
 	}
 	if (r < 0)

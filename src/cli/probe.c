@@ -26,6 +26,8 @@
 
 #define PAGE       4096ul
 #define PROBE_SECS 10
+/* What the runtime maps before anything is used: windows, stores and heaps as large as they may become. */
+#define RESERVED_BYTES (20ull << 40)
 
 static bool try_memfd(char *detail)
 {
@@ -49,6 +51,20 @@ static bool try_memfd(char *detail)
 	}
 	snprintf(detail, PROBE_DETAIL, "a page is gone from every mapping once it is punched out");
 	return at[0] == 0 && at[PAGE] == 2;
+}
+
+static bool try_address_space(char *detail)
+{
+	void *at = mmap(NULL, RESERVED_BYTES, PROT_READ | PROT_WRITE,
+			MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (at == MAP_FAILED)
+		snprintf(detail, PROBE_DETAIL, "mmap of %llu TiB: %s", RESERVED_BYTES >> 40,
+			 strerror(errno));
+	else
+		snprintf(detail, PROBE_DETAIL, "%llu TiB of addresses can be reserved",
+			 RESERVED_BYTES >> 40);
+	return at != MAP_FAILED;
 }
 
 static bool try_exec_shared(char *detail)
@@ -164,6 +180,8 @@ const struct probe probes[] = {
 	  "allows userfaultfd" },
 	{ "memfd", PROBE_REQUIRED, try_memfd, "there is nothing to make EPC of",
 	  "a kernel with CONFIG_MEMFD_CREATE and CONFIG_SHMEM" },
+	{ "address-space", PROBE_REQUIRED, try_address_space, "programs run, and find no SGX",
+	  "ulimit -v unlimited: addresses are reserved, memory is not" },
 	{ "exec-shared", PROBE_REQUIRED, try_exec_shared, "enclave code cannot run",
 	  "sysctl vm.memfd_noexec must be below 2, and no security module may forbid it" },
 	{ "enclu-traps", PROBE_REQUIRED, try_enclu,

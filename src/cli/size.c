@@ -27,9 +27,17 @@ static int unit_shift(char c)
 	case 'g':
 	case 'G':
 		return 30;
+	case 't':
+	case 'T':
+		return 40;
 	default:
 		return -1;
 	}
+}
+
+static void hint_size(struct report *rep)
+{
+	report_hint(rep, "a size is a number, and K, M, G or T behind it: 64M");
 }
 
 static int parse_prefix(const char *text, const char *option, const char **ret_end,
@@ -42,7 +50,7 @@ static int parse_prefix(const char *text, const char *option, const char **ret_e
 	errno = 0;
 	n = strtoull(text, &end, 10);
 	if (end == text || text[0] == '-' || text[0] == '+' || text[0] == ' ') {
-		report_hint(rep, "a size is a number, and K, M or G behind it: 64M");
+		hint_size(rep);
 		return report_fail(rep, -EINVAL, "'%s' for %s is not a size", text, option);
 	}
 	shift = unit_shift(*end);
@@ -66,7 +74,7 @@ int size_parse(const char *text, const char *option, uint64_t *ret_bytes, struct
 	if (r < 0)
 		return r;
 	if (*end) {
-		report_hint(rep, "a size is a number, and K, M or G behind it: 64M");
+		hint_size(rep);
 		return report_fail(rep, -EINVAL, "'%s' for %s is not a size", text, option);
 	}
 	return 0;
@@ -101,7 +109,7 @@ int size_parse_epc(const char *text, uint64_t *ret_bytes, int *ret_node, struct 
 		if (r < 0)
 			return r;
 	} else if (*end) {
-		report_hint(rep, "a size is a number, and K, M or G behind it: 64M");
+		hint_size(rep);
 		return report_fail(rep, -EINVAL, "'%s' for --epc is not a size", text);
 	}
 	if (*ret_bytes == 0 || *ret_bytes % EPC_PAGE) {
@@ -110,7 +118,6 @@ int size_parse_epc(const char *text, uint64_t *ret_bytes, int *ret_node, struct 
 				   text);
 	}
 	if (*ret_bytes > EPC_MAX)
-		return report_fail(rep, -ERANGE, "'%s' for --epc is too large (1024G at most)",
-				   text);
+		return report_fail(rep, -ERANGE, "'%s' for --epc is too large (1T at most)", text);
 	return 0;
 }

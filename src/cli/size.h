@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
- * Sizes as people write them: 4096, 64K, 128M, 1G; and 64M@0, a size on a NUMA node.
+ * Sizes as people write them: 4096, 64K, 128M, 1G, 1T; and 64M@0, a size on a NUMA node.
  */
 #ifndef SWSGX_CLI_SIZE_H
 #define SWSGX_CLI_SIZE_H

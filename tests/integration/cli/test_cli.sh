@@ -36,6 +36,14 @@ run "$swsgx" --version
 check 0 "swsgx 0." "--version"
 run "$swsgx" frobnicate
 check 2 "there is no command 'frobnicate'" "a command that isn't there"
+run "$swsgx" "$dynamic"
+check 2 "swsgx run -- $dynamic" "a program instead of a command: how to run it"
+for command in run vm doctor; do
+	run "$swsgx" help "$command"
+	check 0 "usage: swsgx $command" "help $command is $command --help"
+done
+run "$swsgx" help frobnicate
+check 2 "there is no command 'frobnicate'" "help for a command that isn't there"
 
 run "$swsgx" run --help
 check 0 "--backing-max" "run --help lists the options"
@@ -49,6 +57,16 @@ run "$swsgx" run --epc 28K "$dynamic"
 check 2 "an EPC of 7 pages cannot hold what one instruction needs" "an EPC that is too small"
 run "$swsgx" run --nonsense "$dynamic"
 check 2 "bad option '--nonsense'" "a bad option"
+run "$swsgx" run -xh "$dynamic"
+check 2 "bad option '-x'" "a bad letter"
+run "$swsgx" run --direct=1 "$dynamic"
+check 2 "'--direct' takes no value" "a value too many"
+run "$swsgx" run --epc 2T "$dynamic"
+check 2 "'2T' for --epc is too large (1T at most)" "an EPC that is too large"
+run "$swsgx" run --epc 99999999999999999999 "$dynamic"
+check 2 "is too large" "a number that is too large"
+run "$swsgx" run --stats json "$dynamic"
+check 127 "--stats=json, in one word" "a form of statistics in a word of its own"
 run "$swsgx" run --stats=xml "$dynamic"
 check 2 "'xml' for --stats" "a bad form of statistics"
 run "$swsgx" run --backing-max 1M "$dynamic"
@@ -95,6 +113,8 @@ run "$swsgx" run --platform "$tmp" -- "$dynamic"
 check 1 "Is a directory" "a folder is no platform"
 run "$swsgx" run --policy nonsense -- "$dynamic"
 check 2 "adaptive, upstream" "a policy that isn't there: which there are"
+run "$swsgx" run --help
+check 0 "adaptive, upstream" "and --help names them"
 run "$swsgx" run --backing "$tmp/nowhere/file" -- "$dynamic"
 check 1 "No such file or directory" "a backing file in a folder that isn't there"
 run "$swsgx" run --backing "$tmp/open" -- "$dynamic"
@@ -105,7 +125,26 @@ run "$swsgx" run --backing "$tmp" --backing-max 0 -- "$dynamic"
 check 2 "no bytes" "a backing store of no bytes"
 
 run "$swsgx" doctor --nonsense
-check 2 "usage: swsgx doctor" "doctor: a bad option"
+check 2 "bad option '--nonsense'" "doctor: a bad option"
+run "$swsgx" doctor --help
+check 0 "usage: swsgx doctor" "doctor --help"
+run "$swsgx" doctor nonsense
+check 2 "doctor takes no 'nonsense'" "doctor: a word"
+
+run "$swsgx" vm --guests 17
+check 2 "a number from 1 to 16" "vm: how many guests there may be"
+run "$swsgx" vm --vcpus 0
+check 2 "a number from 1 to 8" "vm: a guest needs a processor"
+run "$swsgx" vm --epc 4G
+check 2 "from 256K to 1G" "vm: how large an EPC may be"
+run "$swsgx" vm --policy nonsense
+check 2 "adaptive, upstream" "vm: which policies there are"
+run "$swsgx" vm --kernel "$tmp/nowhere"
+check 1 "swsgx: " "vm: a kernel that isn't there"
+if grep -q heap "$tmp/out"; then
+	status=printed
+fi
+check 1 "" "and no table around that"
 run "$swsgx" doctor --json
 if python3 -c '
 import json, sys
@@ -131,6 +170,8 @@ if [ "$doctor" = 0 ]; then
 	check 42 "" "the exit status is the program's"
 	run "$swsgx" run --epc 64K --epc 1M@0 -- env
 	check 0 "SWSGX_EPC=65536,1048576@0" "the sections reach the runtime"
+	run "$swsgx" run --epc 1M@1023 -- true
+	check 0 "no NUMA node 1023" "a node that this machine has not is told"
 	run "$swsgx" run --cpu no-sgx2,updatesvn -- env
 	check 0 "SWSGX_CPU=no-sgx2,updatesvn" "the processor's features reach the runtime"
 	run "$swsgx" run --cpu sgx3 -- env
@@ -149,6 +190,9 @@ if [ "$doctor" = 0 ]; then
 	check 0 "libswsgx_runtime.so:libm.so.6" "LD_PRELOAD keeps what it had"
 	run "$swsgx" run -- "$tmp/script" "$dynamic" 7
 	check 7 "" "a script, and what it executes"
+	# shellcheck disable=SC3045 # sh is dash, bash or busybox, and all of them have it
+	run sh -c 'ulimit -v 4000000; exec "$@"' sh "$swsgx" run -- "$dynamic"
+	check 1 "lacks address-space" "too few addresses"
 else
 	nr=$((nr + 1))
 	echo "ok $nr - running programs # SKIP this machine lacks something (swsgx doctor)"
