@@ -13,8 +13,6 @@
 #define PTE_NX (1ull << 63)
 #define ADDR   0x000ffffffffff000ull
 
-#define EPC_BASE 0x100000000ull
-
 const struct guest_boot *boot;
 
 static uint64_t pml4[512] __attribute__((aligned(4096)));
@@ -295,6 +293,9 @@ static void run(void)
 		break;
 	case SCRIPT_HOSTILE:
 		script_hostile();
+		break;
+	case SCRIPT_SCENARIO:
+		script_scenario();
 		break;
 	default:
 		say("there is no script %u\n", boot->args[ARG_SCRIPT]);

@@ -10,16 +10,6 @@
 #define MSR_FEATURE_CONTROL 0x3a
 #define MSR_HASH            0x8c
 
-struct pageinfo {
-	uint64_t linaddr, srcpge, secinfo, secs;
-} __attribute__((aligned(32)));
-
-struct evicted {
-	uint8_t page[4096];
-	struct sgx_pcmd pcmd;
-	uint64_t va, slot;
-} __attribute__((aligned(4096)));
-
 /* ---- EPC ---- */
 
 static struct pool {
@@ -104,7 +94,7 @@ bool sgx_enable(void)
 
 /* ---- building ---- */
 
-static void add_page(struct enclave *e, uint64_t at, uint64_t flags, const void *source)
+void enclave_add(struct enclave *e, uint64_t at, uint64_t flags, const void *source)
 {
 	struct sgx_secinfo secinfo = { .flags = flags };
 	struct pageinfo pi = { .linaddr = e->base + at * PAGE,
@@ -128,7 +118,7 @@ static void add_tcs(struct enclave *e, uint64_t i)
 	tcs->nssa = ENCLAVE_FRAMES;
 	tcs->oentry = ENCLAVE_CODE * PAGE;
 	tcs->fslimit = tcs->gslimit = 0xfff;
-	add_page(e, ENCLAVE_TCS + i, SGX_SECINFO_TYPE(SGX_PT_TCS), tcs);
+	enclave_add(e, ENCLAVE_TCS + i, SGX_SECINFO_TYPE(SGX_PT_TCS), tcs);
 }
 
 /* In the order of guest/sign.c. */
@@ -139,42 +129,47 @@ static void add_all(struct enclave *e)
 	for (uint64_t i = 0; i < ENCLAVE_THREADS; i++)
 		add_tcs(e, i);
 	for (uint64_t i = 0; i < ENCLAVE_THREADS * ENCLAVE_FRAMES; i++)
-		add_page(e, ENCLAVE_SSA + i, RW_FLAGS, zero);
+		enclave_add(e, ENCLAVE_SSA + i, RW_FLAGS, zero);
 	for (uint64_t i = 0; i < ENCLAVE_CODES; i++)
-		add_page(e, ENCLAVE_CODE + i, RX_FLAGS, enclave_code + i * PAGE);
+		enclave_add(e, ENCLAVE_CODE + i, RX_FLAGS, enclave_code + i * PAGE);
 	for (uint64_t i = 0; i < ENCLAVE_DATAS; i++)
-		add_page(e, ENCLAVE_DATA + i, RW_FLAGS, zero);
+		enclave_add(e, ENCLAVE_DATA + i, RW_FLAGS, zero);
 	for (uint64_t i = 0; i < ENCLAVE_THREADS; i++)
-		add_page(e, ENCLAVE_STACK + i, RW_FLAGS, zero);
+		enclave_add(e, ENCLAVE_STACK + i, RW_FLAGS, zero);
 }
 
-static void create(struct enclave *e)
+void enclave_begin(struct enclave *e, uint64_t page)
 {
 	struct sgx_secs *secs = memory_alloc(PAGE);
 	struct sgx_secinfo secinfo = { .flags = SGX_SECINFO_TYPE(SGX_PT_SECS) };
 	struct pageinfo pi = { .srcpge = (uint64_t)secs, .secinfo = (uint64_t)&secinfo };
 
+	*e = (struct enclave){ .base = ENCLAVE_BASE + percpu()->id * ENCLAVE_SIZE, .secs = page };
 	secs->size = ENCLAVE_SIZE;
 	secs->baseaddr = e->base;
 	secs->ssa_frame_size = 1;
 	secs->attributes.flags = SGX_ATTR_MODE64BIT | SGX_ATTR_DEBUG;
 	secs->attributes.xfrm = SGX_XFRM_LEGACY;
-	e->secs = epc_alloc();
 	encls_ok(SGX_ECREATE, (uint64_t)&pi, e->secs, 0);
 }
 
-void enclave_create(struct enclave *e, uint64_t heap, uint64_t keep)
+void enclave_create_at(struct enclave *e, uint64_t secs, uint64_t heap, uint64_t keep)
 {
 	void *token = memory_alloc(PAGE);
 
-	*e = (struct enclave){ .base = ENCLAVE_BASE + percpu()->id * ENCLAVE_SIZE, .keep = keep };
+	enclave_begin(e, secs);
+	e->keep = keep;
 	e->heap_page = memory_alloc((heap + 1) * sizeof(uint64_t));
 	e->heap_evicted = memory_alloc((heap + 1) * sizeof(void *));
-	create(e);
 	add_all(e);
 	encls_ok(SGX_EINIT, (uint64_t)enclave_signed, e->secs, (uint64_t)token);
 	percpu()->enclave = e;
 	e->heap = heap;
+}
+
+void enclave_create(struct enclave *e, uint64_t heap, uint64_t keep)
+{
+	enclave_create_at(e, epc_alloc(), heap, keep);
 }
 
 uint64_t heap_la(const struct enclave *e, uint64_t heap_page)

@@ -154,6 +154,14 @@ static uint64_t spin(uint64_t times)
 	return h;
 }
 
+static uint64_t wait(volatile uint64_t *word)
+{
+	word[1] = 1;
+	while (!word[0])
+		;
+	return word[0];
+}
+
 uint64_t enclave_call(uint64_t call, uint64_t a, uint64_t b, uint64_t c)
 {
 	if (call == CALL_ADD)
@@ -178,5 +186,7 @@ uint64_t enclave_call(uint64_t call, uint64_t a, uint64_t b, uint64_t c)
 		return spin(a);
 	if (call == CALL_EMODPE)
 		return emodpe(a, b);
+	if (call == CALL_WAIT)
+		return wait((volatile uint64_t *)a);
 	return 0;
 }

@@ -10,17 +10,6 @@ static uint8_t operand[PAGE] __attribute__((aligned(4096)));
 #define NOWHERE  0x3000000000ull /* no memory, no EPC */
 #define UNMAPPED 0x7000000000ull
 
-static void leaf(const char *what, uint64_t number, uint64_t rbx, uint64_t rcx, uint64_t rdx)
-{
-	struct encls r = encls(number, rbx, rcx, rdx);
-
-	say("%s: ", what);
-	if (percpu()->fault.vector == NO_FAULT)
-		say("rax %x flags %x\n", r.rax, r.rflags & 0x41);
-	else
-		say_fault(&percpu()->fault);
-}
-
 static void read_at(struct enclave *e, const char *what, uint64_t la)
 {
 	uint64_t answer = enclave_ask(e, 1, CALL_READ, la, 0, 0);
@@ -58,18 +47,19 @@ static void operands(struct enclave *e)
 	uint64_t *pi = (uint64_t *)operand;
 	uint64_t free = epc_alloc();
 
-	leaf("PAGEINFO nowhere", SGX_ECREATE, UNMAPPED, free, 0);
-	leaf("PAGEINFO not canonical", SGX_ECREATE, 1ull << 63, free, 0);
-	leaf("EPC nowhere", SGX_EREMOVE, 0, UNMAPPED, 0);
+	say_leaf("PAGEINFO nowhere", SGX_ECREATE, UNMAPPED, free, 0);
+	say_leaf("PAGEINFO not canonical", SGX_ECREATE, 1ull << 63, free, 0);
+	say_leaf("EPC nowhere", SGX_EREMOVE, 0, UNMAPPED, 0);
 	pi[1] = e->page[ENCLAVE_DATA];
 	pi[2] = (uint64_t)operand + 64;
-	leaf("ECREATE from EPC", SGX_ECREATE, (uint64_t)operand, free, 0);
+	say_leaf("ECREATE from EPC", SGX_ECREATE, (uint64_t)operand, free, 0);
 	pi[3] = e->page[ENCLAVE_DATA];
-	leaf("EADD to a SECS that is none", SGX_EADD, (uint64_t)operand, free, 0);
-	leaf("EWB of a page over itself", SGX_EWB, (uint64_t)operand, free, free);
-	leaf("ELDU without a VA page", SGX_ELDU, (uint64_t)operand, free, e->page[ENCLAVE_DATA]);
-	leaf("EINIT, again", SGX_EINIT, (uint64_t)enclave_signed, e->secs, (uint64_t)operand);
-	leaf("EINIT of no SECS", SGX_EINIT, (uint64_t)enclave_signed, free, (uint64_t)operand);
+	say_leaf("EADD to a SECS that is none", SGX_EADD, (uint64_t)operand, free, 0);
+	say_leaf("EWB of a page over itself", SGX_EWB, (uint64_t)operand, free, free);
+	say_leaf("ELDU without a VA page", SGX_ELDU, (uint64_t)operand, free,
+		 e->page[ENCLAVE_DATA]);
+	say_leaf("EINIT, again", SGX_EINIT, (uint64_t)enclave_signed, e->secs, (uint64_t)operand);
+	say_leaf("EINIT of no SECS", SGX_EINIT, (uint64_t)enclave_signed, free, (uint64_t)operand);
 }
 
 static void entries(struct enclave *e)
@@ -107,7 +97,7 @@ void script_hostile(void)
 	/* Pages that are blocked and never evicted. */
 	for (uint64_t i = 0; i < 10; i++)
 		encls_ok(SGX_EBLOCK, 0, e->heap_page[i], 0);
-	leaf("EBLOCK, again", SGX_EBLOCK, 0, e->heap_page[3], 0);
+	say_leaf("EBLOCK, again", SGX_EBLOCK, 0, e->heap_page[3], 0);
 	read_at(e, "a blocked page", heap_la(e, 3));
 	for (uint64_t i = 0; i < 300; i++)
 		busy += encls(SGX_ETRACK, 0, e->secs, 0).rax != 0;
@@ -115,6 +105,6 @@ void script_hostile(void)
 	for (uint64_t i = 0; i < 20; i++)
 		busy += encls(SGX_EREMOVE, 0, e->secs, 0).rax != SGX_CHILD_PRESENT;
 	say("20 EREMOVEs of the SECS: %u not refused\n", busy);
-	leaf("ETRACK of a SECS that goes", SGX_ETRACK, 0, e->secs, 0);
+	say_leaf("ETRACK of a SECS that goes", SGX_ETRACK, 0, e->secs, 0);
 	say("and that was it\n");
 }

@@ -17,6 +17,8 @@
 
 #define PAGE   4096ull
 #define STACKS 16384ull
+/* Where the VMM has its first region; a GiB from there on is mapped. */
+#define EPC_BASE 0x100000000ull
 
 #define VECTOR_IPI 0x41
 
@@ -92,10 +94,20 @@ void say(const char *format, ...);
 void say_bytes(const char *what, const uint8_t *bytes, uint64_t nr);
 void say_flush(void);
 void say_fault(const struct fault *fault);
+/* An ENCLS, and what came of it. */
+void say_leaf(const char *what, uint64_t leaf, uint64_t rbx, uint64_t rcx, uint64_t rdx);
 
 /* ---- driver.c ---- */
 #define VA_MAX 32
-struct evicted;
+struct pageinfo {
+	uint64_t linaddr, srcpge, secinfo, secs;
+} __attribute__((aligned(32)));
+/* Where the kernel has put a page. */
+struct evicted {
+	uint8_t page[4096];
+	struct sgx_pcmd pcmd;
+	uint64_t va, slot;
+} __attribute__((aligned(4096)));
 struct enclave {
 	uint64_t base;
 	uint64_t secs; /* physical addresses of EPC pages, as all are */
@@ -120,6 +132,12 @@ struct encls encls(uint64_t leaf, uint64_t rbx, uint64_t rcx, uint64_t rdx);
 void encls_ok(uint64_t leaf, uint64_t rbx, uint64_t rcx, uint64_t rdx);
 
 bool sgx_enable(void);
+/* ECREATE in page @secs: it has no page yet. */
+void enclave_begin(struct enclave *e, uint64_t secs);
+/* EADD and EEXTEND of its page number @at. */
+void enclave_add(struct enclave *e, uint64_t at, uint64_t flags, const void *source);
+/* All of it, and EINIT. */
+void enclave_create_at(struct enclave *e, uint64_t secs, uint64_t heap, uint64_t keep);
 void enclave_create(struct enclave *e, uint64_t heap, uint64_t keep);
 void enclave_remove(struct enclave *e);
 /* Thread @tcs: the answer; percpu's fault says whether there was one. */
@@ -140,6 +158,7 @@ void script_work(void);
 void script_run(void);
 void script_share(void);
 void script_hostile(void);
+void script_scenario(void);
 
 #define RW_FLAGS (SGX_SECINFO_TYPE(SGX_PT_REG) | SGX_SECINFO_R | SGX_SECINFO_W)
 #define RX_FLAGS (SGX_SECINFO_TYPE(SGX_PT_REG) | SGX_SECINFO_R | SGX_SECINFO_X)

@@ -34,6 +34,7 @@ enum enclave_call {
 	CALL_FAULT,  /* enum enclave_fault in RSI */
 	CALL_SPIN,   /* RSI times round a loop */
 	CALL_EMODPE, /* page RSI gets flags RDX */
+	CALL_WAIT, /* the untrusted word behind the one at RSI becomes 1; until the one at RSI is not 0 */
 };
 
 enum enclave_fault {

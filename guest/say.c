@@ -87,3 +87,14 @@ void say_fault(const struct fault *fault)
 	else
 		say("fault %u error %x\n", fault->vector, fault->error);
 }
+
+void say_leaf(const char *what, uint64_t leaf, uint64_t rbx, uint64_t rcx, uint64_t rdx)
+{
+	struct encls r = encls(leaf, rbx, rcx, rdx);
+
+	say("%s: ", what);
+	if (percpu()->fault.vector == NO_FAULT)
+		say("rax %x flags %x\n", r.rax, r.rflags & 0x41);
+	else
+		say_fault(&percpu()->fault);
+}

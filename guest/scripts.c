@@ -16,17 +16,6 @@ static void show_page(void)
 	map_user(SHOWN_LA, (uint64_t)shown[percpu()->id], true, false);
 }
 
-static void leaf(const char *what, uint64_t number, uint64_t rbx, uint64_t rcx, uint64_t rdx)
-{
-	struct encls r = encls(number, rbx, rcx, rdx);
-
-	say("%s: ", what);
-	if (percpu()->fault.vector == NO_FAULT)
-		say("rax %x flags %x\n", r.rax, r.rflags & 0x41);
-	else
-		say_fault(&percpu()->fault);
-}
-
 static void ask(struct enclave *e, const char *what, uint64_t call, uint64_t a, uint64_t b,
 		uint64_t c)
 {
@@ -68,17 +57,17 @@ static void say_errors(struct enclave *e)
 {
 	uint64_t free = epc_alloc();
 
-	leaf("ECREATE misaligned", SGX_ECREATE, 0, free + 8, 0);
-	leaf("EADD of nothing", SGX_EADD, 32, free, 0);
-	leaf("EREMOVE of RAM", SGX_EREMOVE, 0, (uint64_t)shown, 0);
-	leaf("EREMOVE of a free page", SGX_EREMOVE, 0, free, 0);
-	leaf("EREMOVE of the SECS", SGX_EREMOVE, 0, e->secs, 0);
-	leaf("EBLOCK of the SECS", SGX_EBLOCK, 0, e->secs, 0);
-	leaf("EWB misaligned", SGX_EWB, 0, free + 1, 0);
-	leaf("ETRACK of a page", SGX_ETRACK, 0, e->page[ENCLAVE_DATA], 0);
-	leaf("ERDINFO, not for guests", SGX_ERDINFO, (uint64_t)shown, free, 0);
-	leaf("EPA of another type", SGX_EPA, 2, free, 0);
-	leaf("a leaf that is none", 0x77, 0, free, 0);
+	say_leaf("ECREATE misaligned", SGX_ECREATE, 0, free + 8, 0);
+	say_leaf("EADD of nothing", SGX_EADD, 32, free, 0);
+	say_leaf("EREMOVE of RAM", SGX_EREMOVE, 0, (uint64_t)shown, 0);
+	say_leaf("EREMOVE of a free page", SGX_EREMOVE, 0, free, 0);
+	say_leaf("EREMOVE of the SECS", SGX_EREMOVE, 0, e->secs, 0);
+	say_leaf("EBLOCK of the SECS", SGX_EBLOCK, 0, e->secs, 0);
+	say_leaf("EWB misaligned", SGX_EWB, 0, free + 1, 0);
+	say_leaf("ETRACK of a page", SGX_ETRACK, 0, e->page[ENCLAVE_DATA], 0);
+	say_leaf("ERDINFO, not for guests", SGX_ERDINFO, (uint64_t)shown, free, 0);
+	say_leaf("EPA of another type", SGX_EPA, 2, free, 0);
+	say_leaf("a leaf that is none", 0x77, 0, free, 0);
 	epc_free(free);
 }
 
@@ -136,7 +125,7 @@ static void say_paging(struct enclave *e)
 	ask(e, "ACCEPT", CALL_ACCEPT, ENCLAVE_HEAP, 4, RW_FLAGS | SGX_SECINFO_PENDING);
 	ask(e, "FILL", CALL_FILL, ENCLAVE_HEAP, 4, 42);
 	ask(e, "HASH", CALL_HASH, ENCLAVE_HEAP, 4, 0);
-	leaf("EWB without a VA page", SGX_EWB, (uint64_t)shown, e->heap_page[1], e->page[0]);
+	say_leaf("EWB without a VA page", SGX_EWB, (uint64_t)shown, e->heap_page[1], e->page[0]);
 	enclave_evict(e, 1);
 	enclave_evict(e, 2);
 	say("evicted: %u here\n", e->here);
@@ -149,19 +138,19 @@ static void say_edmm(struct enclave *e)
 	struct sgx_secinfo r = { .flags = SGX_SECINFO_R };
 	struct sgx_secinfo trim = { .flags = SGX_SECINFO_TYPE(SGX_PT_TRIM) };
 
-	leaf("EMODPR", SGX_EMODPR, (uint64_t)&r, e->heap_page[0], 0);
-	leaf("ETRACK", SGX_ETRACK, 0, e->secs, 0);
+	say_leaf("EMODPR", SGX_EMODPR, (uint64_t)&r, e->heap_page[0], 0);
+	say_leaf("ETRACK", SGX_ETRACK, 0, e->secs, 0);
 	ask(e, "ACCEPT", CALL_ACCEPT, ENCLAVE_HEAP, 1,
 	    SGX_SECINFO_TYPE(SGX_PT_REG) | SGX_SECINFO_R | SGX_SECINFO_PR);
 	(void)enclave_ask(e, 2, CALL_WRITE, heap_la(e, 0), 1, 0);
 	say("write: ");
 	say_fault(&percpu()->fault);
 	say(enclave_recover(e, 2) ? "recovered\n" : "lost\n");
-	leaf("EMODT", SGX_EMODT, (uint64_t)&trim, e->heap_page[3], 0);
-	leaf("ETRACK", SGX_ETRACK, 0, e->secs, 0);
+	say_leaf("EMODT", SGX_EMODT, (uint64_t)&trim, e->heap_page[3], 0);
+	say_leaf("ETRACK", SGX_ETRACK, 0, e->secs, 0);
 	ask(e, "ACCEPT", CALL_ACCEPT, ENCLAVE_HEAP + 3, 1,
 	    SGX_SECINFO_TYPE(SGX_PT_TRIM) | SGX_SECINFO_MODIFIED);
-	leaf("EREMOVE", SGX_EREMOVE, 0, e->heap_page[3], 0);
+	say_leaf("EREMOVE", SGX_EREMOVE, 0, e->heap_page[3], 0);
 	unmap_user(heap_la(e, 3));
 	epc_free(e->heap_page[3]);
 	e->heap_page[3] = 0;

@@ -26,6 +26,9 @@
 /* Whoever waits for another processor: that one may need the real one that this one runs on. */
 #define GUEST_PORT_YIELD 0xe9
 
+/* EAX: physical address of a struct guest_call. Nobody may answer. */
+#define GUEST_PORT_CALL 0xea
+
 #ifndef __ASSEMBLER__
 #include <stdint.h>
 
@@ -34,6 +37,11 @@ struct guest_boot {
 	uint64_t ram_bytes;
 	uint64_t vcpu_nr;
 	uint64_t args[GUEST_ARGS]; /* the kernel's business */
+};
+
+struct guest_call {
+	uint64_t what, arg; /* between the kernel and whoever has made the machine */
+	uint64_t answer;
 };
 
 #define GUEST_TEXT_MAX 3072

@@ -12,15 +12,35 @@ enum guest_arg {
 	ARG_KEEP, /* heap pages that the kernel leaves in its EPC; 0: all */
 	ARG_FLAGS,
 	ARG_SEED,
+	ARG_SCENARIO, /* 1 to 16 */
 };
 
 enum guest_script {
-	SCRIPT_LIFE,    /* of an enclave, with all that can be seen of it */
-	SCRIPT_WORK,    /* rounds through the heap */
-	SCRIPT_RUN,     /* until it is stopped */
-	SCRIPT_SHARE,   /* all processors in one enclave, the first evicts its pages meanwhile */
-	SCRIPT_HOSTILE, /* misbehave */
+	SCRIPT_LIFE,     /* of an enclave, with all that can be seen of it */
+	SCRIPT_WORK,     /* rounds through the heap */
+	SCRIPT_RUN,      /* until it is stopped */
+	SCRIPT_SHARE,    /* all processors in one enclave, the first evicts its pages meanwhile */
+	SCRIPT_HOSTILE,  /* misbehave */
+	SCRIPT_SCENARIO, /* the host takes a page at a certain step, see enum guest_now */
 };
+
+/* guest_call.what of SCRIPT_SCENARIO: this is the moment for the host to do something. arg: a page, unless it says else */
+enum guest_now {
+	NOW_EVICT = 1, /* take it */
+	NOW_REFUSED,   /* try to: it must not go */
+	NOW_NAMED,     /* a SECS: it must be known by a name of the host's */
+	NOW_UNNAMED,   /* by its guest-physical address */
+	NOW_CHANGE,    /* no page: begin to change regions */
+	NOW_CHANGED,   /* no page: the answer is 1 when that has been done */
+	NOW_KILL,      /* no page */
+	NOW_UNDERFLOW, /* a SECS: take all virtual children off its counter */
+	NOW_TAMPER,    /* change a bit of its ciphertext */
+	NOW_FILL,      /* no page: let there be hardly any EPC left */
+	NOW_EMPTY,     /* no page: let there be as much as before */
+};
+
+/* A second region, of another raw EPC file, in the scenarios that have one: so far above the first. */
+#define SECOND_REGION (512ull << 20)
 
 #define FLAG_FORWARD 1u /* the #UD handler begins with GUEST_PORT_UD */
 #define FLAG_SPIN    2u /* be in enclaves long enough for interrupts */

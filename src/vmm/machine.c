@@ -41,9 +41,11 @@ static int make_guest(struct vmm *vmm, struct report *rep)
 
 	if (r < 0)
 		return report_fail(rep, r, "cannot have a guest on this processor");
-	r = vepc_open(vmm->config.registry, &vmm->vepc);
-	if (r == 0)
-		r = virt_keep(vmm->guest, vmm->vepc);
+	for (unsigned int i = 0; r == 0 && i < VMM_FILES; i++) {
+		r = vepc_open(vmm->config.registry, &vmm->vepc[i]);
+		if (r == 0)
+			r = virt_keep(vmm->guest, vmm->vepc[i]);
+	}
 	return r < 0 ? report_fail(rep, r, "cannot have raw EPC") : 0;
 }
 
@@ -68,6 +70,7 @@ static int make_vcpus(struct vmm *vmm, struct report *rep)
 
 static int make(struct vmm *vmm, struct report *rep)
 {
+	const struct vmm_region first = { .gpa = VMM_EPC_GPA, .bytes = vmm->config.epc_bytes };
 	int r = make_kvm(vmm, rep);
 
 	if (r == 0)
@@ -84,7 +87,7 @@ static int make(struct vmm *vmm, struct report *rep)
 		r = make_vcpus(vmm, rep);
 	if (r < 0)
 		return r;
-	r = vmm_region_add(vmm, 0, VMM_EPC_GPA, 0, vmm->config.epc_bytes);
+	r = vmm_region_add(vmm, 0, &first);
 	return r < 0 ? report_fail(rep, r, "cannot give EPC to a guest") : 0;
 }
 
@@ -130,7 +133,8 @@ void vmm_destroy(struct vmm *vmm)
 	server_stop(vmm);
 	if (vmm->kvm_fd >= 0)
 		close(vmm->kvm_fd);
-	vepc_put(vmm->vepc);
+	for (unsigned int i = 0; i < VMM_FILES; i++)
+		vepc_put(vmm->vepc[i]);
 	virt_put(vmm->guest);
 	free(vmm->cpuid);
 	lock_fini(&vmm->change);
@@ -201,16 +205,24 @@ void vmm_kill(struct vmm *vmm)
 	vmm_stop(vmm, -EINTR, "it was killed");
 }
 
+/* A SECS goes after its children, which may come after it, in its file or in another: all files twice. */
+static bool empty_epc(struct vmm *vmm)
+{
+	long left = 0;
+
+	for (unsigned int i = 0; i < 2 * VMM_FILES; i++) {
+		long n = vepc_remove_all(vmm->vepc[i % VMM_FILES]);
+
+		left = i < VMM_FILES ? 0 : left | n;
+	}
+	return left == 0;
+}
+
 int vmm_reset(struct vmm *vmm, struct report *rep)
 {
-	long left;
 	int r;
 
-	/* A SECS goes after its children, which may come after it in the file. */
-	left = vepc_remove_all(vmm->vepc);
-	if (left > 0)
-		left = vepc_remove_all(vmm->vepc);
-	if (left)
+	if (!empty_epc(vmm))
 		return report_fail(rep, -EBUSY, "cannot empty a guest's EPC");
 	memory_clear(vmm);
 	r = memory_remap(vmm);
@@ -230,7 +242,7 @@ const char *vmm_said(const struct vmm *vmm, unsigned int vcpu)
 
 uint32_t vmm_backing_slot(struct vmm *vmm, uint64_t off)
 {
-	return virt_backing_slot(vmm->guest, vmm->vepc, off);
+	return virt_backing_slot(vmm->guest, vmm->vepc[0], off);
 }
 
 void vmm_info_read(struct vmm *vmm, struct vmm_info *ret_info)
@@ -240,8 +252,9 @@ void vmm_info_read(struct vmm *vmm, struct vmm_info *ret_info)
 	virt_info_read(vmm->guest, &virt);
 	*ret_info = (struct vmm_info){ .epc_faults = atomic_load(&vmm->epc_faults),
 				       .evictions = virt.evictions,
-				       .loads = virt.loads,
-				       .resident = vepc_resident(vmm->vepc) };
+				       .loads = virt.loads };
+	for (unsigned int i = 0; i < VMM_FILES; i++)
+		ret_info->resident += vepc_resident(vmm->vepc[i]);
 	for (unsigned int i = 0; i < vmm->config.vcpus; i++) {
 		const struct vmm_info *info = &vmm->vcpu[i].info;
 

@@ -45,14 +45,14 @@ int memory_init(struct vmm *vmm, struct report *rep)
 
 static void region_unmap(struct vmm *vmm, const struct region *region)
 {
-	server_unregister(vmm, region->hva, region->bytes);
-	munmap(region->hva, region->bytes);
+	server_unregister(vmm, region->hva, region->at.bytes);
+	munmap(region->hva, region->at.bytes);
 }
 
 void memory_fini(struct vmm *vmm)
 {
 	for (unsigned int i = 0; i < VMM_REGIONS; i++)
-		if (vmm->region[i].bytes)
+		if (vmm->region[i].at.bytes)
 			region_unmap(vmm, &vmm->region[i]);
 	if (vmm->ram)
 		munmap(vmm->ram, vmm->config.ram_bytes);
@@ -84,7 +84,7 @@ static bool region_at(struct vmm *vmm, uint64_t gpa, struct region *ret_region)
 	lock_acquire(&vmm->lock);
 	for (unsigned int i = 0; i < VMM_REGIONS && !found; i++) {
 		*ret_region = vmm->region[i];
-		found = gpa - ret_region->gpa < ret_region->bytes;
+		found = gpa - ret_region->at.gpa < ret_region->at.bytes;
 	}
 	lock_release(&vmm->lock);
 	return found;
@@ -122,9 +122,10 @@ bool memory_peek_epc(struct vmm *vmm, uint64_t gpa, void *to, size_t bytes)
 /* ---- regions -------------------------------------------------------------------------------------- */
 
 /* Offsets of the file are in the window chunk by chunk; here they are next to each other. */
-static int map_chunks(struct vmm *vmm, uint8_t *hva, uint64_t off, uint64_t bytes)
+static int map_chunks(struct vmm *vmm, uint8_t *hva, const struct vmm_region *at)
 {
 	struct window *window = epc_window(vmm->epc);
+	uint64_t off = at->off, bytes = at->bytes;
 
 	while (bytes > 0) {
 		uint64_t part = VEPC_CHUNK_BYTES - off % VEPC_CHUNK_BYTES;
@@ -132,7 +133,8 @@ static int map_chunks(struct vmm *vmm, uint8_t *hva, uint64_t off, uint64_t byte
 		if (part > bytes)
 			part = bytes;
 		if (mmap(hva, part, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_SHARED | MAP_FIXED,
-			 window_fd(window), (off_t)vepc_win_off(vmm->vepc, off)) == MAP_FAILED)
+			 window_fd(window),
+			 (off_t)vepc_win_off(vmm->vepc[at->file], off)) == MAP_FAILED)
 			return -errno;
 		/* A forked child has no business in a guest. */
 		(void)madvise(hva, part, MADV_DONTFORK);
@@ -145,20 +147,20 @@ static int map_chunks(struct vmm *vmm, uint8_t *hva, uint64_t off, uint64_t byte
 
 static int region_map(struct vmm *vmm, struct region *region)
 {
+	const struct vmm_region *at = &region->at;
 	uint8_t *hva;
-	int r = vepc_reserve(vmm->vepc, region->off, region->bytes);
+	int r = vepc_reserve(vmm->vepc[at->file], at->off, at->bytes);
 
 	if (r < 0)
 		return r;
-	hva = mmap(NULL, region->bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
-		   0);
+	hva = mmap(NULL, at->bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (hva == MAP_FAILED)
 		return -errno;
-	r = map_chunks(vmm, hva, region->off, region->bytes);
+	r = map_chunks(vmm, hva, at);
 	if (r == 0)
-		r = server_register(vmm, hva, region->bytes);
+		r = server_register(vmm, hva, at->bytes);
 	if (r < 0)
-		munmap(hva, region->bytes);
+		munmap(hva, at->bytes);
 	else
 		region->hva = hva;
 	return r;
@@ -169,11 +171,11 @@ static int virt_region_set(struct vmm *vmm, unsigned int slot, const struct regi
 {
 	struct virt_region virt = {
 		.slot = slot,
-		.gpa = region->gpa,
+		.gpa = region->at.gpa,
 		.bytes = bytes,
 		.hva = (uintptr_t)region->hva,
-		.vepc = vmm->vepc,
-		.off = region->off,
+		.vepc = vmm->vepc[region->at.file],
+		.off = region->at.off,
 	};
 
 	return virt_set_region(vmm->guest, &virt);
@@ -190,12 +192,12 @@ static void region_note(struct vmm *vmm, unsigned int slot, const struct region 
 static int region_add_locked(struct vmm *vmm, unsigned int slot, const struct region *region)
 	REQUIRES(&vmm->change)
 {
-	int r = virt_region_set(vmm, slot, region, region->bytes);
+	int r = virt_region_set(vmm, slot, region, region->at.bytes);
 
 	if (r < 0)
 		return r;
 	region_note(vmm, slot, region);
-	r = kvm_slot_set(vmm->vm_fd, SLOT_EPC + slot, vmm->alias + region->gpa, region->bytes,
+	r = kvm_slot_set(vmm->vm_fd, SLOT_EPC + slot, vmm->alias + region->at.gpa, region->at.bytes,
 			 region->hva);
 	if (r < 0) {
 		region_note(vmm, slot, &(struct region){ 0 });
@@ -211,15 +213,16 @@ static bool place_is_legal(const struct vmm *vmm, uint64_t gpa, uint64_t bytes)
 	       gpa < vmm->alias && bytes <= vmm->alias - gpa;
 }
 
-int vmm_region_add(struct vmm *vmm, unsigned int slot, uint64_t gpa, uint64_t off, uint64_t bytes)
+int vmm_region_add(struct vmm *vmm, unsigned int slot, const struct vmm_region *at)
 {
-	struct region region = { .gpa = gpa, .off = off, .bytes = bytes };
+	struct region region = { .at = *at };
 	int r;
 
-	if (slot >= VMM_REGIONS || off % PAGE || !place_is_legal(vmm, gpa, bytes))
+	if (slot >= VMM_REGIONS || at->file >= VMM_FILES || at->off % PAGE ||
+	    !place_is_legal(vmm, at->gpa, at->bytes))
 		return -EINVAL;
 	lock_acquire(&vmm->change);
-	r = vmm->region[slot].bytes ? -EEXIST : region_map(vmm, &region);
+	r = vmm->region[slot].at.bytes ? -EEXIST : region_map(vmm, &region);
 	if (r == 0) {
 		r = region_add_locked(vmm, slot, &region);
 		if (r < 0)
@@ -239,8 +242,8 @@ int vmm_region_move(struct vmm *vmm, unsigned int slot, uint64_t gpa)
 	lock_acquire(&vmm->change);
 	event_pause(vmm);
 	old = new = vmm->region[slot];
-	new.gpa = gpa;
-	if (old.bytes && place_is_legal(vmm, gpa, old.bytes)) {
+	new.at.gpa = gpa;
+	if (old.at.bytes && place_is_legal(vmm, gpa, old.at.bytes)) {
 		r = kvm_slot_set(vmm->vm_fd, SLOT_EPC + slot, 0, 0, NULL);
 		if (r == 0)
 			r = region_add_locked(vmm, slot, &new);
@@ -262,7 +265,7 @@ int vmm_region_delete(struct vmm *vmm, unsigned int slot)
 	lock_acquire(&vmm->change);
 	event_pause(vmm);
 	region = vmm->region[slot];
-	if (region.bytes) {
+	if (region.at.bytes) {
 		r = kvm_slot_set(vmm->vm_fd, SLOT_EPC + slot, 0, 0, NULL);
 		if (r == 0)
 			r = virt_region_set(vmm, slot, &region, 0);
@@ -283,11 +286,11 @@ int memory_remap(struct vmm *vmm)
 	for (unsigned int i = 0; r == 0 && i < VMM_REGIONS; i++) {
 		struct region region = vmm->region[i];
 
-		if (!region.bytes)
+		if (!region.at.bytes)
 			continue;
 		r = vmm_region_delete(vmm, i);
 		if (r == 0)
-			r = vmm_region_add(vmm, i, region.gpa, region.off, region.bytes);
+			r = vmm_region_add(vmm, i, &region.at);
 	}
 	return r;
 }

@@ -86,7 +86,7 @@ static void wake(struct vmm *vmm, uint64_t hva)
 }
 
 /* Which page of the raw EPC is at @hva; false: the region has gone. */
-static bool page_at(struct vmm *vmm, uint64_t hva, uint64_t *ret_off)
+static bool page_at(struct vmm *vmm, uint64_t hva, struct vepc **ret_vepc, uint64_t *ret_off)
 {
 	bool found = false;
 
@@ -94,9 +94,11 @@ static bool page_at(struct vmm *vmm, uint64_t hva, uint64_t *ret_off)
 	for (unsigned int i = 0; i < VMM_REGIONS && !found; i++) {
 		const struct region *region = &vmm->region[i];
 
-		found = hva - (uintptr_t)region->hva < region->bytes;
-		if (found)
-			*ret_off = region->off + (hva - (uintptr_t)region->hva);
+		found = hva - (uintptr_t)region->hva < region->at.bytes;
+		if (!found)
+			continue;
+		*ret_vepc = vmm->vepc[region->at.file];
+		*ret_off = region->at.off + (hva - (uintptr_t)region->hva);
 	}
 	lock_release(&vmm->lock);
 	return found;
@@ -118,14 +120,15 @@ static int show(struct vmm *vmm, uint64_t hva)
 
 static void serve(struct vmm *vmm, uint64_t hva)
 {
+	struct vepc *vepc;
 	uint64_t off;
 	int r = -EAGAIN;
 
 	hva &= ~(PAGE - 1);
 	while (r == -EAGAIN && !atomic_load(&vmm->quit)) {
-		if (!page_at(vmm, hva, &off))
+		if (!page_at(vmm, hva, &vepc, &off))
 			break;
-		r = vepc_fault(vmm->vepc, off);
+		r = vepc_fault(vepc, off);
 		if (r == 0)
 			r = show(vmm, hva);
 	}

@@ -157,6 +157,17 @@ static void say(struct vcpu *vcpu, uint64_t gpa)
 	vcpu->said[vcpu->said_bytes] = 0;
 }
 
+static void call(struct vcpu *vcpu, uint64_t gpa)
+{
+	const struct vmm_config *config = &vcpu->vmm->config;
+	struct guest_call call;
+
+	if (!config->call || !memory_read(vcpu->vmm, gpa, &call, sizeof(call)))
+		return;
+	call.answer = config->call(config->call_ctx, vcpu->id, call.what, call.arg);
+	(void)memory_write(vcpu->vmm, gpa, &call, sizeof(call));
+}
+
 static int port(struct vcpu *vcpu)
 {
 	struct kvm_run *run = vcpu->run;
@@ -179,6 +190,9 @@ static int port(struct vcpu *vcpu)
 		return r;
 	case GUEST_PORT_SAY:
 		say(vcpu, eax);
+		return 0;
+	case GUEST_PORT_CALL:
+		call(vcpu, eax);
 		return 0;
 	case GUEST_PORT_END:
 		vmm_stop(vcpu->vmm, (uint8_t)eax, "it said so");

@@ -24,6 +24,7 @@ struct vmm;
 
 #define VMM_VCPUS   8u
 #define VMM_REGIONS 8u
+#define VMM_FILES   2u /* of raw EPC, each as large as its regions make it */
 
 struct vmm_config {
 	struct epc *epc;
@@ -39,6 +40,12 @@ struct vmm_config {
 	/* Show it an interrupt so often, if it can take one; 0: never. For tests of asynchronous exits. */
 	uint32_t tick_us;
 	uint8_t tick_vector;
+	/*
+	 * Answers GUEST_PORT_CALL, in the thread of the processor that asks: which is between two instructions, and in no
+	 * enclave.  NULL: nobody does.
+	 */
+	uint64_t (*call)(void *ctx, unsigned int vcpu, uint64_t what, uint64_t arg);
+	void *call_ctx;
 };
 
 /*
@@ -78,8 +85,14 @@ const char *vmm_said(const struct vmm *vmm, unsigned int vcpu);
 
 #define VMM_EPC_GPA 0x100000000ull /* of the first region */
 
-/* At a guest-physical address, backed by @bytes of the machine's raw EPC from @off on. 0, -EEXIST, -EINVAL, -ENOMEM. */
-int vmm_region_add(struct vmm *vmm, unsigned int slot, uint64_t gpa, uint64_t off, uint64_t bytes);
+/* At a guest-physical address, backed by what one of the machine's files of raw EPC has at @off. */
+struct vmm_region {
+	uint64_t gpa, bytes;
+	unsigned int file; /* of VMM_FILES; the first region is from file 0 */
+	uint64_t off;
+};
+/* 0, -EEXIST, -EINVAL, -ENOMEM. */
+int vmm_region_add(struct vmm *vmm, unsigned int slot, const struct vmm_region *region);
 int vmm_region_move(struct vmm *vmm, unsigned int slot, uint64_t gpa);
 int vmm_region_delete(struct vmm *vmm, unsigned int slot);
 
@@ -97,7 +110,7 @@ struct vmm_info {
 	uint64_t resident; /* EPC pages that it has now */
 };
 void vmm_info_read(struct vmm *vmm, struct vmm_info *ret_info);
-/* For tests of tampering: see virt_backing_slot(). @off: in its raw EPC. */
+/* For tests of tampering: see virt_backing_slot(). @off: in its first file. */
 uint32_t vmm_backing_slot(struct vmm *vmm, uint64_t off);
 
 /* What a VMM needs of this machine: 0, or -errno and @rep says what is missing and what to do. */

@@ -37,7 +37,7 @@ struct vepc;
 enum { SLOT_RAM, SLOT_HIDDEN, SLOT_EPC /* and on */ };
 
 struct region {
-	uint64_t gpa, off, bytes; /* no bytes: none */
+	struct vmm_region at; /* no bytes: none */
 	uint8_t *hva;
 };
 
@@ -101,7 +101,7 @@ struct vmm {
 	uint64_t alias, hidden_gpa;
 	uint8_t *ram, *hidden;
 	uint64_t entry;
-	struct vepc *vepc;
+	struct vepc *vepc[VMM_FILES];
 	struct virt_guest *guest;
 	struct virt_policy policy;
 	int uffd, quit_fd;

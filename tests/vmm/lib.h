@@ -60,13 +60,22 @@ static inline struct vmm_config host_config(const struct host *h, uint64_t scrip
 	return config;
 }
 
-static inline struct vmm *guest_new(const struct vmm_config *config)
+static inline struct vmm *guest_new_stopped(const struct vmm_config *config)
 {
 	struct vmm *vmm = NULL;
 	struct report rep;
 
 	report_init(&rep);
 	TAP_MUST(vmm_create(config, &vmm, &rep) == 0, "a guest is made %s", rep.what);
+	return vmm;
+}
+
+static inline struct vmm *guest_new(const struct vmm_config *config)
+{
+	struct vmm *vmm = guest_new_stopped(config);
+	struct report rep;
+
+	report_init(&rep);
 	TAP_MUST(vmm_start(vmm, &rep) == 0, "and started %s", rep.what);
 	return vmm;
 }

@@ -27,6 +27,13 @@ static void take_some(struct host *h)
 		epc_reclaim(h->w.epc);
 }
 
+static int region_add(struct vmm *vmm, unsigned int slot, uint64_t gpa, uint64_t off)
+{
+	const struct vmm_region region = { .gpa = gpa, .bytes = REGION_BYTES, .off = off };
+
+	return vmm_region_add(vmm, slot, &region);
+}
+
 static struct vmm *runner(struct host *h)
 {
 	struct vmm_config config = host_config(h, SCRIPT_RUN);
@@ -69,13 +76,12 @@ static void test_regions(struct host *h)
 	struct vmm *vmm = runner(h);
 
 	check_alive(vmm, "at first");
-	TAP_CHECK(vmm_region_add(vmm, 1, VMM_EPC_GPA, 0, REGION_BYTES) == -EEXIST,
-		  "no two regions at one address");
-	TAP_CHECK(vmm_region_add(vmm, 0, ELSEWHERE, 0, REGION_BYTES) == -EEXIST, "a slot is taken");
-	TAP_CHECK(vmm_region_add(vmm, 1, 0, 0, REGION_BYTES) == -EINVAL, "no EPC where RAM is");
+	TAP_CHECK(region_add(vmm, 1, VMM_EPC_GPA, 0) == -EEXIST, "no two regions at one address");
+	TAP_CHECK(region_add(vmm, 0, ELSEWHERE, 0) == -EEXIST, "a slot is taken");
+	TAP_CHECK(region_add(vmm, 1, 0, 0) == -EINVAL, "no EPC where RAM is");
 	TAP_CHECK(vmm_region_delete(vmm, 1) == -EINVAL, "an empty slot cannot go");
 	for (int i = 0; i < 5; i++) {
-		TAP_CHECK(vmm_region_add(vmm, 1, ELSEWHERE, REGION_BYTES, REGION_BYTES) == 0 &&
+		TAP_CHECK(region_add(vmm, 1, ELSEWHERE, REGION_BYTES) == 0 &&
 				  vmm_region_move(vmm, 1, ELSEWHERE + REGION_BYTES) == 0,
 			  "another is made, and moved");
 		take_some(h);
@@ -87,8 +93,7 @@ static void test_regions(struct host *h)
 		TAP_CHECK(vmm_region_delete(vmm, 0) == 0, "it is deleted");
 		take_some(h);
 		wait_ms(20);
-		TAP_CHECK(vmm_region_add(vmm, 0, VMM_EPC_GPA, 0, REGION_BYTES) == 0,
-			  "and made anew");
+		TAP_CHECK(region_add(vmm, 0, VMM_EPC_GPA, 0) == 0, "and made anew");
 		check_alive(vmm, "made anew");
 		TAP_CHECK(vmm_region_delete(vmm, 1) == 0, "the other goes");
 	}
