@@ -6,6 +6,8 @@ usage: check_layers.py SRC
 
 MAY_USE is the picture in ARCHITECTURE.md, as data. The two arrows that must never exist, from epc to
 an owner and from vepc to virt, are not in it.
+
+NO_WORD_OF goes further: there is not even a word of what a folder must not know.
 """
 
 import pathlib
@@ -27,12 +29,21 @@ MAY_USE = {
     "vmm": "base arch cpu epc vepc virt",
     "cli": "base arch crypto cpu epc encl vepc virt abi runtime vmm",
 }
+# The memory manager knows no guest, raw EPC and the ioctls no hypervisor.
+NO_WORD_OF = {
+    "epc": r"guest|hypervisor|kvm|vmm|vcpu|vepc|virt/",
+    "vepc": r"hypervisor|kvm|vmm|vcpu|virt/",
+    "abi": r"hypervisor|kvm|vmm|vcpu|virt/",
+}
 # Libraries that only one folder may include.
 ONLY = {r"openssl/|intel-ipsec-mb": "crypto", r"json-c/": "cli"}
 
 
 def check_line(layer, line):
     """What is wrong with it, or None."""
+    word = layer in NO_WORD_OF and re.search(NO_WORD_OF[layer], line, re.IGNORECASE)
+    if word:
+        return f"{layer}/ has a word of {word[0]}"
     inc = re.match(r'\s*#\s*include\s+["<]([^">]+)[">]', line)
     if not inc:
         return None
