@@ -19,7 +19,11 @@
 
 #define FREE_PATIENCE_NS 10000000000ull
 
-static bool frame_remove(struct vepc *vepc, struct epc_page *frame)
+/*
+ * The lock is held, though nobody else uses the page: EREMOVE counts it off its SECS, which may be in another file of the
+ * keeper's, and who mends that may not meet a leaf.
+ */
+static bool frame_remove_locked(struct vepc *vepc, struct epc_page *frame)
 {
 	if (!cpu_ok(encls_eremove(vepc->cpu, epc_page_nr(vepc->epc, frame))))
 		return false;
@@ -37,10 +41,12 @@ static bool free_pass(struct vepc *vepc)
 	while ((page = vepc_page_next_locked(vepc, &idx))) {
 		if (vepc->ops)
 			vepc->ops->drop(vepc->keeper, vepc, idx, page);
-		if (page->frame && frame_remove(vepc, page->frame))
+		vepc_lock(vepc);
+		if (page->frame && frame_remove_locked(vepc, page->frame))
 			vepc_page_empty_locked(vepc, page);
 		if (page->frame)
 			all = false;
+		vepc_unlock(vepc);
 		idx++;
 	}
 	return all;
@@ -51,13 +57,15 @@ static void free_strays(struct vepc *vepc)
 {
 	uint32_t page_nr = cpu_get_config(vepc->cpu)->page_nr;
 
+	vepc_lock(vepc);
 	for (uint32_t nr = 0; nr < page_nr; nr++) {
 		struct epc_page *frame = epc_page_at(vepc->epc, nr);
 		uint64_t idx;
 
 		if (epc_page_owner(frame) == vepc && !vepc_page_of_locked(vepc, frame, &idx))
-			(void)frame_remove(vepc, frame);
+			(void)frame_remove_locked(vepc, frame);
 	}
+	vepc_unlock(vepc);
 }
 
 /*
@@ -82,20 +90,18 @@ void vepc_repair_locked(struct vepc *vepc)
 		    epc_page_cookie(frame) == VEPC_COOKIE_NONE)
 			continue;
 		if (!vepc_page_of_locked(vepc, frame, &idx))
-			(void)frame_remove(vepc, frame);
+			(void)frame_remove_locked(vepc, frame);
 	}
 }
 
 static void vepc_destroy(struct vepc *vepc)
 {
-	const struct vepc_keeper_ops *ops = vepc->ops;
-	void *keeper = vepc->keeper;
-
+	/* First: until then the keeper may look at all its files, to mend them. */
+	if (vepc->ops)
+		vepc->ops->end(vepc->keeper, vepc);
 	chunks_free(vepc);
 	lock_fini(&vepc->own_lock);
 	epc_owner_destroy(vepc->epc_owner);
-	if (ops)
-		ops->end(keeper, vepc);
 	arena_free(vepc->arena, vepc, sizeof(*vepc));
 }
 

@@ -79,3 +79,11 @@ int virt_enclu(struct virt_vcpu *vcpu, virt_enclu_fn step, void *ctx, struct cpu
 			return -ENOMEM;
 	}
 }
+
+void virt_lp_reset(struct virt_guest *guest, struct cpu_lp *lp)
+{
+	/* A repair counts who is inside. */
+	guest_lock(guest);
+	cpu_lp_reset(guest->cpu, lp);
+	guest_unlock(guest);
+}

@@ -92,7 +92,7 @@ static struct cpu_outcome count_child(struct virt_guest *guest, uint32_t nr, uin
 	struct cpu_outcome out = { .fault = CPU_GP };
 
 	for (int i = 0; i < TRACK_TRIES; i++) {
-		guest_next(guest, up ? "EINCVIRTCHILD" : "EDECVIRTCHILD", nr, secs, CPU_NO_PAGE);
+		guest_next(guest, up ? "EINCVIRTCHILD" : "EDECVIRTCHILD");
 		out = up ? enclv_eincvirtchild(guest->cpu, nr, secs)
 			 : enclv_edecvirtchild(guest->cpu, nr, secs);
 		if (!is_conflict(out))
@@ -242,7 +242,7 @@ static bool block_child_locked(struct virt_guest *guest, struct kept *kept, uint
 	}
 	/* Noted first: whoever comes after our death can see whether it was done. */
 	kept->flags |= KEPT_BLOCKED;
-	guest_next(guest, "EBLOCK", nr, CPU_NO_PAGE, CPU_NO_PAGE);
+	guest_next(guest, "EBLOCK");
 	if (cpu_ok(encls_eblock(guest->cpu, nr)))
 		return true;
 	kept->flags &= (uint16_t)~KEPT_BLOCKED;
@@ -255,7 +255,7 @@ static bool block_locked(struct virt_guest *guest, struct kept *kept, uint32_t n
 	struct sgx_rdinfo rdinfo __attribute__((aligned(32)));
 	struct cpu_outcome out;
 
-	guest_next(guest, "ERDINFO", nr, CPU_NO_PAGE, CPU_NO_PAGE);
+	guest_next(guest, "ERDINFO");
 	out = encls_erdinfo(guest->cpu, &rdinfo, nr);
 	if (out.fault == CPU_NO_FAULT && out.eax == SGX_PG_INVLD) {
 		kept->flags |= KEPT_BLANK;
@@ -314,7 +314,7 @@ static void track_locked(struct virt_guest *guest, struct kept *kept, uint32_t n
 
 	kept->secs->flags |= KEPT_HOST_TRACKED | KEPT_HOST_LOCKED;
 	for (int i = 0; i < TRACK_TRIES; i++) {
-		guest_next(guest, "ETRACKC", nr, secs, CPU_NO_PAGE);
+		guest_next(guest, "ETRACKC");
 		out = encls_etrackc(guest->cpu, nr);
 		vepc_count(kept->vepc, cpu_ok(out) ? EPC_TRACKS : EPC_CONFLICTS);
 		if (out.fault != CPU_NO_FAULT ||
@@ -324,7 +324,7 @@ static void track_locked(struct virt_guest *guest, struct kept *kept, uint32_t n
 		if (out.eax == SGX_PREV_TRK_INCMPL)
 			cpu_track_flush(guest->cpu, secs);
 	}
-	guest_next(guest, "IPI", nr, secs, CPU_NO_PAGE);
+	guest_next(guest, "IPI");
 	cpu_track_flush(guest->cpu, secs);
 }
 
@@ -336,8 +336,7 @@ static struct cpu_outcome ewb_locked(struct virt_guest *guest, struct kept *kept
 	};
 	uint32_t va = epc_page_nr(guest->epc, kept->va->frame);
 
-	guest_next(guest, "EWB", nr, va,
-		   kept->secs ? kept_nr_locked(guest, kept->secs) : CPU_NO_PAGE);
+	guest_next(guest, "EWB");
 	return encls_ewb(guest->cpu, &pi, nr, va, kept->va_slot,
 			 backing_page(guest->backing, kept->backing), &kept->la);
 }

@@ -10,7 +10,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <string.h>
 #include <time.h>
 
 #include "base/arena.h"
@@ -153,17 +152,11 @@ void guest_lock(struct virt_guest *guest)
 
 void guest_unlock(struct virt_guest *guest)
 {
-	guest->at_nr = 0;
-	guest->at_any = false;
 	lock_release(&guest->lock);
 }
 
-void guest_next(struct virt_guest *guest, const char *before, uint32_t a, uint32_t b, uint32_t c)
+void guest_next(struct virt_guest *guest, const char *before)
 {
-	guest->at[0] = a;
-	guest->at[1] = b;
-	guest->at[2] = c;
-	guest->at_nr = 3;
 	if (guest->hook)
 		guest->hook(guest->hook_ctx, before);
 }
@@ -231,7 +224,7 @@ struct cpu_outcome kept_name_locked(struct virt_guest *guest, struct kept *kept,
 	/* Noted first, so that there is no moment at which it could be forgotten. */
 	kept->flags |= KEPT_NAMED | KEPT_HOST_LOCKED;
 	for (int i = 0; i < TRACK_TRIES; i++) {
-		guest_next(guest, "ESETCONTEXT", nr, CPU_NO_PAGE, CPU_NO_PAGE);
+		guest_next(guest, "ESETCONTEXT");
 		out = enclv_esetcontext(guest->cpu, nr, &context);
 		if (out.fault != CPU_NO_FAULT || out.eax != SGX_EPC_PAGE_CONFLICT)
 			break;
@@ -312,13 +305,8 @@ int virt_step(struct virt_guest *guest, const uint64_t *gpas, unsigned int nr, v
 				return -ENOMEM;
 			continue;
 		}
-		if (r == 0) {
-			/* A leaf that takes a page away counts it off a SECS that it does not name. */
-			guest->at_any = true;
-			memcpy(guest->at, pages, sizeof(pages));
-			guest->at_nr = nr;
+		if (r == 0)
 			*ret_out = step(ctx, guest->cpu, pages);
-		}
 		guest_unlock(guest);
 		return r;
 	}

@@ -162,7 +162,7 @@ static int eld_locked(struct load *l, struct kept *kept, uint32_t nr)
 	if (kept->secs)
 		kept->secs->flags |= KEPT_HOST_LOCKED;
 	for (int i = 0; i < TRACK_TRIES; i++) {
-		guest_next(guest, blocked ? "ELDBC" : "ELDUC", nr, va, pi.secs);
+		guest_next(guest, blocked ? "ELDBC" : "ELDUC");
 		out = blocked ? encls_eldbc(guest->cpu, &pi, nr, va, kept->va_slot)
 			      : encls_elduc(guest->cpu, &pi, nr, va, kept->va_slot);
 		if (cpu_ok(out))

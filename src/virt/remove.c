@@ -53,8 +53,7 @@ int guest_remove(void *keeper, struct vepc *vepc, uint64_t idx, struct vepc_page
 	leaving = kept && (kept->flags & KEPT_LEAVING);
 	if (leaving)
 		kept->flags |= KEPT_BLANK;
-	guest->at_any = true;
-	guest_next(guest, "EREMOVE", nr, CPU_NO_PAGE, CPU_NO_PAGE);
+	guest_next(guest, "EREMOVE");
 	out = encls_eremove(guest->cpu, nr);
 	if (cpu_ok(out)) {
 		if (kept && !leaving)

@@ -44,25 +44,27 @@ static uint32_t nr_of(const struct virt_guest *guest, const struct vepc_page *pa
 
 /* ---- the processor ---------------------------------------------------------------------------------- */
 
+static void child_leaf(struct virt_guest *guest, struct vepc *vepc, struct vepc_page *page)
+{
+	if (page->frame && !is_secs(guest, nr_of(guest, page)))
+		cpu_repair_page(guest->cpu, nr_of(guest, page));
+}
+
 static void secs_leaf(struct virt_guest *guest, struct vepc *vepc, struct vepc_page *page)
 {
 	if (page->frame && is_secs(guest, nr_of(guest, page)))
 		cpu_repair_page(guest->cpu, nr_of(guest, page));
 }
 
-/* Holds of the leaf that it died in, pages first: other leaves, of ENCLU, may be at work on other pages. */
+/*
+ * Holds of the leaf that it died in; children first.  All leaves on pages of a guest are executed with its lock held,
+ * those of its end and the resets of its processors, too: so nobody else is in one, and who is inside can be counted.
+ */
 static void repair_leaf(struct virt_guest *guest)
 {
-	for (unsigned int i = 0; i < guest->at_nr; i++)
-		if (guest->at[i] != CPU_NO_PAGE && !is_secs(guest, guest->at[i]))
-			cpu_repair_page(guest->cpu, guest->at[i]);
-	for (unsigned int i = 0; i < guest->at_nr; i++)
-		if (guest->at[i] != CPU_NO_PAGE && is_secs(guest, guest->at[i]))
-			cpu_repair_page(guest->cpu, guest->at[i]);
-	if (guest->at_any)
-		each_page_locked(guest, secs_leaf);
-	guest->at_nr = 0;
-	guest->at_any = false;
+	each_page_locked(guest, child_leaf);
+	guest_va_leaf_locked(guest);
+	each_page_locked(guest, secs_leaf);
 }
 
 /* ---- counts ----------------------------------------------------------------------------------------- */

@@ -68,7 +68,7 @@ static bool va_make_locked(struct virt_guest *guest, struct va *va)
 {
 	uint32_t nr = epc_page_nr(guest->epc, va->frame);
 
-	guest_next(guest, "EPA", nr, CPU_NO_PAGE, CPU_NO_PAGE);
+	guest_next(guest, "EPA");
 	va->made = va->made || cpu_ok(encls_epa(guest->cpu, nr));
 	return va->made;
 }
@@ -124,7 +124,7 @@ static bool va_unmake_locked(struct virt_guest *guest, struct va *va)
 
 	if (!va->made)
 		return true;
-	guest_next(guest, "EREMOVE", nr, CPU_NO_PAGE, CPU_NO_PAGE);
+	guest_next(guest, "EREMOVE");
 	return cpu_ok(encls_eremove(guest->cpu, nr));
 }
 
@@ -151,6 +151,12 @@ void guest_va_trim_locked(struct virt_guest *guest)
 }
 
 /* ---- after a death --------------------------------------------------------------------------------- */
+
+void guest_va_leaf_locked(struct virt_guest *guest)
+{
+	for (struct va *va = guest->va_first; va; va = va->next)
+		cpu_repair_page(guest->cpu, epc_page_nr(guest->epc, va->frame));
+}
 
 void guest_va_forget_slots_locked(struct virt_guest *guest)
 {

@@ -92,6 +92,8 @@ int virt_encls(struct virt_vcpu *vcpu, struct cpu_regs *regs, struct cpu_outcome
  */
 typedef struct cpu_outcome (*virt_enclu_fn)(void *ctx, struct cpu *cpu, const struct cpu_mmu *mmu);
 int virt_enclu(struct virt_vcpu *vcpu, virt_enclu_fn step, void *ctx, struct cpu_outcome *ret_out);
+/* A processor's thread ends: what it was in is free for others. As cpu_lp_reset(). */
+void virt_lp_reset(struct virt_guest *guest, struct cpu_lp *lp);
 
 /* ---- for what is not an SGX instruction: page faults -------------------------------------------------- */
 

@@ -102,9 +102,6 @@ struct virt_guest {
 	bool dead;
 	bool changing; /* regions or files are half changed */
 	bool mended;   /* a holder of the lock died: there may be frames that nobody knows of */
-	/* What the holder of the lock has the processor do: pages, and whether others may be held, too. */
-	uint32_t at[VIRT_PAGES_MAX], at_nr;
-	bool at_any;
 	struct guest_file *files;
 	struct virt_region region[VIRT_SLOTS];
 	struct va *va_first;
@@ -125,11 +122,8 @@ struct virt_guest {
 /* Also notices that a holder died. */
 void guest_lock(struct virt_guest *guest) ACQUIRES(&guest->lock);
 void guest_unlock(struct virt_guest *guest) RELEASES(&guest->lock);
-/*
- * The processor is about to work on pages @a, @b, @c (CPU_NO_PAGE: none). @before names the leaf, to the hook
- * that a test may have set.
- */
-void guest_next(struct virt_guest *guest, const char *before, uint32_t a, uint32_t b, uint32_t c);
+/* The processor is about to execute @before, which the hook that a test may have set is told. */
+void guest_next(struct virt_guest *guest, const char *before);
 struct kept *kept_of(const struct vepc_page *page);
 /* The page's, made if need be; NULL: no memory. */
 struct kept *kept_need_locked(struct virt_guest *guest, struct vepc *vepc, uint64_t idx,
@@ -160,7 +154,8 @@ bool guest_va_slot_get_locked(struct virt_guest *guest, struct kept *kept);
 void guest_va_slot_put_locked(struct virt_guest *guest, struct kept *kept);
 /* VA pages that are not needed any more go. */
 void guest_va_trim_locked(struct virt_guest *guest);
-/* After a death: no slot is used; slots that are; frames that nobody knows of go. */
+/* After a death: leaves that did not end; no slot is used; slots that are; frames that nobody knows of go. */
+void guest_va_leaf_locked(struct virt_guest *guest);
 void guest_va_forget_slots_locked(struct virt_guest *guest);
 void guest_va_note_slot_locked(struct kept *kept);
 void guest_va_strays_locked(struct virt_guest *guest, bool in_hand);

@@ -402,7 +402,7 @@ static void *vcpu_main(void *arg)
 		timer_delete(timer);
 	/* Its thread is gone, and with it the processor: what it was in is free for others, and for the reset. */
 	if (vcpu->lp->in_enclave)
-		cpu_lp_reset(vmm->cpu, vcpu->lp);
+		virt_lp_reset(vmm->guest, vcpu->lp);
 	if (atomic_fetch_sub(&vmm->running, 1) == 1)
 		syscall(SYS_futex, &vmm->running, FUTEX_WAKE_PRIVATE, INT32_MAX, NULL, NULL, 0);
 	return NULL;
