@@ -233,7 +233,7 @@ static const struct sgx_epc_page_ops bare_ops = {
  */
 static bool bare_use(struct epc *epc, struct epc_page *page)
 {
-	if (!(atomic_load_explicit(&page->ref, memory_order_relaxed) & PAGE_REF_ARMED))
+	if (!(atomic_load_explicit(&page->flags, memory_order_relaxed) & PAGE_REF_ARMED))
 		return false;
 	epc_touch(epc, page);
 	return true;

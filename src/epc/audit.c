@@ -49,7 +49,7 @@ static void audit_page(struct audit *audit, const struct shard *shard, uint32_t 
 		fault(audit, "page %u is poisoned, but there was no machine check", nr);
 	if (state != EPC_PAGE_FREE && state != EPC_PAGE_DIRTY && state != EPC_PAGE_POISONED)
 		return;
-	if (page->owner)
+	if (page_owner(page))
 		fault(audit, "page %u is nobody's but has an owner", nr);
 	if (state == EPC_PAGE_FREE && cpu_bytes(audit->epc->cpu, nr))
 		fault(audit, "page %u is free but has bytes", nr);
@@ -82,14 +82,16 @@ static void audit_charges(struct audit *audit, const struct shard *shard)
 {
 	uint32_t has[EPC_GROUPS_MAX] = { 0 };
 	unsigned int place = (unsigned int)(shard - audit->epc->shard);
+	const struct epc_owner *owner;
 	const struct epc_page *page;
 	unsigned int i;
 
 	for (i = shard->first; i < shard->first + shard->nr; i++) {
 		page = &audit->epc->pages[i];
-		if (!page->owner)
+		owner = page_owner(page);
+		if (!owner)
 			continue;
-		for (const struct epc_group *g = page->owner->group; g->parent; g = g->parent)
+		for (const struct epc_group *g = owner->group; g->parent; g = g->parent)
 			has[g->index]++;
 	}
 	for (i = 1; i < EPC_GROUPS_MAX; i++) {

@@ -48,7 +48,7 @@ int epc_create(const struct epc_config *config, struct epc **ret_epc)
 	epc->cpu = config->cpu;
 	epc->page_nr = cpu_get_config(config->cpu)->page_nr;
 	epc->policy = policy_find(config->policy);
-	if (!epc->policy) {
+	if (!epc->policy || epc->page_nr > PAGE_NR_MAX) {
 		r = -EINVAL;
 		goto free_epc;
 	}
@@ -310,7 +310,7 @@ void epc_free(struct epc *epc, struct epc_page *page)
 	assert(!cpu_epcm_read(epc->cpu, nr).valid);
 	page_drop_bytes(epc, page);
 	cpu_set_bytes(epc->cpu, nr, NULL);
-	epc_count(page->owner, EPC_FREES, 1);
+	epc_count(page_owner(page), EPC_FREES, 1);
 	section_free(epc, &nr, 1);
 }
 

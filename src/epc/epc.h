@@ -64,7 +64,7 @@ struct epc_config {
 	unsigned int shards; /* of each section; 0: as many as its size is good for */
 };
 
-/* 0, -ENOMEM, -EINVAL for an unknown policy, or what the backing store said. */
+/* 0, -ENOMEM, -EINVAL for an unknown policy or more than 1 TiB, or what the backing store said. */
 int epc_create(const struct epc_config *config, struct epc **ret_epc);
 /* The last process calls it. */
 void epc_destroy(struct epc *epc);

@@ -69,8 +69,8 @@ enum batch_phase {
 struct batch_entry {
 	_Atomic(enum batch_phase) phase;
 	uint32_t nr;
-	uint32_t win_page;
-	uint8_t stage; /* of its bytes, or NO_STAGE */
+	uint32_t win_page; /* its bytes were there, or PAGE_AT_HOME */
+	uint8_t stage;     /* of its bytes, or NO_STAGE */
 };
 
 enum { NO_STAGE = 0xff };
@@ -156,13 +156,13 @@ static inline void page_set_state(struct epc_page *page, enum epc_state state)
 
 static inline const struct sgx_epc_page_ops *page_ops(const struct epc_page *page)
 {
-	return page->owner->ops;
+	return page_owner(page)->ops;
 }
 
 /* The order that the page is in, when it is in one. */
 static inline void *page_policy_state(const struct epc_page *page)
 {
-	return page->owner->group->policy_state;
+	return page_owner(page)->group->policy_state;
 }
 
 static inline void count(_Atomic uint64_t *counter, uint64_t n)
@@ -191,8 +191,6 @@ void section_free(struct epc *epc, const uint32_t *nr, unsigned int n);
 uint32_t section_free_nr(const struct epc *epc);
 /* Fewest that were free at once: the sum of the shards' fewest, so maybe less than there ever were. */
 uint32_t section_lowest_nr(const struct epc *epc);
-/* Nobody's any more. */
-void section_forget_page(struct epc_page *page);
 void shard_count_locked(struct epc *epc, struct shard *shard) REQUIRES(&shard->lock);
 struct shard *shard_of(struct epc *epc, uint32_t nr);
 /* DIRTY pages of @shard. */
@@ -226,6 +224,9 @@ void reclaimers_fini(struct epc *epc);
 void background_wake(struct epc *epc);
 
 /* page.c */
+#define PAGE_AT_HOME UINT32_MAX /* where a page is that was not placed */
+/* Window offset / 4096 of its bytes, or PAGE_AT_HOME. */
+uint32_t page_win_page(const struct epc *epc, uint32_t nr);
 void page_own(struct epc *epc, struct epc_page *page, bool unplaced);
 /* Its bytes are not needed any more, wherever they are (but on a stage). */
 void page_drop_bytes(struct epc *epc, struct epc_page *page);

@@ -23,8 +23,7 @@ struct epc_page *epc_page_at(const struct epc *epc, uint32_t nr)
 
 void *epc_page_owner(const struct epc_page *page)
 {
-	/* Anybody's page may be asked, at any moment. */
-	const struct epc_owner *owner = __atomic_load_n(&page->owner, __ATOMIC_RELAXED);
+	const struct epc_owner *owner = page_owner(page);
 
 	return owner ? owner->owner : NULL;
 }
@@ -48,69 +47,67 @@ void page_own(struct epc *epc, struct epc_page *page, bool unplaced)
 {
 	uint32_t nr = page_index(epc, page);
 
-	epc_page_set_cookie(page, 0);
-	page->win_page = PAGE_AT_HOME;
-	atomic_fetch_and_explicit(&page->flags, PAGE_POISONED, memory_order_relaxed);
-	if (unplaced) {
-		atomic_fetch_or_explicit(&page->flags, PAGE_NOWHERE, memory_order_relaxed);
-		return;
-	}
-	cpu_set_bytes(epc->cpu, nr, window_at(epc->window, window_home(epc->window, nr)));
+	if (!unplaced)
+		cpu_set_bytes(epc->cpu, nr, window_at(epc->window, window_home(epc->window, nr)));
 }
 
 void epc_page_hand_on(struct epc_page *page, struct epc_owner *to)
 {
-	assert(page_state(page) == EPC_PAGE_OWNED && to->group == page->owner->group);
-	__atomic_store_n(&page->owner, to, __ATOMIC_RELEASE);
+	assert(page_state(page) == EPC_PAGE_OWNED && to->group == page_owner(page)->group);
+	page_set_owner(page, to);
 }
 
-static uint64_t bytes_off(const struct epc *epc, const struct epc_page *page)
+uint32_t page_win_page(const struct epc *epc, uint32_t nr)
 {
-	if (page->win_page == PAGE_AT_HOME)
-		return window_home(epc->window, page_index(epc, page));
-	return (uint64_t)page->win_page * SGX_PAGE_SIZE;
+	uint64_t offset = window_offset(epc->window, cpu_bytes(epc->cpu, nr));
+
+	return offset < window_home(epc->window, 0) ? (uint32_t)(offset / SGX_PAGE_SIZE)
+						    : PAGE_AT_HOME;
 }
 
 void page_drop_bytes(struct epc *epc, struct epc_page *page)
 {
-	if (!(atomic_load_explicit(&page->flags, memory_order_relaxed) & PAGE_NOWHERE))
-		window_drop(epc->window, bytes_off(epc, page), 1);
+	uint64_t offset = window_offset(epc->window, cpu_bytes(epc->cpu, page_index(epc, page)));
+
+	if (offset != WINDOW_NOWHERE)
+		window_drop(epc->window, offset, 1);
 }
 
 void epc_page_place(struct epc *epc, struct epc_page *page, uint64_t win_off, bool move)
 {
+	uint32_t nr = page_index(epc, page);
+	uint64_t from = window_offset(epc->window, cpu_bytes(epc->cpu, nr));
 	uint8_t flags = atomic_load_explicit(&page->flags, memory_order_relaxed);
-	uint64_t from = bytes_off(epc, page);
 
 	assert(page_state(page) >= EPC_PAGE_OWNED && page_state(page) <= EPC_PAGE_IN_BATCH);
-	assert(!(flags & PAGE_TAKEN) && !(move && (flags & PAGE_NOWHERE)));
-	assert(win_off % SGX_PAGE_SIZE == 0 && win_off / SGX_PAGE_SIZE < PAGE_AT_HOME);
+	assert(!(flags & PAGE_TAKEN) && !(move && from == WINDOW_NOWHERE));
+	assert(win_off % SGX_PAGE_SIZE == 0 && win_off < window_home(epc->window, 0));
 	/* Twice is fine: whoever finds that somebody died in it does it again. */
-	if (from == win_off && !(flags & PAGE_NOWHERE))
+	if (from == win_off && (flags & PAGE_PLACED))
 		return;
-	if (move) {
+	if (move && from != win_off) {
 		/* Dropping first and giving then would need no more memory, but could lose the bytes. */
 		while (window_give(epc->window, win_off, window_at(epc->window, from)) < 0)
 			;
 	}
-	cpu_set_bytes(epc->cpu, page_index(epc, page), window_at(epc->window, win_off));
-	page->win_page = (uint32_t)(win_off / SGX_PAGE_SIZE);
-	if (flags & PAGE_NOWHERE)
-		atomic_fetch_and_explicit(&page->flags, (uint8_t)~PAGE_NOWHERE,
-					  memory_order_release);
-	else
+	cpu_set_bytes(epc->cpu, nr, window_at(epc->window, win_off));
+	atomic_fetch_or_explicit(&page->flags, PAGE_PLACED, memory_order_release);
+	/* Who died behind its bytes' move may have left them at home, too. */
+	if (from == win_off)
+		from = window_home(epc->window, nr);
+	if (from != WINDOW_NOWHERE)
 		window_drop(epc->window, from, 1);
 }
 
 void epc_page_lend(struct epc *epc, struct epc_page *page, void *bytes)
 {
-	assert(page_state(page) == EPC_PAGE_OWNED && page->win_page == PAGE_AT_HOME);
+	assert(page_state(page) == EPC_PAGE_OWNED && !epc_page_placed(page));
 	cpu_set_bytes(epc->cpu, page_index(epc, page), bytes);
-	atomic_fetch_or_explicit(&page->flags, PAGE_NOWHERE, memory_order_release);
 }
 
 bool epc_page_placed(const struct epc_page *page)
 {
-	return page->win_page != PAGE_AT_HOME &&
-	       !(atomic_load_explicit(&page->flags, memory_order_acquire) & PAGE_TAKEN);
+	uint8_t flags = atomic_load_explicit(&page->flags, memory_order_acquire);
+
+	return (flags & (PAGE_PLACED | PAGE_TAKEN)) == PAGE_PLACED;
 }

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
- * One EPC page, as the manager knows it: 32 bytes, so that with the 32 of the EPCM entry the metadata
- * of a page is 64 bytes.  Private to src/epc.
+ * One EPC page, as the manager knows it: 24 bytes, beside the 32 of its EPCM entry, so that everything else that
+ * grows with the EPC has room in 64 bytes a page (docs/limits.md).  Private to src/epc.
+ *
+ * Where its bytes are is not here: the processor knows it (cpu_bytes()).
  */
 #ifndef SWSGX_EPC_PAGE_H
 #define SWSGX_EPC_PAGE_H
@@ -10,44 +12,86 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-#define PAGE_AT_HOME UINT32_MAX /* win_page of a page that was not placed */
+#define PAGE_NR_MAX (1u << 28) /* what a link can tell apart */
 
-/* See epc/policy_sample.h. */
-enum page_ref {
+struct epc_owner;
+
+/* A byte, each change of it one step. */
+enum page_flag {
+	/* See epc/policy_sample.h: anyone says that it was used, all else is the policy's. */
 	PAGE_REF_USED = 1,  /* since a policy looked last */
 	PAGE_REF_ARMED = 2, /* its next use will be seen */
 	PAGE_REF_WATCH = 4, /* and a policy is told of it */
 	PAGE_REF_LIST = 8,  /* a policy's own */
-};
 
-struct epc_owner;
-
-enum page_flag {
-	PAGE_TAKEN = 1,    /* the bytes are on a batch's stage */
-	PAGE_NOWHERE = 2,  /* not in the window: EPC_UNPLACED, or lent */
-	PAGE_POISONED = 4, /* for good: poison.c */
+	PAGE_PLACED =
+		16, /* the bytes are where its owner wants them, or were when a batch took them */
+	PAGE_TAKEN = 32,    /* the bytes are on a batch's stage */
+	PAGE_POISONED = 64, /* for good: poison.c */
 };
 
 /*
  * The state says who may write the rest: the owner while OWNED or TRACKED, the batch while IN_BATCH, the section
- * while FREE or DIRTY; and for the links, whoever holds the lock of the list.
+ * while FREE or DIRTY; and for links and stamp, whoever holds the lock of the list.
  *
+ * @word:  all of the below in one, and the owner above: what a page is changes together
  * @state: enum epc_state. Into and out of TRACKED, and from IN_BATCH, under the reclaim lock; into and out of FREE and
  *         DIRTY under the section's
- * @ref: enum page_ref. Anyone says that it was used, all else is the policy's; each in one step
+ * @next, @prev: of a list (epc/pagelist.h)
  * @stamp: the policy's, while TRACKED and until evicted
  */
 struct epc_page {
-	struct epc_owner *owner; /* NULL: nobody's, and not charged */
+	union {
+		_Atomic uint64_t word;
+		struct {
+			_Atomic uint8_t state;
+			_Atomic uint8_t flags; /* enum page_flag */
+		};
+	};
 	_Atomic uint64_t cookie;
-	uint32_t next;
-	uint32_t prev;
-	uint32_t win_page; /* window offset / 4096, or PAGE_AT_HOME */
-	_Atomic uint8_t state;
-	uint8_t stamp;
-	_Atomic uint8_t ref;
-	_Atomic uint8_t flags; /* enum page_flag */
+	uint64_t next : 28;
+	uint64_t prev : 28;
+	uint64_t stamp : 8;
 };
-static_assert(sizeof(struct epc_page) == 32, "metadata of a page is 64 bytes with its EPCM entry");
+static_assert(sizeof(struct epc_page) == 24, "with the EPCM entry a page has 56 bytes of its own");
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "state and flags are the low bytes");
+
+enum { PAGE_FLAGS_SHIFT = 8, PAGE_OWNER_SHIFT = 16 };
+
+/* NULL: nobody's, and not charged.  Anybody's page may be asked, at any moment. */
+static inline struct epc_owner *page_owner(const struct epc_page *page)
+{
+	return (struct epc_owner *)(atomic_load_explicit(&page->word, memory_order_acquire) >>
+				    PAGE_OWNER_SHIFT);
+}
+
+/* Bits that @keep has stay, @set has the others. */
+static inline void page_change(struct epc_page *page, uint64_t keep, uint64_t set)
+{
+	uint64_t old = atomic_load_explicit(&page->word, memory_order_relaxed);
+
+	while (!atomic_compare_exchange_weak_explicit(&page->word, &old, (old & keep) | set,
+						      memory_order_release, memory_order_relaxed))
+		;
+}
+
+/* Another owner's from now on. Everything else stays. */
+static inline void page_set_owner(struct epc_page *page, const struct epc_owner *owner)
+{
+	uint64_t bits = (uintptr_t)owner;
+
+	assert(bits >> (64 - PAGE_OWNER_SHIFT) == 0);
+	page_change(page, (1ull << PAGE_OWNER_SHIFT) - 1, bits << PAGE_OWNER_SHIFT);
+}
+
+/* Begins a new life: of its flags, only the one that is for good is left. */
+static inline void page_begin(struct epc_page *page, const struct epc_owner *owner, uint8_t state)
+{
+	uint64_t bits = (uintptr_t)owner;
+
+	assert(bits >> (64 - PAGE_OWNER_SHIFT) == 0);
+	page_change(page, (uint64_t)PAGE_POISONED << PAGE_FLAGS_SHIFT,
+		    bits << PAGE_OWNER_SHIFT | state);
+}
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
- * Lists of EPC pages, by page number: a page is on at most one, and its two links take 8 bytes of it.
+ * Lists of EPC pages, by page number: a page is on at most one, and its two links take 7 bytes of it.
  * Every operation costs the same, however long the list.
  */
 #ifndef SWSGX_EPC_PAGELIST_H
@@ -26,48 +26,69 @@ static inline void pagelist_init(struct pagelist *list)
 	list->nr = 0;
 }
 
+/* The page behind @nr, and the one before it: PAGE_NONE at the ends, where the link is to the page itself. */
+static inline uint32_t page_next(const struct epc_page *pages, uint32_t nr)
+{
+	return pages[nr].next == nr ? PAGE_NONE : (uint32_t)pages[nr].next;
+}
+
+static inline uint32_t page_prev(const struct epc_page *pages, uint32_t nr)
+{
+	return pages[nr].prev == nr ? PAGE_NONE : (uint32_t)pages[nr].prev;
+}
+
+static inline void page_set_next(struct epc_page *pages, uint32_t nr, uint32_t next)
+{
+	pages[nr].next = (next == PAGE_NONE ? nr : next) % PAGE_NR_MAX;
+}
+
+static inline void page_set_prev(struct epc_page *pages, uint32_t nr, uint32_t prev)
+{
+	pages[nr].prev = (prev == PAGE_NONE ? nr : prev) % PAGE_NR_MAX;
+}
+
 static inline void pagelist_add_tail(struct epc_page *pages, struct pagelist *list, uint32_t nr)
 {
-	pages[nr].next = PAGE_NONE;
-	pages[nr].prev = list->last;
+	page_set_next(pages, nr, PAGE_NONE);
+	page_set_prev(pages, nr, list->last);
 	if (list->last == PAGE_NONE)
 		list->first = nr;
 	else
-		pages[list->last].next = nr;
+		page_set_next(pages, list->last, nr);
 	list->last = nr;
 	list->nr++;
 }
 
 static inline void pagelist_add(struct epc_page *pages, struct pagelist *list, uint32_t nr)
 {
-	pages[nr].prev = PAGE_NONE;
-	pages[nr].next = list->first;
+	page_set_prev(pages, nr, PAGE_NONE);
+	page_set_next(pages, nr, list->first);
 	if (list->first == PAGE_NONE)
 		list->last = nr;
 	else
-		pages[list->first].prev = nr;
+		page_set_prev(pages, list->first, nr);
 	list->first = nr;
 	list->nr++;
 }
 
 static inline void pagelist_del(struct epc_page *pages, struct pagelist *list, uint32_t nr)
 {
-	struct epc_page *page = &pages[nr];
+	uint32_t prev = page_prev(pages, nr), next = page_next(pages, nr);
 
 	assert(list->nr > 0);
-	if (page->prev == PAGE_NONE) {
+	if (prev == PAGE_NONE) {
 		assert(list->first == nr);
-		list->first = page->next;
+		list->first = next;
 	} else {
-		assert(pages[page->prev].next == nr);
-		pages[page->prev].next = page->next;
+		assert(pages[prev].next == nr);
+		page_set_next(pages, prev, next);
 	}
-	if (page->next == PAGE_NONE) {
+	if (next == PAGE_NONE) {
 		assert(list->last == nr);
-		list->last = page->prev;
+		list->last = prev;
 	} else {
-		assert(pages[page->next].prev == nr);
-		pages[page->next].prev = page->prev;
+		assert(pages[next].prev == nr);
+		page_set_prev(pages, next, prev);
 	}
 	list->nr--;
 }
@@ -88,10 +109,10 @@ static inline bool pagelist_check(const struct epc_page *pages, const struct pag
 	uint32_t prev = PAGE_NONE, nr = list->first, count = 0;
 
 	while (nr != PAGE_NONE && count < list->nr) {
-		if (pages[nr].prev != prev)
+		if (page_prev(pages, nr) != prev)
 			return false;
 		prev = nr;
-		nr = pages[nr].next;
+		nr = page_next(pages, nr);
 		count++;
 	}
 	return nr == PAGE_NONE && count == list->nr && prev == list->last;

@@ -21,8 +21,7 @@ bool epc_page_poisoned(const struct epc_page *page)
 
 void poison_shelve_locked(struct epc *epc, struct shard *shard, uint32_t nr)
 {
-	page_set_state(&epc->pages[nr], EPC_PAGE_POISONED);
-	section_forget_page(&epc->pages[nr]);
+	page_begin(&epc->pages[nr], NULL, EPC_PAGE_POISONED);
 	pagelist_add(epc->pages, &shard->poisoned, nr);
 	if (nr >= shard->dirty_next)
 		shard->poisoned_ahead++;

@@ -59,7 +59,7 @@ uint64_t ghost_key(const struct policy_view *view, uint32_t nr)
 	const struct epc_page *page = &view->pages[nr];
 	uint64_t cookie = atomic_load_explicit(&page->cookie, memory_order_relaxed);
 
-	return mix(mix((uint64_t)((uintptr_t)page->owner - (uintptr_t)view->arena)) ^ cookie);
+	return mix(mix((uint64_t)((uintptr_t)page_owner(page) - (uintptr_t)view->arena)) ^ cookie);
 }
 
 static struct set *set_of(struct ghosts *ghosts, uint64_t key)

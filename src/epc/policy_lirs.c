@@ -86,7 +86,7 @@ static void add_tail(struct lirs *l, uint32_t nr, bool hot)
 static void take_out(struct lirs *l, uint32_t nr)
 {
 	if (nr == l->unwatched)
-		l->unwatched = l->view.pages[nr].next;
+		l->unwatched = page_next(l->view.pages, nr);
 	pagelist_del(l->view.pages, &l->list[sample_list(&l->view, nr)], nr);
 }
 
@@ -146,7 +146,7 @@ static void watch(struct lirs *l, uint32_t nr)
 	if (l->unwatched != PAGE_NONE && l->unwatched_nr > 0) {
 		l->unwatched_nr--;
 		sample_arm(&l->view, l->unwatched);
-		l->unwatched = l->view.pages[l->unwatched].next;
+		l->unwatched = page_next(l->view.pages, l->unwatched);
 	}
 	if (!l->upstream || duel_is_sampled(l->duel, ghost_key(&l->view, nr)))
 		sample_arm_new(&l->view, nr);

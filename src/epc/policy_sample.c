@@ -11,13 +11,13 @@
 
 void sample_use(struct samples *samples, struct epc_page *page, uint32_t nr)
 {
-	uint8_t ref = atomic_load_explicit(&page->ref, memory_order_relaxed);
+	uint8_t ref = atomic_load_explicit(&page->flags, memory_order_relaxed);
 	uint32_t at;
 
 	if ((ref & (PAGE_REF_USED | PAGE_REF_ARMED)) == PAGE_REF_USED)
 		return;
 	while (!atomic_compare_exchange_weak_explicit(
-		&page->ref, &ref, (uint8_t)((ref | PAGE_REF_USED) & ~PAGE_REF_ARMED),
+		&page->flags, &ref, (uint8_t)((ref | PAGE_REF_USED) & ~PAGE_REF_ARMED),
 		memory_order_relaxed, memory_order_relaxed))
 		;
 	if (!(ref & PAGE_REF_WATCH))
@@ -62,7 +62,7 @@ static void want(struct samples *samples, uint32_t nr)
 
 void sample_arm(const struct policy_view *view, uint32_t nr)
 {
-	uint8_t was = atomic_fetch_or_explicit(&view->pages[nr].ref, PAGE_REF_ARMED,
+	uint8_t was = atomic_fetch_or_explicit(&view->pages[nr].flags, PAGE_REF_ARMED,
 					       memory_order_relaxed);
 
 	if (!(was & PAGE_REF_ARMED))
@@ -74,7 +74,7 @@ bool sample_test_and_arm(const struct policy_view *view, uint32_t nr)
 	if (!sample_is_used(view, nr))
 		return false;
 	sample_arm(view, nr);
-	atomic_fetch_and_explicit(&view->pages[nr].ref, (uint8_t)~PAGE_REF_USED,
+	atomic_fetch_and_explicit(&view->pages[nr].flags, (uint8_t)~PAGE_REF_USED,
 				  memory_order_relaxed);
 	return true;
 }
@@ -101,7 +101,7 @@ void sample_arm_new(const struct policy_view *view, uint32_t nr)
 
 void sample_set(const struct policy_view *view, uint32_t nr, bool used)
 {
-	_Atomic uint8_t *ref = &view->pages[nr].ref;
+	_Atomic uint8_t *ref = &view->pages[nr].flags;
 
 	atomic_fetch_and_explicit(ref, (uint8_t) ~(PAGE_REF_ARMED | PAGE_REF_USED | PAGE_REF_WATCH),
 				  memory_order_relaxed);
@@ -111,12 +111,12 @@ void sample_set(const struct policy_view *view, uint32_t nr, bool used)
 
 void sample_watch(const struct policy_view *view, uint32_t nr)
 {
-	atomic_fetch_or_explicit(&view->pages[nr].ref, PAGE_REF_WATCH, memory_order_relaxed);
+	atomic_fetch_or_explicit(&view->pages[nr].flags, PAGE_REF_WATCH, memory_order_relaxed);
 }
 
 void sample_set_list(const struct policy_view *view, uint32_t nr, unsigned int list)
 {
-	_Atomic uint8_t *ref = &view->pages[nr].ref;
+	_Atomic uint8_t *ref = &view->pages[nr].flags;
 
 	if (list)
 		atomic_fetch_or_explicit(ref, PAGE_REF_LIST, memory_order_relaxed);

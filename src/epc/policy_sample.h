@@ -53,7 +53,7 @@ unsigned int sample_take_armed(struct samples *samples, uint32_t nr[SAMPLE_BATCH
 
 static inline bool sample_is_used(const struct policy_view *view, uint32_t nr)
 {
-	return atomic_load_explicit(&view->pages[nr].ref, memory_order_relaxed) & PAGE_REF_USED;
+	return atomic_load_explicit(&view->pages[nr].flags, memory_order_relaxed) & PAGE_REF_USED;
 }
 
 /* Its next use will be seen. What is known of earlier ones stays known. */
@@ -70,8 +70,8 @@ void sample_watch(const struct policy_view *view, uint32_t nr);
 /* A bit that belongs to the policy: which of two lists the page is on. */
 static inline unsigned int sample_list(const struct policy_view *view, uint32_t nr)
 {
-	return (atomic_load_explicit(&view->pages[nr].ref, memory_order_relaxed) & PAGE_REF_LIST) !=
-	       0;
+	return (atomic_load_explicit(&view->pages[nr].flags, memory_order_relaxed) &
+		PAGE_REF_LIST) != 0;
 }
 void sample_set_list(const struct policy_view *view, uint32_t nr, unsigned int list);
 

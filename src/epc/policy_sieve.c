@@ -46,7 +46,7 @@ static void sieve_remove(void *p, uint32_t nr)
 	struct sieve *sieve = p;
 
 	if (sieve->hand == nr)
-		sieve->hand = sieve->view.pages[nr].next;
+		sieve->hand = page_next(sieve->view.pages, nr);
 	pagelist_del(sieve->view.pages, &sieve->queue, nr);
 }
 
@@ -59,7 +59,7 @@ static uint32_t sieve_pick(void *p, unsigned int *ret_looked)
 	while (*ret_looked < POLICY_LOOK_MAX && sieve->queue.nr > 0) {
 		nr = sieve->hand == PAGE_NONE ? sieve->queue.first : sieve->hand;
 		++*ret_looked;
-		sieve->hand = sieve->view.pages[nr].next;
+		sieve->hand = page_next(sieve->view.pages, nr);
 		if (sample_test_and_arm(&sieve->view, nr))
 			continue;
 		sieve_remove(sieve, nr);

@@ -61,7 +61,7 @@ static void owner_copy(struct owner_copy *copy, const struct epc_page *page)
 {
 	memset(copy, 0, sizeof(*copy));
 	copy->ops = page_ops(page);
-	copy->page.owner = page->owner;
+	page_set_owner(&copy->page, page_owner(page));
 	epc_page_set_cookie(&copy->page, epc_page_cookie(page));
 }
 
@@ -78,6 +78,7 @@ static void entry_put_back(struct epc *epc, struct batch_entry *entry, enum poli
 			   bool got)
 {
 	struct epc_page *page = &epc->pages[entry->nr];
+	struct epc_group *group = page_owner(page)->group;
 	struct owner_copy copy;
 
 	owner_copy(&copy, page);
@@ -86,9 +87,9 @@ static void entry_put_back(struct epc *epc, struct batch_entry *entry, enum poli
 	page_set_state(page, EPC_PAGE_TRACKED);
 	epc->policy->put_back(page_policy_state(page), entry->nr, why);
 	page_leave_if_broken_locked(epc, page);
-	page->owner->group->in_batch_nr--;
+	group->in_batch_nr--;
 	if (got && why == POLICY_NOT_NOW)
-		group_shun_locked(page->owner->group);
+		group_shun_locked(group);
 	atomic_fetch_sub_explicit(&epc->in_batch_nr, 1, memory_order_relaxed);
 	order_unlock(epc);
 	if (got)
@@ -248,9 +249,9 @@ static void pass_block(struct epc *epc, struct batch *batch)
 			continue;
 		}
 		/* Until now the owner could place it elsewhere. */
-		entry->win_page = page->win_page;
+		entry->win_page = page_win_page(epc, entry->nr);
 		entry->phase = BATCH_BLOCKED;
-		tally_add(&blocks, page->owner, EPC_BLOCKS);
+		tally_add(&blocks, page_owner(page), EPC_BLOCKS);
 	}
 	tally_add(&blocks, NULL, EPC_BLOCKS);
 }
@@ -319,7 +320,7 @@ static unsigned int pass_write(struct epc *epc, struct batch *batch)
 			continue;
 		}
 		count(&epc->counters.evict_failures, 1);
-		epc_count(page->owner, EPC_EVICT_FAILURES, 1);
+		epc_count(page_owner(page), EPC_EVICT_FAILURES, 1);
 		unwritten++;
 		entry_untake(epc, batch, entry);
 		entry_put_back(epc, entry, POLICY_NOT_NOW, true);
@@ -344,6 +345,7 @@ static unsigned int pass_free(struct epc *epc, struct batch *batch)
 	struct owner_copy copy[EPC_BATCH_MAX];
 	uint32_t freed[EPC_BATCH_MAX];
 	struct tally evictions = { 0 };
+	struct epc_group *group;
 	struct batch_entry *entry;
 	unsigned int i, nr = 0;
 
@@ -355,7 +357,7 @@ static unsigned int pass_free(struct epc *epc, struct batch *batch)
 		if (entry->stage == NO_STAGE)
 			page_drop_bytes(epc, &epc->pages[entry->nr]);
 		cpu_set_bytes(epc->cpu, entry->nr, NULL);
-		tally_add(&evictions, epc->pages[entry->nr].owner, EPC_EVICTIONS);
+		tally_add(&evictions, page_owner(&epc->pages[entry->nr]), EPC_EVICTIONS);
 		owner_copy(&copy[nr], &epc->pages[entry->nr]);
 		freed[nr++] = entry->nr;
 	}
@@ -365,9 +367,10 @@ static unsigned int pass_free(struct epc *epc, struct batch *batch)
 	for (i = 0; i < batch->nr; i++)
 		batch->entry[i].phase = BATCH_NONE;
 	for (i = 0; i < nr; i++) {
-		epc->policy->evicted(page_policy_state(&epc->pages[freed[i]]), freed[i]);
-		epc->pages[freed[i]].owner->group->in_batch_nr--;
-		group_unshun_locked(epc->pages[freed[i]].owner->group);
+		group = page_owner(&epc->pages[freed[i]])->group;
+		epc->policy->evicted(group->policy_state, freed[i]);
+		group->in_batch_nr--;
+		group_unshun_locked(group);
 	}
 	section_free(epc, freed, nr);
 	atomic_fetch_sub_explicit(&epc->in_batch_nr, nr, memory_order_relaxed);

@@ -68,7 +68,7 @@ static void order_repair_locked(struct epc *epc) REQUIRES(&epc->reclaim_lock)
 				break;
 			}
 			in_batch++;
-			epc->pages[nr].owner->group->in_batch_nr++;
+			page_owner(&epc->pages[nr])->group->in_batch_nr++;
 			break;
 		default:
 			break;
@@ -92,20 +92,17 @@ static void shard_repair_locked(struct epc *epc, struct shard *shard) REQUIRES(&
 	groups_uncharge_all(epc, place);
 	for (nr = shard->first; nr < shard->first + shard->nr; nr++) {
 		page = &epc->pages[nr];
-		if (page_state(page) == EPC_PAGE_OWNED && !page->owner)
-			page_set_state(page, EPC_PAGE_FREE);
 		if (page_state(page) == EPC_PAGE_POISONED) {
 			poison_shelve_locked(epc, shard, nr);
 		} else if (nr >= shard->dirty_next) {
 			continue;
 		} else if (page_state(page) == EPC_PAGE_FREE) {
-			section_forget_page(&epc->pages[nr]);
 			pagelist_add(epc->pages, &shard->free, nr);
 		} else if (page_state(&epc->pages[nr]) == EPC_PAGE_DIRTY) {
 			cpu_repair_page(epc->cpu, nr); /* who died may have been at its EREMOVE */
 			pagelist_add_tail(epc->pages, &shard->deferred, nr);
-		} else if (page->owner) {
-			group_charge(page->owner->group, place);
+		} else if (page_owner(page)) {
+			group_charge(page_owner(page)->group, place);
 		}
 	}
 	shard_count_locked(epc, shard);

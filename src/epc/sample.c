@@ -31,7 +31,7 @@ unsigned int sample_collect_locked(struct epc *epc, unsigned int at_least,
 	for (i = 0; epc->unmap && i < n; i++) {
 		page = &epc->pages[nr[i]];
 		if (page_state(page) == EPC_PAGE_TRACKED && epc_page_placed(page))
-			ret_offsets[found++] = (uint64_t)page->win_page * SGX_PAGE_SIZE;
+			ret_offsets[found++] = (uint64_t)page_win_page(epc, nr[i]) * SGX_PAGE_SIZE;
 	}
 	return found;
 }

@@ -206,11 +206,8 @@ static uint32_t shard_alloc(struct epc *epc, struct shard *shard, struct epc_own
 				      : take_dirty_locked(epc, shard);
 	} while (nr != PAGE_NONE && is_broken_locked(epc, shard, nr));
 	if (nr != PAGE_NONE) {
-		/* One that nobody had before says that its bytes are nobody's, for whoever dies here. */
-		section_forget_page(&epc->pages[nr]);
-		page_set_state(&epc->pages[nr], EPC_PAGE_OWNED);
-		/* Under the lock, so that a page without an owner is nobody's. */
-		epc->pages[nr].owner = owner;
+		epc_page_set_cookie(&epc->pages[nr], 0);
+		page_begin(&epc->pages[nr], owner, EPC_PAGE_OWNED);
 		group_charge(owner->group, (unsigned int)(shard - epc->shard));
 		shard->allocs++;
 		shard_count_locked(epc, shard);
@@ -260,16 +257,9 @@ struct epc_page *section_alloc(struct epc *epc, struct epc_owner *owner)
 	return &epc->pages[nr];
 }
 
-void section_forget_page(struct epc_page *page)
-{
-	page->owner = NULL;
-	page->win_page = PAGE_AT_HOME;
-	epc_page_set_cookie(page, 0);
-	atomic_fetch_and_explicit(&page->flags, PAGE_POISONED, memory_order_relaxed);
-}
-
 void section_free(struct epc *epc, const uint32_t *nr, unsigned int n)
 {
+	const struct epc_owner *owner;
 	struct shard *shard;
 	unsigned int i = 0;
 
@@ -277,14 +267,13 @@ void section_free(struct epc *epc, const uint32_t *nr, unsigned int n)
 		shard = shard_of(epc, nr[i]);
 		shard_lock(epc, shard);
 		for (; i < n && shard_of(epc, nr[i]) == shard; i++) {
+			owner = page_owner(&epc->pages[nr[i]]);
 			/* First of all: whoever finds this half done sees that the page is free. */
-			page_set_state(&epc->pages[nr[i]], EPC_PAGE_FREE);
-			group_uncharge(epc->pages[nr[i]].owner->group,
-				       (unsigned int)(shard - epc->shard));
+			page_begin(&epc->pages[nr[i]], NULL, EPC_PAGE_FREE);
+			group_uncharge(owner->group, (unsigned int)(shard - epc->shard));
 			shard->frees++;
 			if (is_broken_locked(epc, shard, nr[i]))
 				continue;
-			section_forget_page(&epc->pages[nr[i]]);
 			pagelist_add(epc->pages, &shard->free, nr[i]);
 		}
 		shard_count_locked(epc, shard);

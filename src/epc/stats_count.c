@@ -115,7 +115,7 @@ static void census_shard_locked(struct epc *epc, const struct shard *shard, uint
 
 	for (uint32_t nr = shard->first; nr < end; nr++) {
 		/* An owner stays, with the lock held, whatever becomes of the page. */
-		owner = __atomic_load_n(&epc->pages[nr].owner, __ATOMIC_RELAXED);
+		owner = page_owner(&epc->pages[nr]);
 		if (!owner)
 			continue;
 		kind = kind_of(epc, nr);

@@ -284,6 +284,13 @@ void *window_at(const struct window *window, uint64_t offset)
 	return window->alias + offset;
 }
 
+uint64_t window_offset(const struct window *window, const void *p)
+{
+	uint64_t offset = (uint64_t)((uintptr_t)p - (uintptr_t)window->alias);
+
+	return offset < window->file_bytes ? offset : WINDOW_NOWHERE;
+}
+
 uint64_t window_home(const struct window *window, uint32_t nr)
 {
 	assert(nr < window->homes);

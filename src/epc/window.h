@@ -33,6 +33,9 @@ int window_fd(const struct window *window);
 /* The memfd, or an end of one of the pipes: a program may not close it. */
 bool window_owns_fd(const struct window *window, int fd);
 void *window_at(const struct window *window, uint64_t offset);
+/* The reverse: WINDOW_NOWHERE when @p is not in the alias. */
+#define WINDOW_NOWHERE UINT64_MAX
+uint64_t window_offset(const struct window *window, const void *p);
 /* Offset of the home of EPC page @nr. */
 uint64_t window_home(const struct window *window, uint32_t nr);
 

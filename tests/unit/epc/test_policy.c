@@ -81,7 +81,7 @@ static void use(struct cache *c, uint32_t page)
 	uint32_t nr = c->at[page];
 
 	if (nr != PAGE_NONE) {
-		if (!(atomic_load(&c->page[nr].ref) & PAGE_REF_ARMED))
+		if (!(atomic_load(&c->page[nr].flags) & PAGE_REF_ARMED))
 			return;
 		c->soft++;
 		sample_use(c->view.samples, &c->page[nr], nr);
@@ -91,7 +91,7 @@ static void use(struct cache *c, uint32_t page)
 	tell(c);
 	nr = c->used < c->frames ? c->used++ : evict(c);
 	atomic_store(&c->page[nr].cookie, page);
-	c->page[nr].owner = (struct epc_owner *)c->view.arena;
+	page_set_owner(&c->page[nr], (struct epc_owner *)c->view.arena);
 	c->at[page] = nr;
 	c->policy->insert(c->state, nr);
 }
@@ -285,7 +285,7 @@ static void test_operations(const struct epc_policy *policy)
 	churn.frames = 200;
 	churn.rng = 7;
 	for (nr = 0; nr < churn.frames; nr++) {
-		churn.c.page[nr].owner = (struct epc_owner *)churn.c.view.arena;
+		page_set_owner(&churn.c.page[nr], (struct epc_owner *)churn.c.view.arena);
 		atomic_store(&churn.c.page[nr].cookie, nr);
 	}
 	for (i = 0; i < 40000 && ok; i++)
