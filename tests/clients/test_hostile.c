@@ -5,10 +5,12 @@
  */
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "client.h"
@@ -200,9 +202,11 @@ static int add_beside(uint8_t *src, uint64_t pages, uint64_t *ret_added)
 		__attribute__((aligned(64))) = { .flags = SGX_SECINFO_R | SGX_SECINFO_W |
 							  SGX_SECINFO_TYPE(SGX_PT_REG) };
 	uint64_t added = 0;
+	time_t end = time(NULL) + 20;
 	int err = 0;
 
-	for (int tries = 0; added < pages * PAGE && tries < 100000; tries++) {
+	/* EBUSY for as long as the other is not scheduled in the middle of its call. */
+	while (added < pages * PAGE && time(NULL) < end) {
 		struct sgx_enclave_add_pages a = { .src = (uintptr_t)src + added,
 						   .offset = shared.aug + added,
 						   .length = pages * PAGE - added,
@@ -211,6 +215,8 @@ static int add_beside(uint8_t *src, uint64_t pages, uint64_t *ret_added)
 		err = ioctl(shared.fd, SGX_IOC_ENCLAVE_ADD_PAGES, &a) ? errno : 0;
 		if (err && err != EBUSY)
 			break;
+		if (err)
+			sched_yield();
 		added += err ? 0 : a.count;
 	}
 	*ret_added = added;

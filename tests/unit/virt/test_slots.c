@@ -165,6 +165,8 @@ static void test_regions(void)
 	changes = 0;
 	pthread_create(&taker, NULL, reclaimer, NULL);
 	pthread_create(&vmm, NULL, mover, NULL);
+	while (!changes) /* however late it gets a CPU */
+		sched_yield();
 	for (int i = 0; i < 2; i++)
 		pthread_create(&cpus[i], NULL, vcpu, NULL);
 	for (int i = 0; i < 2; i++)
