@@ -193,7 +193,7 @@ uint32_t swsgx_group_pages(struct swsgx_group *group);
 /**
  * swsgx_group_count() - how often something has happened to owners in a group and below
  * @group: the group
- * @name:  a member of "counts" in docs/stats.md, e.g. "evictions"; nanoseconds where it ends in _ns
+ * @name:  a member of "counts" in swsgx-stats(5), e.g. "evictions"; nanoseconds where it ends in _ns
  *
  * Owners that are gone count too. Returns 0 for a name that is none.
  * Since: 0.1

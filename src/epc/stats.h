@@ -4,7 +4,7 @@
  *
  * Events are counted per owner, in slots that threads on different stacks do not share, with plain relaxed additions; a
  * group's are the sum over its owners, the dead ones too, and the root's are everybody's.  Reading adds up, and
- * disturbs nobody.  docs/stats.md tells what each number means.
+ * disturbs nobody.  swsgx-stats(5) tells what each number means.
  */
 #ifndef SWSGX_EPC_STATS_H
 #define SWSGX_EPC_STATS_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
  * What the EPC did, told when the process that made it ends (swsgx run --stats): a table, or JSON of the layout that
- * docs/stats.md describes.
+ * swsgx-stats(5) describes.
  *
  * Both say the same in the same order.  Text goes out in parts, by system calls of our own: the program's stdio may be
  * gone by now.
@@ -92,11 +92,11 @@ static const struct {
 	}
 	F(pages),
 	F(free),
+	F(dirty),
 	F(owned),
 	F(tracked),
 	F(in_batch),
 	F(poisoned),
-	F(dirty),
 	F(low),
 	F(high),
 	F(allocs),
@@ -105,8 +105,11 @@ static const struct {
 	F(evict_failures),
 	F(loads),
 	F(faults),
+	F(stalls),
+	F(stall_ns),
 	F(direct_reclaims),
 	F(batches),
+	F(background_batches),
 	F(scanned),
 	F(second_chances),
 	F(free_lowest),
@@ -118,9 +121,6 @@ static const struct {
 	F(backing_write_errors),
 	F(backing_read_errors),
 	F(machine_checks),
-	F(stall_ns),
-	F(stalls),
-	F(background_batches),
 #undef F
 };
 
@@ -132,7 +132,7 @@ static void put_epc(struct out *out, bool json)
 	if (json)
 		open_(out, "epc", '{');
 	else
-		put(out, "swsgx: what the EPC did (pages of 4 KiB)\n");
+		put(out, "swsgx: what the EPC did (pages of 4 KiB; swsgx-stats(5) explains)\n");
 	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
 		uint64_t v = *(const uint64_t *)((const char *)&stats + fields[i].at);
 
@@ -187,8 +187,9 @@ static void put_pressure(struct out *out, bool json, const struct epc_pressure *
 		unsigned long long us = p->total_ns / 1000;
 
 		if (!json) {
-			put(out, "    %s avg10=%.2f avg60=%.2f avg300=%.2f total=%llu\n", names[i],
-			    p->avg[0], p->avg[1], p->avg[2], us);
+			put(out,
+			    "    pressure %s avg10=%.2f avg60=%.2f avg300=%.2f total=%llu us\n",
+			    names[i], p->avg[0], p->avg[1], p->avg[2], us);
 			continue;
 		}
 		open_(out, names[i], '{');
@@ -210,10 +211,10 @@ static void put_section(struct out *out, bool json, unsigned int i)
 	epc_section_read(rt.epc, i, &info);
 	epc_section_kinds(rt.epc, i, kind);
 	if (!json) {
-		put(out, "  section %u: %u pages from %u", i, info.pages, info.first);
+		put(out, "  section %u: %u pages, the first is %u", i, info.pages, info.first);
 		if (info.node >= 0)
 			put(out, " on node %d", info.node);
-		put(out, ": free %llu dirty %llu", (unsigned long long)info.free,
+		put(out, "; free %llu dirty %llu", (unsigned long long)info.free,
 		    (unsigned long long)info.dirty);
 		put_kinds(out, false, kind);
 		put(out, "\n");
@@ -261,7 +262,7 @@ static void put_group_head(struct out *out, bool json, const struct epc_group_in
 		number(out, "peak", info->peak_pages);
 		number(out, "weight", info->limits.weight);
 	} else {
-		put(out, "  group %s: %u pages, peak %u, weight %u", info->name,
+		put(out, "  group %s: %u pages now, peak %u; weight %u", info->name,
 		    info->current_pages, info->peak_pages, info->limits.weight);
 	}
 	put_limit(out, json, "min", info->limits.min_pages);
@@ -290,7 +291,6 @@ static void put_group(struct out *out, bool json, struct epc_group *group)
 	epc_group_stats_read(group, &stats);
 	put_group_head(out, json, &info, info.parent ? &parent : NULL);
 	if (!json) {
-		put(out, ";");
 		put_kinds(out, false, stats.kind);
 		put(out, "\n");
 	} else {
