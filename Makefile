@@ -2,6 +2,7 @@
 # A thin front door: Meson builds (meson.build), tools/ does the rest.
 #
 #   make                   build everything in build/
+#   make programs          the same without tests and benchmarks
 #   make demo              run the example with a small EPC, and show what the EPC did
 #   make check             every test
 #   make kernel-selftests  the Linux kernel's own SGX tests, unmodified
@@ -15,10 +16,13 @@ BUILD ?= build
 PREFIX ?= /usr/local
 MESONFLAGS ?=
 
-.PHONY: all setup demo check kernel-selftests lint asan tsan fuzz bench install clean
+.PHONY: all programs setup demo check kernel-selftests lint asan tsan fuzz bench install clean
 
 all: $(BUILD)/build.ninja
 	ninja -C $(BUILD)
+
+programs: $(BUILD)/build.ninja
+	ninja -C $(BUILD) programs
 
 setup:
 	tools/setup build
@@ -26,13 +30,13 @@ setup:
 $(BUILD)/build.ninja: | setup
 	meson setup $(BUILD) --prefix $(PREFIX) $(MESONFLAGS)
 
-demo: all
+demo: programs
 	examples/demo $(BUILD)
 
 check: all
 	meson test -C $(BUILD) --no-rebuild --print-errorlogs
 
-kernel-selftests: all
+kernel-selftests: programs
 	tools/setup kernel-selftests
 	tools/kernel-selftests --build-dir $(BUILD)
 
