@@ -38,8 +38,7 @@ static const struct {
 	{ "/dev/sgx", "epc", RT_FD_VEPC },
 };
 
-/* The folder that a relative path begins in; false when it cannot be told. */
-static bool folder(int dir, char *to, size_t bytes)
+bool rt_folder(int dir, char *to, size_t bytes)
 {
 	char link[32];
 	long n;
@@ -50,6 +49,15 @@ static bool folder(int dir, char *to, size_t bytes)
 		return false;
 	to[n] = 0;
 	return true;
+}
+
+const char *rt_device_name(enum rt_fd_kind kind)
+{
+	static const char *const name[] = { [RT_FD_ENCLAVE] = "/dev/sgx_enclave",
+					    [RT_FD_PROVISION] = "/dev/sgx_provision",
+					    [RT_FD_VEPC] = "/dev/sgx_vepc" };
+
+	return name[kind];
 }
 
 int rt_device_path_at(int dir, const char *path)
@@ -71,7 +79,7 @@ int rt_device_path_at(int dir, const char *path)
 		memcpy(in, path, n);
 		in[n] = 0;
 	} else {
-		if (!folder(dir, in, sizeof(in) - 8))
+		if (!rt_folder(dir, in, sizeof(in) - 8))
 			return RT_FD_NONE;
 		if (n == 3 && !memcmp(path, "sgx", 3))
 			strcat(in, "/sgx");

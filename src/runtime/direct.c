@@ -336,15 +336,19 @@ static bool concerns_file(long nr, const long a[6])
 		path = (const char *)a[0];
 		break;
 	case SYS_openat:
+	case SYS_openat2:
 	case SYS_newfstatat:
 	case SYS_statx:
 	case SYS_faccessat:
+	case SYS_faccessat2:
 		path = (const char *)a[1];
 		dir = (int)a[0];
 		break;
 	case SYS_fstat:
 	case SYS_ioctl:
 		return rt_fd_ours((int)a[0]);
+	case SYS_epoll_ctl:
+		return rt_fd_ours((int)a[0]) || rt_fd_ours((int)a[2]);
 	case SYS_close:
 	case SYS_dup:
 	case SYS_dup2:
@@ -360,7 +364,7 @@ static bool concerns_file(long nr, const long a[6])
 		return false;
 	if (!head[0])
 		return rt_fd_ours((int)a[0]);
-	return rt_device_path_at(dir, head) != RT_FD_NONE || proc_file(head) != PROC_NONE;
+	return rt_device_path_at(dir, head) != RT_FD_NONE || proc_file_at(dir, head) != PROC_NONE;
 }
 
 static long one_call(ucontext_t *uc, struct rt_thread *t, long nr, const long a[6])
@@ -398,10 +402,14 @@ static long one_call(ucontext_t *uc, struct rt_thread *t, long nr, const long a[
 		return by_itself(uc, nr);
 	case SYS_readlink:
 		r = do_readlink((const char *)a[0], (char *)a[1], (size_t)a[2]);
-		return r == -ENOSYS ? by_itself(uc, nr) : r;
+		if (r != -ENOSYS)
+			return r;
+		break;
 	case SYS_readlinkat:
 		r = do_readlink((const char *)a[1], (char *)a[2], (size_t)a[3]);
-		return r == -ENOSYS ? by_itself(uc, nr) : r;
+		if (r != -ENOSYS)
+			return r;
+		break;
 	default:
 		break;
 	}
@@ -409,7 +417,9 @@ static long one_call(ucontext_t *uc, struct rt_thread *t, long nr, const long a[
 		r = rt_sys_file(nr, a, &handled);
 		return handled ? r : rt_sys_stat(nr, a, &handled);
 	}
-	r = rt_sys_mem(nr, a, &handled);
+	r = rt_sys_link(nr, a, &handled);
+	if (!handled)
+		r = rt_sys_mem(nr, a, &handled);
 	return handled ? r : by_itself(uc, nr);
 }
 

@@ -12,6 +12,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -64,7 +65,7 @@ static bool open_ours(long dir, const char *path, long flags, long *ret_fd)
 	if (!rt.ready || !path || !rt_peek_path(path, head, sizeof(head)))
 		return false;
 	kind = rt_device_path_at((int)dir, head);
-	file = proc_file(head);
+	file = proc_file_at((int)dir, head);
 	if (kind != RT_FD_NONE)
 		*ret_fd = open_node((enum rt_fd_kind)kind, flags);
 	else if (file != PROC_NONE)
@@ -81,6 +82,28 @@ static long do_openat(long dir, const char *path, long flags, long mode)
 	if (open_ours(dir, path, flags, &fd))
 		return fd;
 	return sys4(SYS_openat, dir, path, flags, mode);
+}
+
+/* The kernel's struct open_how begins with the flags. */
+static long do_openat2(const long a[6])
+{
+	uint64_t flags;
+	long fd;
+
+	if (!rt_copy_user(&flags, (const void *)a[2], sizeof(flags)) &&
+	    open_ours(a[0], (const char *)a[1], (long)flags, &fd))
+		return fd;
+	return sys4(SYS_openat2, a[0], a[1], a[2], a[3]);
+}
+
+/* A node of the device cannot be waited for, and has nothing to wait with. What stands for it could and has. */
+static long do_epoll_ctl(int epoll, long op, int fd, struct epoll_event *event)
+{
+	if (maybe_ours(epoll))
+		return -EINVAL;
+	if (op == EPOLL_CTL_ADD && maybe_ours(fd))
+		return -EPERM;
+	return sys4(SYS_epoll_ctl, epoll, op, fd, event);
 }
 
 /* The number @fd is about to be free. */
@@ -170,6 +193,10 @@ long rt_sys_file(long nr, const long a[6], int *ret_handled)
 		return do_openat(AT_FDCWD, (const char *)a[0], a[1], a[2]);
 	case SYS_openat:
 		return do_openat(a[0], (const char *)a[1], a[2], a[3]);
+	case SYS_openat2:
+		return do_openat2(a);
+	case SYS_epoll_ctl:
+		return do_epoll_ctl((int)a[0], a[1], (int)a[2], (void *)a[3]);
 	case SYS_close:
 		return do_close((int)a[0]);
 	case SYS_close_range:
@@ -334,6 +361,11 @@ HOOK int ioctl(int fd, unsigned long request, ...)
 	arg = va_arg(ap, uint64_t);
 	va_end(ap);
 	return (int)sys_errno(do_ioctl(fd, request, arg));
+}
+
+HOOK int epoll_ctl(int epoll, int op, int fd, struct epoll_event *event)
+{
+	return (int)sys_errno(do_epoll_ctl(epoll, op, fd, event));
 }
 
 /* libc's fopen() opens by itself. */

@@ -42,6 +42,8 @@ long rt_syscall(long nr, const long a[6])
 	if (!handled)
 		r = rt_sys_stat(nr, a, &handled);
 	if (!handled)
+		r = rt_sys_link(nr, a, &handled);
+	if (!handled)
 		r = rt_sys_mem(nr, a, &handled);
 	if (!handled)
 		r = rt_sys_signal(nr, a, &handled);

@@ -123,7 +123,7 @@ static long do_faccessat(long dir, const char *path, long mode, long flags)
 	if (kind_of_path(dir, path) != RT_FD_NONE)
 		return 0;
 	if (flags)
-		return sys4(439 /* faccessat2 */, dir, path, mode, flags);
+		return sys4(SYS_faccessat2, dir, path, mode, flags);
 	return sys(SYS_faccessat, dir, path, mode);
 }
 
@@ -145,6 +145,8 @@ long rt_sys_stat(long nr, const long a[6], int *ret_handled)
 		return do_faccessat(AT_FDCWD, (const char *)a[0], a[1], 0);
 	case SYS_faccessat:
 		return do_faccessat(a[0], (const char *)a[1], a[2], 0);
+	case SYS_faccessat2:
+		return do_faccessat(a[0], (const char *)a[1], a[2], a[3]);
 	default:
 		*ret_handled = 0;
 		return -ENOSYS;

@@ -46,6 +46,7 @@
 	X(FILE *, freopen, (const char *, const char *, FILE *))                                 \
 	X(FILE *, freopen64, (const char *, const char *, FILE *))                               \
 	X(int, fclose, (FILE *))                                                                 \
+	X(char *, realpath, (const char *, char *))                                              \
 	X(int, posix_spawn, NEXT_SPAWN_ARGS)                                                     \
 	X(int, posix_spawnp, NEXT_SPAWN_ARGS)                                                    \
 	X(int, sigsuspend, (const sigset_t *))                                                   \

@@ -139,10 +139,30 @@ static bool is_own(const char *path, const char *file)
 	return path[-1] == '/' && path[-2] == 'f' && !strcmp(path, file);
 }
 
-enum proc_file proc_file(const char *path)
+/* @path from @dir on, in whole; false when its name is none that matters, as nearly every name is. */
+static bool whole_path(int dir, const char *path, char *to, size_t bytes)
 {
-	if (!rt.ready || path[0] != '/')
+	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+	char in[32];
+
+	if (strcmp(name, "cpuinfo") != 0 && strcmp(name, "maps") != 0 && strcmp(name, "auxv") != 0)
+		return false;
+	if (!rt_folder(dir, in, sizeof(in)))
+		return false;
+	return snprintf(to, bytes, "%s/%s", strcmp(in, "/") ? in : "", path) < (int)bytes;
+}
+
+enum proc_file proc_file_at(int dir, const char *path)
+{
+	char whole[64];
+
+	if (!rt.ready)
 		return PROC_NONE;
+	if (path[0] != '/') {
+		if (!whole_path(dir, path, whole, sizeof(whole)))
+			return PROC_NONE;
+		path = whole;
+	}
 	if (!strcmp(path, "/proc/cpuinfo"))
 		return PROC_CPUINFO;
 	if (!rt.proc_auxv_right && is_own(path, "auxv"))

@@ -7,8 +7,8 @@
 
 enum proc_file { PROC_NONE, PROC_CPUINFO, PROC_AUXV, PROC_MAPS };
 
-/* Which of them @path is. */
-enum proc_file proc_file(const char *path);
+/* Which of them @path, from folder @dir on, is. */
+enum proc_file proc_file_at(int dir, const char *path);
 /* A descriptor of a copy of it, or -errno. */
 long proc_open(enum proc_file file, long flags);
 

@@ -323,6 +323,10 @@ void rt_unmap(const uint64_t *win_offs, unsigned int nr);
 /* device.c */
 /* The node that @path, from folder @dir on, names: enum rt_fd_kind. */
 int rt_device_path_at(int dir, const char *path);
+/* The node itself, whatever name it was opened by. */
+const char *rt_device_name(enum rt_fd_kind kind);
+/* The folder that a relative path begins in, from @dir on; false when it cannot be told, or is too long. */
+bool rt_folder(int dir, char *to, size_t bytes);
 long rt_device_open(enum rt_fd_kind kind, int flags);
 bool rt_fd_get(int fd, struct rt_fd *ret_fd); /* with a hold */
 void rt_fd_put(const struct rt_fd *fd);
