@@ -78,6 +78,17 @@ void ipi(uint64_t vcpu, uint8_t vector)
 			 : "memory");
 }
 
+uint64_t call_vmm(uint64_t what, uint64_t arg)
+{
+	struct guest_call call = { .what = what, .arg = arg, .answer = 1 };
+
+	__asm__ volatile("out %%eax, %1"
+			 :
+			 : "a"((uint32_t)(uint64_t)&call), "N"(GUEST_PORT_CALL)
+			 : "memory");
+	return call.answer;
+}
+
 /* Who waits answers interrupts: whoever has the lock may be waiting for that. */
 void lock(volatile uint32_t *l)
 {

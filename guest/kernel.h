@@ -82,6 +82,8 @@ static inline void relax(void)
 {
 	__asm__ volatile("out %%al, %0" : : "N"(GUEST_PORT_YIELD) : "memory");
 }
+/* GUEST_PORT_CALL: the answer, 1 when there is nobody to answer. */
+uint64_t call_vmm(uint64_t what, uint64_t arg);
 void ipi(uint64_t vcpu, uint8_t vector);
 /* Every other processor has been out of its enclave when it returns. */
 void ipi_all(void);

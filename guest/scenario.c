@@ -13,20 +13,9 @@ static volatile uint32_t stage[8]; /* how far each processor is */
 
 #define WORDS_LA (USER_BASE + 0x300000)
 
-static uint64_t now(uint64_t what, uint64_t arg)
-{
-	struct guest_call call = { .what = what, .arg = arg, .answer = 1 };
-
-	__asm__ volatile("out %%eax, %1"
-			 :
-			 : "a"((uint32_t)(uint64_t)&call), "N"(GUEST_PORT_CALL)
-			 : "memory");
-	return call.answer;
-}
-
 static void evict(uint64_t page)
 {
-	now(NOW_EVICT, page);
+	call_vmm(NOW_EVICT, page);
 }
 
 static void evict_heap(const struct enclave *e)
@@ -248,11 +237,11 @@ static void secs_real(void)
 	struct enclave *e = build(6);
 
 	evict_heap(e);
-	now(NOW_REFUSED, e->secs);
+	call_vmm(NOW_REFUSED, e->secs);
 	hash(e, 0, 6);
 	for (uint64_t i = 1; i < e->heap; i++)
 		evict(e->heap_page[i]);
-	now(NOW_REFUSED, e->secs);
+	call_vmm(NOW_REFUSED, e->secs);
 	hash(e, 0, 6);
 	remove_enclave(e);
 }
@@ -284,19 +273,19 @@ static void contexts(void)
 
 	enclave_begin(e, epc_alloc());
 	to = evicted_new(e);
-	now(NOW_UNNAMED, e->secs);
+	call_vmm(NOW_UNNAMED, e->secs);
 	evict(e->secs);
 	say_leaf("EBLOCK of the SECS", SGX_EBLOCK, 0, e->secs, 0);
-	now(NOW_NAMED, e->secs);
+	call_vmm(NOW_NAMED, e->secs);
 	say_ewb("EWB of the SECS", to, e->secs);
 	say_eldu("ELDU elsewhere", to, 0, 0, elsewhere);
-	now(NOW_UNNAMED, elsewhere);
+	call_vmm(NOW_UNNAMED, elsewhere);
 	e->secs = elsewhere;
 	enclave_add(e, ENCLAVE_DATA, RW_FLAGS, words);
 	evict(e->page[ENCLAVE_DATA]);
 	evict(e->secs);
 	say_word("its page", e->page[ENCLAVE_DATA]);
-	now(NOW_NAMED, e->secs);
+	call_vmm(NOW_NAMED, e->secs);
 	remove_enclave(e);
 }
 
@@ -379,8 +368,8 @@ static void moved(void)
 	evict_children(e);
 	evict(e->secs);
 	hash(e, 0, 3);
-	now(NOW_CHANGE, 0);
-	while (!now(NOW_CHANGED, 0))
+	call_vmm(NOW_CHANGE, 0);
+	while (!call_vmm(NOW_CHANGED, 0))
 		relax();
 	hash(e, 0, 8);
 	evict_children(e);
@@ -398,7 +387,7 @@ static void killed(void)
 	evict(e->secs);
 	hash(e, 0, 4);
 	evict(e->heap_page[2]);
-	now(NOW_KILL, 0);
+	call_vmm(NOW_KILL, 0);
 }
 
 /* 14 */
@@ -407,7 +396,7 @@ static void underflow(void)
 	struct enclave *e = build(5);
 
 	evict_heap(e);
-	now(NOW_UNDERFLOW, e->secs);
+	call_vmm(NOW_UNDERFLOW, e->secs);
 	hash(e, 0, 5);
 	evict_children(e);
 	evict(e->secs);
@@ -421,7 +410,7 @@ static void tampered(void)
 	struct enclave *e = build(4);
 
 	evict(e->heap_page[2]);
-	now(NOW_TAMPER, e->heap_page[2]);
+	call_vmm(NOW_TAMPER, e->heap_page[2]);
 	hash(e, 0, 2);
 	(void)enclave_ask(e, 1, CALL_READ, heap_la(e, 2), 0, 0);
 	say("READ: ");
@@ -453,7 +442,7 @@ static void full(void)
 	reach(1);
 	await(other, 1);
 	if (percpu()->id == 0)
-		now(NOW_FILL, 0);
+		call_vmm(NOW_FILL, 0);
 	reach(2);
 	await(other, 2);
 	for (int i = 0; i < 4; i++)
@@ -461,7 +450,7 @@ static void full(void)
 	reach(3);
 	await(other, 3);
 	if (percpu()->id == 0)
-		now(NOW_EMPTY, 0);
+		call_vmm(NOW_EMPTY, 0);
 	reach(4);
 	await(other, 4);
 	remove_enclave(e);

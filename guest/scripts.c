@@ -178,14 +178,23 @@ void script_life(void)
 
 /* ---- work ------------------------------------------------------------------------------------------- */
 
+/* Steps: ACCEPT, FILL, and the three of each round. */
+static void step(uint64_t nr)
+{
+	call_vmm(CALL_PROGRESS, (2 + 3 * boot->args[ARG_ROUNDS]) << 32 | nr);
+}
+
 static void round_of(struct enclave *e, uint64_t nr)
 {
 	uint64_t pages = e->heap, seed = boot->args[ARG_SEED] * 1000 + nr;
 	uint64_t third = pages / 3 ? pages / 3 : 1;
 
 	ask(e, "HASH", CALL_HASH, ENCLAVE_HEAP, pages, 0);
+	step(3 * nr + 3);
 	ask(e, "FILL", CALL_FILL, ENCLAVE_HEAP + nr * third % pages / 2, third, seed);
+	step(3 * nr + 4);
 	ask(e, "HASH", CALL_HASH, ENCLAVE_HEAP, pages, 0);
+	step(3 * nr + 5);
 	if (boot->args[ARG_FLAGS] & FLAG_SPIN)
 		ask(e, "SPIN", CALL_SPIN, 20000000, 0, 0);
 }
@@ -193,9 +202,12 @@ static void round_of(struct enclave *e, uint64_t nr)
 static void build(struct enclave *e)
 {
 	enclave_create(e, boot->args[ARG_PAGES], boot->args[ARG_KEEP]);
+	step(0);
 	ask(e, "ACCEPT", CALL_ACCEPT, ENCLAVE_HEAP, e->heap, RW_FLAGS | SGX_SECINFO_PENDING);
+	step(1);
 	if (percpu()->fault.vector == NO_FAULT)
 		ask(e, "FILL", CALL_FILL, ENCLAVE_HEAP, e->heap, boot->args[ARG_SEED]);
+	step(2);
 	if (percpu()->fault.vector != NO_FAULT)
 		end(93);
 }

@@ -13,6 +13,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/arena.h"
 #include "base/report.h"
@@ -195,11 +196,15 @@ static void touch(struct vm_host *host, uint64_t page, uint64_t version)
 
 static void *use(void *arg)
 {
+	const struct timespec pause = { .tv_nsec = 10000000 };
 	struct vm_host *host = arg;
 
-	for (uint64_t version = 0; !atomic_load(&host->stop); version++)
+	for (uint64_t version = 0; !atomic_load(&host->stop); version++) {
 		for (uint64_t page = 0; page < host->pages; page++)
 			touch(host, page, version);
+		/* The guests need the CPU, too. */
+		nanosleep(&pause, NULL);
+	}
 	return NULL;
 }
 

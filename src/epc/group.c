@@ -281,6 +281,7 @@ int epc_group_destroy(struct epc_group *group)
 	if (group->child || group->owner_nr > 0 || !group->parent)
 		r = -EBUSY;
 	if (r == 0) {
+		group_counts_retire_locked(group);
 		order_lock(epc);
 		epc->group[group->index] = NULL;
 		groups_relink_locked(epc);

@@ -2,7 +2,7 @@
 /*
  * Events, counted per owner and summed up per group; pages by kind, counted when somebody asks.
  *
- * What an owner counted that has gone stays with its group.
+ * What an owner counted that has gone stays with its group, and what a group did with its parent.
  */
 #include <string.h>
 
@@ -78,6 +78,12 @@ void counts_retire(struct epc_owner *owner)
 	counts_add(&owner->counts, sum);
 	for (i = 0; i < EPC_COUNT_NR; i++)
 		owner->group->retired[i] += sum[i];
+}
+
+void group_counts_retire_locked(struct epc_group *group)
+{
+	for (unsigned int i = 0; i < EPC_COUNT_NR; i++)
+		group->parent->retired[i] += group->retired[i];
 }
 
 /* ---- pages by kind ----------------------------------------------------------------------------- */

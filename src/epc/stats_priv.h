@@ -47,5 +47,7 @@ void pressure_read_locked(struct epc *epc, struct pressure *pressure,
 
 /* The owner goes, with groups_lock held: its group remembers what it counted. */
 void counts_retire(struct epc_owner *owner);
+/* Of a group without owners, that goes. groups_lock is held. */
+void group_counts_retire_locked(struct epc_group *group);
 
 #endif

@@ -24,7 +24,10 @@ enum guest_script {
 	SCRIPT_SCENARIO, /* the host takes a page at a certain step, see enum guest_now */
 };
 
-/* guest_call.what of SCRIPT_SCENARIO: this is the moment for the host to do something. arg: a page, unless it says else */
+/* guest_call.what. arg: steps done, and 2^32 times how many there are for this processor */
+#define CALL_PROGRESS 0x100
+
+/* And of SCRIPT_SCENARIO: this is the moment for the host to do something. arg: a page, unless it says else */
 enum guest_now {
 	NOW_EVICT = 1, /* take it */
 	NOW_REFUSED,   /* try to: it must not go */

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "epc/epc.h"
+#include "epc/group.h"
 #include "vepc/vepc.h"
 #include "vmm/kvm.h"
 
@@ -37,7 +38,8 @@ static int check_config(const struct vmm_config *config, struct report *rep)
 
 static int make_guest(struct vmm *vmm, struct report *rep)
 {
-	int r = virt_create(vmm->epc, &vmm->guest);
+	struct epc_group *group = vmm->config.group;
+	int r = virt_create_in(group ? group : epc_group_root(vmm->epc), vmm->epc, &vmm->guest);
 
 	if (r < 0)
 		return report_fail(rep, r, "cannot have a guest on this processor");

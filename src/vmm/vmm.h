@@ -18,6 +18,7 @@
 #include "vmm/guest_abi.h"
 
 struct epc;
+struct epc_group;
 struct report;
 struct vepc_registry;
 struct vmm;
@@ -29,7 +30,8 @@ struct vmm;
 struct vmm_config {
 	struct epc *epc;
 	struct vepc_registry *registry;
-	const char *image; /* the guest's kernel, see guest_abi.h */
+	struct epc_group *group; /* in which its EPC is; NULL: the root. It outlives the machine */
+	const char *image;       /* the guest's kernel, see guest_abi.h */
 	uint64_t ram_bytes;
 	uint64_t epc_bytes; /* of its first region */
 	unsigned int vcpus;

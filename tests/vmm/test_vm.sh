@@ -39,7 +39,7 @@ check 2 "swsgx vm --help" "a bad option"
 run "$swsgx" vm --guests many
 check 2 "'many' for --guests" "no number"
 run "$swsgx" vm --guests 0
-check 2 "no guest" "no guests"
+check 2 "'0' for --guests" "no guests"
 run "$swsgx" vm --epc 5000
 check 2 "'5000' for --epc" "an EPC that is no pages"
 run "$swsgx" vm --vepc 256K --vcpus 8
@@ -69,6 +69,35 @@ run "$swsgx" vm --guests 1 --vcpus 2 --vepc 1M --rounds 1 --own-paging 40 --inte
 check 0 "^1 .* the same$" "two processors, the guest's own paging, interrupts"
 check 0 "^report [0-9a-f]{864}$" "--say"
 check 0 "evictions [1-9]" "and it did its own paging"
+
+run "$swsgx" vm --guests 2 --epc 512K --vepc 512K --guest-min 256K
+check 2 "cannot promise 256K" "more promised than there is"
+run "$swsgx" vm --guest-min 512K --guest-max 256K
+check 2 "more than --guest-max" "a promise above the limit"
+run "$swsgx" vm --guests 2 --epc 1M --vepc 1M --rounds 1 --guest-max 256K --json
+check 0 '"ok":true' "--json"
+check 0 '"name":"2"' "with a row for each guest"
+# 256K are 64 pages.
+if grep -Eq '"peak_pages":(6[5-9]|[7-9][0-9]|[0-9]{3,})' "$tmp/out"; then status=1; else status=0; fi
+check 0 '"peak_pages":[1-9]' "no guest had more than --guest-max"
+
+# Interrupted in the middle, or killed: it ends at once, and leaves nothing.
+files() {
+	find /dev/shm /tmp -maxdepth 1 -name '*swsgx*' 2>/dev/null | sort
+}
+check_left() { # NAME
+	files | comm -13 "$tmp/before" - >"$tmp/out"
+	status=0
+	[ -s "$tmp/out" ] && status=1
+	check 0 "" "$1"
+}
+files >"$tmp/before"
+run timeout -s INT -k 10 2 "$swsgx" vm --guests 3 --epc 1M --vepc 8M
+check 124 "^guest" "^C in the middle"
+check_left "leaves nothing"
+run timeout -s KILL 3 "$swsgx" vm --guests 3 --epc 1M --vepc 8M
+check 137 "^guest" "killed in the middle"
+check_left "leaves nothing either"
 
 # A machine without: /dev/kvm is something else in a mount namespace of our own.
 if unshare -m true 2>/dev/null; then

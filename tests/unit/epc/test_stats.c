@@ -83,6 +83,10 @@ static void test_counts(void)
 				  info.count[EPC_EVICTIONS] + info.count[EPC_EVICT_FAILURES],
 		  "what could not be written was blocked in vain");
 	fake_owner_put(b);
+	TAP_CHECK(epc_group_destroy(inner) == 0 && stats_of(outer).count[EPC_ALLOCS] == 110 &&
+			  epc_group_destroy(outer) == 0 &&
+			  stats_of(epc_group_root(m.epc)).count[EPC_ALLOCS] == 110,
+		  "and what a group did stays with its parent when it has gone");
 	for (i = 0; i < EPC_COUNT_NR; i++) {
 		if (!epc_count_name(i))
 			break;
