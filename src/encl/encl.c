@@ -269,8 +269,7 @@ int encl_open(struct encl_registry *registry, struct encl **ret_encl)
 	gates_init(encl);
 	encl->win_off = ENCL_NO_RANGE;
 	readahead_init(encl);
-	for (unsigned int i = 0; i < ENCL_VA_LEVELS; i++)
-		list_init(&encl->va_level[i].with_free);
+	va_init(&encl->vas);
 	encl->secs.type = SGX_PT_SECS;
 	encl->secs.backing = BACKING_NO_SLOT;
 	encl->secs.flags = ENCL_PAGE_EXISTS;

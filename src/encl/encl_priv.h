@@ -19,6 +19,7 @@
 #include "encl/encl.h"
 #include "epc/backing.h"
 #include "epc/owner.h"
+#include "epc/va.h"
 
 struct arena;
 struct bring;
@@ -45,23 +46,10 @@ struct encl_page {
 };
 static_assert(sizeof(struct encl_page) == 32, "one for each page of every enclave");
 
-/* A VA page: 512 version slots (va.c). */
+/* A VA page (va.c). */
 struct encl_va {
-	struct list node; /* va_level.with_free, while it is here and has any; else alone */
-	struct encl_va *next_made; /* all of them */
+	struct va_page slots;
 	struct encl_page page;
-	uint8_t level;
-	uint32_t used_nr;
-	uint32_t busy_nr; /* slots of pages that are in the EPC: it cannot go */
-	uint64_t used[SGX_VA_SLOTS / 64];
-};
-
-enum { ENCL_VA_LEVELS = 4 }; /* 512 to the fourth is more pages than an enclave can have */
-
-struct encl_va_level {
-	struct list with_free; /* of those that are here; the next slot comes from the first */
-	uint64_t nr, here_nr;  /* VA pages; those in the EPC */
-	uint64_t free_nr;      /* free slots of the latter */
 };
 
 #define ENCL_PAGE_EXISTS  0x01u
@@ -182,8 +170,7 @@ struct encl {
 	uint64_t leaf_nr;
 	uint64_t page_nr;  /* in the tree */
 	uint64_t child_nr; /* of those, in the EPC */
-	struct encl_va_level va_level[ENCL_VA_LEVELS];
-	struct encl_va *va_made;
+	struct va_set vas;
 	uint64_t evictions, loads, faults;
 	uint8_t mrenclave[32];
 	struct encl_readahead readahead;
@@ -277,14 +264,16 @@ void pages_erase_locked(struct encl *encl, struct encl_page *page) REQUIRES(&enc
 
 /* ---- va.c ----------------------------------------------------------------------------------- */
 
+/* All of them. */
+struct encl_va *va_first(const struct encl *encl);
+struct encl_va *va_next(const struct encl_va *va);
 bool va_is_here(const struct encl_va *va);
 struct encl_va *va_of_cookie(uint64_t cookie);
+/* Takes NULL. */
+struct encl_va *va_of_slots(struct va_page *slots);
 /* Where the versions of pages like this are. */
 unsigned int va_level_of(const struct encl_page *page);
-/* True when one more page would leave some page of that level without a slot. */
-bool va_is_short_locked(struct encl *encl, unsigned int level) REQUIRES(&encl->lock);
-/* One that should be loaded, because too few free slots are in the EPC; NULL: none. */
-struct encl_va *va_wanted_locked(struct encl *encl, unsigned int level) REQUIRES(&encl->lock);
+struct va_need va_need_locked(const struct encl *encl) REQUIRES(&encl->lock);
 /* Make @frame a VA page; then it is the enclave's. -ENOMEM, -EFAULT: it is still the caller's. */
 int va_add_locked(struct encl *encl, unsigned int level, struct epc_page *frame)
 	REQUIRES(&encl->lock);

@@ -208,7 +208,7 @@ int evict_write_locked(struct encl *encl, struct encl_page *page)
 	backing_complete(encl->backing, page->backing);
 	page->epc_page = NULL;
 	page->flags &= (uint8_t) ~(ENCL_PAGE_LEAVING | ENCL_PAGE_TRACKED);
-	page->va->busy_nr--;
+	va_slot_idle(&page->va->slots);
 	encl->evictions++;
 	if (page_is_child(page))
 		evict_child_gone_locked(encl);

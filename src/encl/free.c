@@ -90,8 +90,8 @@ static unsigned int free_vas(struct encl *encl, unsigned int level)
 {
 	unsigned int left = 0;
 
-	for (struct encl_va *va = encl->va_made; va; va = va->next_made) {
-		if (va->level != level)
+	for (struct encl_va *va = va_first(encl); va; va = va_next(va)) {
+		if (va->slots.level != level)
 			continue;
 		left += !free_page(encl, &va->page);
 		free_backing(encl, &va->page);
@@ -114,9 +114,9 @@ static unsigned int free_pages(struct encl *encl)
 	left += !free_page(encl, &encl->secs);
 	free_backing(encl, &encl->secs);
 	/* From below: one that is in a batch needs the next level. */
-	for (unsigned int level = 0; level < ENCL_VA_LEVELS && left == 0; level++)
+	for (unsigned int level = 0; level < VA_LEVELS && left == 0; level++)
 		left += free_vas(encl, level);
-	if (encl->va_made && !encl->top_gone)
+	if (va_first(encl) && !encl->top_gone)
 		atomic_fetch_sub(&encl->registry->top_nr, 1);
 	encl->top_gone = true;
 	return left;
@@ -179,10 +179,10 @@ static unsigned int free_sweep(struct encl *encl)
 
 static void free_va_structs(struct encl *encl)
 {
-	while (encl->va_made) {
-		struct encl_va *va = encl->va_made;
+	struct encl_va *va;
 
-		encl->va_made = va->next_made;
+	while ((va = va_first(encl))) {
+		encl->vas.made = va->slots.next;
 		arena_free(encl->arena, va, sizeof(*va));
 	}
 }

@@ -166,7 +166,7 @@ void hand_unpin_locked(struct encl *encl, struct encl_hand *hand)
 void hands_repin_locked(struct encl *encl)
 {
 	encl->secs.pins = 0;
-	for (struct encl_va *va = encl->va_made; va; va = va->next_made)
+	for (struct encl_va *va = va_first(encl); va; va = va_next(va))
 		va->page.pins = 0;
 	/* Those that were removed while they were pinned, too. */
 	for (uint64_t i = 0; i < encl->leaf_nr; i++)

@@ -23,9 +23,9 @@ void encl_info_read(struct encl *encl, struct encl_info *ret_info)
 		.initialized = encl_initialized(encl),
 		.debug = encl_flags(encl) & ENCL_DEBUG,
 	};
-	for (unsigned int i = 0; i < ENCL_VA_LEVELS; i++) {
-		ret_info->va_pages += encl->va_level[i].nr;
-		ret_info->va_resident += encl->va_level[i].here_nr;
+	for (unsigned int i = 0; i < VA_LEVELS; i++) {
+		ret_info->va_pages += encl->vas.level[i].nr;
+		ret_info->va_resident += encl->vas.level[i].here_nr;
 	}
 	if (encl_initialized(encl))
 		memcpy(ret_info->mrenclave, encl->mrenclave, sizeof(ret_info->mrenclave));

@@ -175,7 +175,7 @@ int load_frame_locked(struct encl *encl, struct bring *b, struct encl_page *page
 	if (!cpu_ok(out))
 		return -EBADMSG;
 	page->flags &= (uint8_t)~ENCL_PAGE_TRACKED;
-	page->va->busy_nr++;
+	va_slot_busy(&page->va->slots);
 	page->epc_page = b->frame;
 	bring_pass_frame(b);
 	return 0;

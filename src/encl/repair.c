@@ -72,7 +72,7 @@ static struct encl_page *repair_find_locked(struct encl *encl, const struct epc_
 
 	*ret_cookie = cookie;
 	if (epcm->type == SGX_PT_VA) {
-		for (struct encl_va *va = encl->va_made; va; va = va->next_made)
+		for (struct encl_va *va = va_first(encl); va; va = va_next(va))
 			if (cookie == (ENCL_COOKIE_VA | (uintptr_t)va))
 				return &va->page;
 		return NULL;
@@ -153,11 +153,8 @@ static bool repair_note_locked(struct encl *encl, struct encl_page *page) REQUIR
 		page->backing = BACKING_NO_SLOT;
 		backing_free(encl->backing, slot);
 	}
-	if (page->va) {
-		page->va->used[page->va_slot / 64] |= 1ull << (page->va_slot % 64);
-		page->va->used_nr++;
-		page->va->busy_nr += page->epc_page != NULL;
-	}
+	if (page->va)
+		va_note_slot(&page->va->slots, page->va_slot, page->epc_page != NULL);
 	if (page->epc_page) {
 		page->flags &= (uint8_t)~ENCL_PAGE_TRACKED;
 		if (epc_page_state(page->epc_page) != EPC_PAGE_OWNED)
@@ -171,11 +168,7 @@ static void repair_tree_locked(struct encl *encl) REQUIRES(&encl->lock)
 	uint64_t pages = encl->size / SGX_PAGE_SIZE;
 	struct encl_page *page;
 
-	for (struct encl_va *va = encl->va_made; va; va = va->next_made) {
-		va->used_nr = va->busy_nr = 0;
-		for (unsigned int i = 0; i < SGX_VA_SLOTS / 64; i++)
-			va->used[i] = 0;
-	}
+	va_forget_slots(&encl->vas);
 	encl->child_nr = 0;
 	encl->page_nr = 0;
 	for (uint64_t idx = 0; (page = pages_next_locked(encl, &idx, pages)); idx++) {
@@ -189,7 +182,7 @@ static void repair_tree_locked(struct encl *encl) REQUIRES(&encl->lock)
 		page->flags = 0;
 	}
 	repair_note_locked(encl, &encl->secs);
-	for (struct encl_va *va = encl->va_made; va; va = va->next_made)
+	for (struct encl_va *va = va_first(encl); va; va = va_next(va))
 		repair_note_locked(encl, &va->page);
 }
 
@@ -197,11 +190,11 @@ static void repair_vas_locked(struct encl *encl) REQUIRES(&encl->lock)
 {
 	struct encl_va *va;
 
-	for (va = encl->va_made; va; va = va->next_made)
+	for (va = va_first(encl); va; va = va_next(va))
 		if (!(va->page.flags & ENCL_PAGE_TRACKED))
 			va->page.flags &= (uint8_t)~ENCL_PAGE_LEAVING;
 	va_recount_locked(encl);
-	for (va = encl->va_made; va; va = va->next_made)
+	for (va = va_first(encl); va; va = va_next(va))
 		if (va->page.va && va_is_here(va))
 			evict_slots_put_locked(encl, &va->page);
 	va_track_locked(encl);
