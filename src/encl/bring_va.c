@@ -58,7 +58,7 @@ int bring_version_locked(struct encl *encl, struct bring *b, const struct encl_p
 	if (r < 0)
 		return r;
 	/* Where slots that are free become few, before they are none. */
-	wanted = va_of_slots(va_wanted(&encl->vas, va_level_of(page), va_need_locked(encl)));
+	wanted = va_of_slots(va_wanted(&encl->versions, va_level_of(page), va_need_locked(encl)));
 	return wanted ? bring_here_locked(encl, b, wanted) : 0;
 }
 
@@ -72,7 +72,7 @@ static bool is_room_for_top(struct encl *encl)
 static int bring_new_locked(struct encl *encl, struct bring *b, unsigned int level)
 	REQUIRES(&encl->lock)
 {
-	bool first = encl->vas.level[0].nr == 0;
+	bool first = encl->versions.level[0].nr == 0;
 	int r;
 
 	if (first && !is_room_for_top(encl))
@@ -97,8 +97,8 @@ int bring_va_locked(struct encl *encl, struct bring *b)
 	struct va_need need = va_need_locked(encl);
 	struct encl_va *wanted;
 
-	if (va_is_short(&encl->vas, 0, need))
-		return bring_new_locked(encl, b, va_short_level(&encl->vas, need));
-	wanted = va_of_slots(va_wanted(&encl->vas, 0, need));
+	if (va_is_short(&encl->versions, 0, need))
+		return bring_new_locked(encl, b, va_short_level(&encl->versions, need));
+	wanted = va_of_slots(va_wanted(&encl->versions, 0, need));
 	return wanted ? bring_here_locked(encl, b, wanted) : 0;
 }

@@ -269,7 +269,7 @@ int encl_open(struct encl_registry *registry, struct encl **ret_encl)
 	gates_init(encl);
 	encl->win_off = ENCL_NO_RANGE;
 	readahead_init(encl);
-	va_init(&encl->vas);
+	va_init(&encl->versions);
 	encl->secs.type = SGX_PT_SECS;
 	encl->secs.backing = BACKING_NO_SLOT;
 	encl->secs.flags = ENCL_PAGE_EXISTS;

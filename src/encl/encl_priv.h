@@ -170,7 +170,7 @@ struct encl {
 	uint64_t leaf_nr;
 	uint64_t page_nr;  /* in the tree */
 	uint64_t child_nr; /* of those, in the EPC */
-	struct va_set vas;
+	struct va_set versions;
 	uint64_t evictions, loads, faults;
 	uint8_t mrenclave[32];
 	struct encl_readahead readahead;

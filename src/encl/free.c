@@ -182,7 +182,7 @@ static void free_va_structs(struct encl *encl)
 	struct encl_va *va;
 
 	while ((va = va_first(encl))) {
-		encl->vas.made = va->slots.next;
+		encl->versions.made = va->slots.next;
 		arena_free(encl->arena, va, sizeof(*va));
 	}
 }

@@ -24,8 +24,8 @@ void encl_info_read(struct encl *encl, struct encl_info *ret_info)
 		.debug = encl_flags(encl) & ENCL_DEBUG,
 	};
 	for (unsigned int i = 0; i < VA_LEVELS; i++) {
-		ret_info->va_pages += encl->vas.level[i].nr;
-		ret_info->va_resident += encl->vas.level[i].here_nr;
+		ret_info->va_pages += encl->versions.level[i].nr;
+		ret_info->va_resident += encl->versions.level[i].here_nr;
 	}
 	if (encl_initialized(encl))
 		memcpy(ret_info->mrenclave, encl->mrenclave, sizeof(ret_info->mrenclave));

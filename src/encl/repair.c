@@ -168,7 +168,7 @@ static void repair_tree_locked(struct encl *encl) REQUIRES(&encl->lock)
 	uint64_t pages = encl->size / SGX_PAGE_SIZE;
 	struct encl_page *page;
 
-	va_forget_slots(&encl->vas);
+	va_forget_slots(&encl->versions);
 	encl->child_nr = 0;
 	encl->page_nr = 0;
 	for (uint64_t idx = 0; (page = pages_next_locked(encl, &idx, pages)); idx++) {

@@ -13,7 +13,7 @@
 
 struct encl_va *va_first(const struct encl *encl)
 {
-	return va_of_slots(encl->vas.made);
+	return va_of_slots(encl->versions.made);
 }
 
 struct encl_va *va_next(const struct encl_va *va)
@@ -64,44 +64,44 @@ int va_add_locked(struct encl *encl, unsigned int level, struct epc_page *frame)
 				       .type = SGX_PT_VA,
 				       .flags = ENCL_PAGE_EXISTS };
 	epc_page_set_cookie(frame, ENCL_COOKIE_VA | (uintptr_t)va);
-	va_add(&encl->vas, &va->slots, level);
+	va_add(&encl->versions, &va->slots, level);
 	return 0;
 }
 
 void va_track_locked(struct encl *encl)
 {
 	for (struct encl_va *va = va_first(encl); va; va = va_next(va))
-		if (va_is_here(va) && !va_is_top(&encl->vas, &va->slots))
+		if (va_is_here(va) && !va_is_top(&encl->versions, &va->slots))
 			page_track_locked(encl, &va->page);
 }
 
 bool va_may_go_locked(struct encl *encl, const struct encl_page *page)
 {
-	return va_may_go(&encl->vas, &LIST_ENTRY(page, struct encl_va, page)->slots,
+	return va_may_go(&encl->versions, &LIST_ENTRY(page, struct encl_va, page)->slots,
 			 va_need_locked(encl));
 }
 
 void va_in_locked(struct encl *encl, struct encl_page *page)
 {
-	va_in(&encl->vas, &LIST_ENTRY(page, struct encl_va, page)->slots);
+	va_in(&encl->versions, &LIST_ENTRY(page, struct encl_va, page)->slots);
 }
 
 void va_out_locked(struct encl *encl, struct encl_page *page)
 {
-	va_out(&encl->vas, &LIST_ENTRY(page, struct encl_va, page)->slots);
+	va_out(&encl->versions, &LIST_ENTRY(page, struct encl_va, page)->slots);
 }
 
 void va_recount_locked(struct encl *encl)
 {
 	for (struct encl_va *va = va_first(encl); va; va = va_next(va))
 		va->slots.here = va_is_here(va);
-	va_recount(&encl->vas);
+	va_recount(&encl->versions);
 }
 
 bool va_slot_get_locked(struct encl *encl, struct encl_page *page)
 {
 	uint16_t slot;
-	struct va_page *va = va_slot_get(&encl->vas, va_level_of(page), &slot);
+	struct va_page *va = va_slot_get(&encl->versions, va_level_of(page), &slot);
 
 	if (!va)
 		return false;
@@ -115,6 +115,6 @@ bool va_slot_get_locked(struct encl *encl, struct encl_page *page)
 void va_slot_put_locked(struct encl *encl, struct encl_page *page)
 {
 	va_slot_idle(&page->va->slots);
-	va_slot_put(&encl->vas, &page->va->slots, page->va_slot);
+	va_slot_put(&encl->versions, &page->va->slots, page->va_slot);
 	page->va = NULL;
 }

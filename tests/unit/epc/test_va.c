@@ -24,7 +24,7 @@ struct va {
 };
 
 static struct va_set set;
-static struct va vas[VAS];
+static struct va va_pages[VAS];
 static struct version version[PAGES];
 static bool there[PAGES];
 static struct va_need need;
@@ -85,11 +85,11 @@ static void bring_wanted(unsigned int level)
 static void make_va(void)
 {
 	for (unsigned int i = 0; i < VAS; i++) {
-		if (vas[i].there)
+		if (va_pages[i].there)
 			continue;
-		memset(&vas[i], 0, sizeof(vas[i]));
-		vas[i].there = true;
-		va_add(&set, &vas[i].page, va_short_level(&set, need));
+		memset(&va_pages[i], 0, sizeof(va_pages[i]));
+		va_pages[i].there = true;
+		va_add(&set, &va_pages[i].page, va_short_level(&set, need));
 		return;
 	}
 	bad++;
@@ -156,8 +156,9 @@ static bool counts_hold(void)
 		if (version[i].va)
 			va_note_slot(&version[i].va->page, version[i].slot, false);
 	for (unsigned int i = 0; i < VAS; i++)
-		if (vas[i].there && !vas[i].page.here)
-			va_note_slot(&vas[i].version.va->page, vas[i].version.slot, false);
+		if (va_pages[i].there && !va_pages[i].page.here)
+			va_note_slot(&va_pages[i].version.va->page, va_pages[i].version.slot,
+				     false);
 	va_recount(&set);
 	for (unsigned int i = 0; i < VA_LEVELS; i++) {
 		uint64_t here = i ? set.level[i - 1].here_nr : need.here;
@@ -175,7 +176,7 @@ static void step(uint32_t pages)
 	uint32_t i = pick(pages);
 
 	if (pick(8) == 0)
-		va_move(&vas[pick(VAS)]);
+		va_move(&va_pages[pick(VAS)]);
 	if (!there[i])
 		page_new(i);
 	else if (pick(4) == 0)
@@ -207,7 +208,7 @@ static void run(uint64_t seed)
 			page_go(i);
 	for (unsigned int level = 0; level < VA_LEVELS; level++)
 		for (unsigned int i = 0; i < VAS; i++)
-			va_move(&vas[i]);
+			va_move(&va_pages[i]);
 	TAP_CHECK(!set.made, "seed %u: nothing is left when nothing needs it", (unsigned int)seed);
 }
 
