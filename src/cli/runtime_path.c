@@ -6,11 +6,17 @@
 #include "cli/runtime_path.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/report.h"
+
+#define SEPARATORS ": \t\n"
+#define LINKS      "/tmp/swsgx-%u" /* of a user */
 
 struct place {
 	const char *name;
@@ -45,14 +51,66 @@ static int find(const struct place *place, char *path, size_t bytes, struct repo
 	return report_fail(rep, -ENOENT, "cannot find %s", place->name);
 }
 
+/* A folder that is ours, where nobody else can put anything. */
+static int make_own_folder(const char *path)
+{
+	struct stat st;
+
+	if (mkdir(path, 0755) < 0 && errno != EEXIST)
+		return -errno;
+	if (lstat(path, &st) < 0)
+		return -errno;
+	return S_ISDIR(st.st_mode) && st.st_uid == geteuid() && !(st.st_mode & 022) ? 0 : -EPERM;
+}
+
+/* FNV-1a: one name for one path. */
+static uint64_t hash_of(const char *text)
+{
+	uint64_t hash = 0xcbf29ce484222325ull;
+
+	for (; *text; text++)
+		hash = (hash ^ (uint8_t)*text) * 0x100000001b3ull;
+	return hash;
+}
+
+/*
+ * LD_PRELOAD is a list with blanks and colons between, so such a @path is replaced by that of a link to it.  The link
+ * stays: programs that the program starts will need it.
+ */
+static int link_path(char *path, size_t bytes)
+{
+	char folder[128], link[256];
+	struct stat theirs, ours;
+	int r;
+
+	snprintf(folder, sizeof(folder), LINKS, geteuid());
+	r = make_own_folder(folder);
+	snprintf(folder, sizeof(folder), LINKS "/%016" PRIx64, geteuid(), hash_of(path));
+	if (r == 0)
+		r = make_own_folder(folder);
+	if (r < 0)
+		return r;
+	snprintf(link, sizeof(link), "%s/%s", folder, library.name);
+	if (symlink(path, link) < 0 && errno != EEXIST)
+		return -errno;
+	if (stat(link, &theirs) < 0 || stat(path, &ours) < 0)
+		return -errno;
+	if (theirs.st_dev != ours.st_dev || theirs.st_ino != ours.st_ino)
+		return -EEXIST;
+	snprintf(path, bytes, "%s", link);
+	return 0;
+}
+
 int runtime_path(char *path, size_t bytes, struct report *rep)
 {
 	int r = find(&library, path, bytes, rep);
 
-	if (r < 0 || !strpbrk(path, ": \t"))
+	if (r < 0 || !strpbrk(path, SEPARATORS))
 		return r;
-	report_hint(rep, "move it to a path without blanks and colons");
-	return report_fail(rep, -EINVAL, "LD_PRELOAD cannot name '%s'", path);
+	r = link_path(path, bytes);
+	if (r < 0)
+		report_hint(rep, "move it to a path without blanks and colons");
+	return r < 0 ? report_fail(rep, r, "LD_PRELOAD cannot name '%s'", path) : 0;
 }
 
 int runtime_exec_path(char *path, size_t bytes, struct report *rep)

@@ -12,8 +12,10 @@ struct report;
 #define RUNTIME_PATH_MAX 4096
 
 /*
+ * The library, at a path that LD_PRELOAD can name: that of a link in /tmp where its own has blanks or colons in it.
+ *
  *   -ENOENT  it is nowhere
- *   -EINVAL  it is at a path that LD_PRELOAD cannot name
+ *   other    no such link can be made
  */
 int runtime_path(char *path, size_t bytes, struct report *rep);
 

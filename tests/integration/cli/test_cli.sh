@@ -190,6 +190,19 @@ if [ "$doctor" = 0 ]; then
 	check 0 "libswsgx_runtime.so:libm.so.6" "LD_PRELOAD keeps what it had"
 	run "$swsgx" run -- "$tmp/script" "$dynamic" 7
 	check 7 "" "a script, and what it executes"
+	# A build folder whose path has a blank in it.
+	mkdir -p "$tmp/a b/src"
+	cp "$swsgx" "$tmp/a b/swsgx"
+	ln -s "$(cd "$(dirname "$swsgx")" && pwd)/src/runtime" "$tmp/a b/src/runtime"
+	for round in first second; do
+		run "$tmp/a b/swsgx" run -- env -i "$tmp/script" "$dynamic" 9
+		check 9 "" "a path with a blank, the $round time"
+	done
+	run "$tmp/a b/swsgx" run -- "$static" 10
+	check 10 "" "and a static program"
+	run "$tmp/a b/swsgx" run -- env
+	check 0 "LD_PRELOAD=/tmp/swsgx-$(id -u)/" "by a link"
+	rm -r "$(sed -n 's|^LD_PRELOAD=\(/tmp/.*\)/lib.*|\1|p' "$tmp/out")"
 	# shellcheck disable=SC3045 # sh is dash, bash or busybox, and all of them have it
 	run sh -c 'ulimit -v 4000000; exec "$@"' sh "$swsgx" run -- "$dynamic"
 	check 1 "lacks address-space" "too few addresses"
