@@ -285,11 +285,11 @@ int epc_group_destroy(struct epc_group *group)
 		order_lock(epc);
 		epc->group[group->index] = NULL;
 		groups_relink_locked(epc);
+		/* What it shares with other orders it gives back. */
+		group_delete(group);
 		order_unlock(epc);
 	}
 	groups_unlock(epc);
-	if (r == 0)
-		group_delete(group);
 	return r;
 }
 

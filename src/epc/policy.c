@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/arena.h"
+#include "epc/policy_duel.h"
 #include "epc/policy_ghost.h"
 #include "epc/policy_sample.h"
 
@@ -43,14 +44,19 @@ int policy_view_init(struct policy_view *view)
 	if (!view->samples)
 		return -ENOMEM;
 	view->ghosts = ghosts_create(view->page_nr);
-	if (view->ghosts)
+	view->shadows = shadows_create(view->page_nr);
+	if (view->ghosts && view->shadows)
 		return 0;
+	shadows_destroy(view->shadows);
+	ghosts_destroy(view->ghosts);
 	arena_free(view->arena, view->samples, sizeof(*view->samples));
 	return -ENOMEM;
 }
 
 void policy_view_fini(struct policy_view *view)
 {
+	shadows_destroy(view->shadows);
 	ghosts_destroy(view->ghosts);
+
 	arena_free(view->arena, view->samples, sizeof(*view->samples));
 }

@@ -16,6 +16,7 @@ struct arena;
 struct epc_page;
 struct ghosts;
 struct samples;
+struct shadows;
 
 /*
  * What a policy works on: the same for all orders of an EPC.
@@ -24,6 +25,7 @@ struct samples;
  * @arena:   where owners are
  * @samples: which pages to watch, and which were seen to be used (epc/policy_sample.h)
  * @ghosts:  what was evicted of late (epc/policy_ghost.h)
+ * @shadows: where two policies are played against each other (epc/policy_duel.h)
  */
 struct policy_view {
 	struct epc_page *pages;
@@ -31,6 +33,7 @@ struct policy_view {
 	struct arena *arena;
 	struct samples *samples;
 	struct ghosts *ghosts;
+	struct shadows *shadows;
 };
 
 /* With everything but pages, page_nr and arena, which are there: 0 or -ENOMEM. */
@@ -46,7 +49,7 @@ enum policy_return {
  * struct epc_policy - an order of eviction
  * @name:    as --policy takes it
  * @create:  state for an EPC of that size; NULL when there is no memory
- * @destroy: undo @create
+ * @destroy: undo @create; the order is empty
  * @insert:  a page became TRACKED
  * @used:    a use of a page in the order was seen; NULL: the page's bit is enough
  * @remove:  a page in the order leaves it and is not evicted
@@ -54,7 +57,8 @@ enum policy_return {
  *           pages (at most POLICY_LOOK_MAX, counted always) were looked at and spared
  * @put_back: a picked page stays
  * @evicted: a picked page is gone.  It is still as it was
- * @reset:   all pages leave the order, which may be torn: someone died while he changed it
+ * @reset:   all pages leave the order, which may be torn: someone died while he changed it.  All orders of an EPC are
+ *           reset together
  * @nr:      pages in the order
  * @check:   the order is whole: for audits, may take its time
  */

@@ -3,8 +3,11 @@
  * See policy_duel.h.
  *
  * A node is a page that at least one shadow knows: one that "has" it, or LIRS as a page it had not long ago.
- * Each shadow has links of its own in the node.  All of it is in one block of shared memory, linked by index, and
- * belongs to the reclaim lock.
+ * Each shadow has links of its own in the node.  Nodes are in one pool of shared memory, linked by index, and
+ * belong to the reclaim lock.
+ *
+ * A duel has its part of the pool and no more: those that have more when another one joins halve their samples
+ * until they have not, and so does one that has used up its part.
  */
 #include "epc/policy_duel.h"
 
@@ -18,9 +21,16 @@
 
 enum {
 	SHADOW_MAX = 1024, /* pages that a shadow has */
-	/* Linux's, LIRS's, those that LIRS remembers; and the one that comes. */
-	NODE_NR = 3 * SHADOW_MAX + 1,
-	BUCKET_NR = 2048,
+	CAPACITY_MIN = 4,
+	SHIFT_MAX = 31,
+
+	POOL_BYTES_A_PAGE = 4, /* of EPC */
+	NODE_NR_MIN = 96,
+	NODE_NR_MAX = 2560,
+	/* Of the least capacity: Linux's, LIRS's, those that LIRS remembers; and the one that comes. */
+	PART_MIN = 3 * CAPACITY_MIN + 1,
+	NODES_A_BUCKET = 2,
+	DUELS_MAX = 256, /* as many as groups */
 	NO_NODE = 0xffff,
 	SCORE_UNIT = 1 << 16,
 
@@ -44,9 +54,21 @@ struct node {
 	uint32_t stamp; /* LIRS: when it was last used, in its faults */
 	uint16_t next[SHADOW_NR], prev[SHADOW_NR];
 	uint16_t chain; /* of its bucket, or of the free ones */
-	bool in_upstream;
-	bool used[SHADOW_NR];
-	uint8_t lirs; /* enum lirs_state */
+	uint8_t duel;   /* whose */
+	uint8_t used : SHADOW_NR;
+	uint8_t in_upstream : 1;
+	uint8_t lirs : 2; /* enum lirs_state */
+};
+static_assert(sizeof(struct node) == 24, "POOL_BYTES_A_PAGE is for so many");
+
+struct shadows {
+	size_t bytes;
+	uint16_t node_nr, bucket_nr; /* constant */
+	uint16_t free, never_used;
+	uint32_t duel_nr;   /* that have joined */
+	struct duel *first; /* of them */
+	uint64_t numbers[DUELS_MAX / 64];
+	struct node node[]; /* and the buckets behind them */
 };
 
 struct queue {
@@ -61,9 +83,11 @@ struct duel {
 	uint32_t capacity;  /* of a shadow */
 	uint32_t now;       /* LIRS's faults */
 	struct queue upstream, hot, cold, ghosts;
-	uint16_t free, never_used;
-	uint16_t bucket[BUCKET_NR];
-	struct node node[NODE_NR];
+	struct node *node; /* of the pool */
+	uint32_t node_nr;  /* that it has */
+	struct duel *next; /* in the pool */
+	bool joined;
+	uint8_t number; /* in the pool, when it has joined */
 
 	/* the score */
 	bool upstream_wins;
@@ -72,6 +96,57 @@ struct duel {
 	int64_t real_loss;   /* faults that there really were, more than Linux's shadow had */
 	int64_t real_faults; /* that Linux's shadow had */
 };
+
+/* ---- the pool ----------------------------------------------------------------------------------- */
+
+static uint16_t *pool_buckets(struct shadows *pool)
+{
+	return (uint16_t *)&pool->node[pool->node_nr];
+}
+
+static void shadows_reset(struct shadows *pool)
+{
+	memset(pool_buckets(pool), 0xff, pool->bucket_nr * sizeof(uint16_t));
+	memset(pool->numbers, 0, sizeof(pool->numbers));
+	pool->first = NULL;
+	pool->duel_nr = 0;
+	pool->free = NO_NODE;
+	pool->never_used = 0;
+}
+
+struct shadows *shadows_create(uint32_t page_nr)
+{
+	uint64_t node_nr = (uint64_t)page_nr * POOL_BYTES_A_PAGE / sizeof(struct node);
+	struct shadows *pool;
+	uint64_t bucket_nr;
+	size_t bytes;
+
+	if (node_nr < NODE_NR_MIN)
+		node_nr = NODE_NR_MIN;
+	if (node_nr > NODE_NR_MAX)
+		node_nr = NODE_NR_MAX;
+	bucket_nr = node_nr / NODES_A_BUCKET;
+	bytes = sizeof(*pool) + node_nr * sizeof(struct node) + bucket_nr * sizeof(uint16_t);
+	pool = shared_map(bytes);
+	if (!pool)
+		return NULL;
+	pool->bytes = bytes;
+	pool->node_nr = (uint16_t)node_nr;
+	pool->bucket_nr = (uint16_t)bucket_nr;
+	shadows_reset(pool);
+	return pool;
+}
+
+void shadows_destroy(struct shadows *pool)
+{
+	if (pool)
+		shared_unmap(pool, pool->bytes);
+}
+
+size_t shadows_bytes(const struct shadows *pool)
+{
+	return pool->bytes;
+}
 
 /* ---- queues ------------------------------------------------------------------------------------- */
 
@@ -120,30 +195,37 @@ static void queue_rotate(struct duel *d, struct queue *q, unsigned int shadow)
 
 static uint16_t *bucket_of(struct duel *d, uint32_t key)
 {
-	return &d->bucket[(key >> 8) % BUCKET_NR];
+	struct shadows *pool = d->view.shadows;
+
+	return &pool_buckets(pool)[(key >> 8) % pool->bucket_nr];
 }
 
 static uint16_t node_find(struct duel *d, uint32_t key)
 {
-	uint16_t n = *bucket_of(d, key);
+	uint16_t n = d->joined ? *bucket_of(d, key) : NO_NODE;
 
-	while (n != NO_NODE && d->node[n].key != key)
+	while (n != NO_NODE && (d->node[n].key != key || d->node[n].duel != d->number))
 		n = d->node[n].chain;
 	return n;
 }
 
+/* There is one: access() sees to that. */
 static uint16_t node_new(struct duel *d, uint32_t key)
 {
-	uint16_t n = d->free;
+	struct shadows *pool = d->view.shadows;
+	uint16_t n = pool->free;
 
 	if (n != NO_NODE) {
-		d->free = d->node[n].chain;
+		pool->free = d->node[n].chain;
 	} else {
-		assert(d->never_used < NODE_NR);
-		n = d->never_used++;
+		assert(pool->never_used < pool->node_nr);
+		n = pool->never_used++;
 	}
-	d->node[n] = (struct node){ .key = key, .nr = PAGE_NONE, .chain = *bucket_of(d, key) };
+	d->node[n] = (struct node){
+		.key = key, .nr = PAGE_NONE, .chain = *bucket_of(d, key), .duel = d->number
+	};
 	*bucket_of(d, key) = n;
+	d->node_nr++;
 	return n;
 }
 
@@ -157,14 +239,27 @@ static void node_release(struct duel *d, uint16_t n)
 	while (*link != n)
 		link = &d->node[*link].chain;
 	*link = d->node[n].chain;
-	d->node[n].chain = d->free;
-	d->free = n;
+	d->node[n].chain = d->view.shadows->free;
+	d->view.shadows->free = n;
+	d->node_nr--;
+}
+
+static bool is_used(const struct node *node, unsigned int shadow)
+{
+	return node->used >> shadow & 1;
+}
+
+static void set_used(struct node *node, unsigned int shadow, bool used)
+{
+	unsigned int others = node->used & ~(1u << shadow);
+
+	node->used = (others | (unsigned int)used << shadow) & 3u;
 }
 
 /* The shadow wants to know of the next use. */
 static void node_arm(struct duel *d, uint16_t n, unsigned int shadow)
 {
-	d->node[n].used[shadow] = false;
+	set_used(&d->node[n], shadow, false);
 	if (d->node[n].nr != PAGE_NONE)
 		sample_arm(&d->view, d->node[n].nr);
 }
@@ -176,7 +271,7 @@ static void upstream_evict(struct duel *d)
 	uint16_t n = d->upstream.first;
 
 	/* Ends: each round takes a page's one chance away. */
-	while (d->node[n].used[UPSTREAM]) {
+	while (is_used(&d->node[n], UPSTREAM)) {
 		node_arm(d, n, UPSTREAM);
 		queue_rotate(d, &d->upstream, UPSTREAM);
 		n = d->upstream.first;
@@ -189,7 +284,7 @@ static void upstream_evict(struct duel *d)
 
 static bool upstream_access(struct duel *d, uint16_t n)
 {
-	d->node[n].used[UPSTREAM] = true;
+	set_used(&d->node[n], UPSTREAM, true);
 	if (d->node[n].in_upstream)
 		return false;
 	while (d->upstream.nr >= d->capacity)
@@ -226,7 +321,7 @@ static bool is_hotter(struct duel *d, uint32_t stamp)
 		oldest = &d->node[d->hot.first];
 		if ((int32_t)(stamp - oldest->stamp) <= 0)
 			return false;
-		if (!oldest->used[LIRS])
+		if (!is_used(oldest, LIRS))
 			return true;
 		hot_rotate(d);
 	}
@@ -237,7 +332,7 @@ static void lirs_demote(struct duel *d)
 {
 	uint16_t n;
 
-	while (d->node[d->hot.first].used[LIRS])
+	while (is_used(&d->node[d->hot.first], LIRS))
 		hot_rotate(d);
 	n = d->hot.first;
 	queue_del(d, &d->hot, LIRS, n);
@@ -272,7 +367,7 @@ static void lirs_evict_step(struct duel *d)
 		lirs_demote(d);
 	n = d->cold.first;
 	queue_del(d, &d->cold, LIRS, n);
-	if (d->node[n].used[LIRS]) {
+	if (is_used(&d->node[n], LIRS)) {
 		stamp = d->node[n].stamp;
 		d->node[n].stamp = d->now;
 		node_arm(d, n, LIRS);
@@ -292,7 +387,7 @@ static bool lirs_access(struct duel *d, uint16_t n)
 	bool ghost = node->lirs == LIRS_GHOST;
 
 	if (node->lirs == LIRS_HOT || node->lirs == LIRS_COLD) {
-		node->used[LIRS] = true;
+		set_used(node, LIRS, true);
 		return false;
 	}
 	d->now++;
@@ -303,7 +398,7 @@ static bool lirs_access(struct duel *d, uint16_t n)
 		lirs_evict_step(d);
 	ghost = ghost && is_hotter(d, node->stamp);
 	node->stamp = d->now;
-	node->used[LIRS] = false;
+	set_used(node, LIRS, false);
 	lirs_add(d, n, ghost || d->hot.nr < hot_max(d));
 	return true;
 }
@@ -391,25 +486,95 @@ static void node_forget(struct duel *d, uint16_t n)
 static void set_capacity(struct duel *d)
 {
 	d->capacity = d->pages >> d->shift;
-	if (d->capacity < 4)
-		d->capacity = 4;
+	if (d->capacity < CAPACITY_MIN)
+		d->capacity = CAPACITY_MIN;
+}
+
+/* Nodes of @q that are not in the sample, or all of them. */
+static void queue_forget(struct duel *d, const struct queue *q, unsigned int shadow, bool all)
+{
+	uint16_t n = q->first, next;
+
+	for (; n != NO_NODE; n = next) {
+		next = d->node[n].next[shadow];
+		if (all || !is_sampled(d, d->node[n].key))
+			node_forget(d, n);
+	}
+}
+
+static void queues_forget(struct duel *d, bool all)
+{
+	queue_forget(d, &d->upstream, UPSTREAM, all);
+	queue_forget(d, &d->hot, LIRS, all);
+	queue_forget(d, &d->cold, LIRS, all);
+	queue_forget(d, &d->ghosts, LIRS, all);
 }
 
 /* Half of the sample. */
 static void sample_less(struct duel *d)
 {
-	uint16_t n;
-
-	d->shift++;
+	if (d->shift < SHIFT_MAX)
+		d->shift++;
 	set_capacity(d);
-	for (n = 0; n < d->never_used; n++) {
-		if ((d->node[n].in_upstream || d->node[n].lirs != LIRS_NONE) &&
-		    !is_sampled(d, d->node[n].key))
-			node_forget(d, n);
-	}
+	queues_forget(d, d->shift == SHIFT_MAX);
 	d->lead /= 2;
 	d->real_loss /= 2;
 	d->real_faults /= 2;
+}
+
+/* Nodes that each duel may have. */
+static uint32_t pool_part(const struct shadows *pool)
+{
+	uint32_t part = pool->node_nr / pool->duel_nr;
+
+	return part < PART_MIN ? PART_MIN : part;
+}
+
+static void join(struct duel *d)
+{
+	struct shadows *pool = d->view.shadows;
+	struct duel *other;
+
+	d->number = 0;
+	while (pool->numbers[d->number / 64] >> d->number % 64 & 1)
+		d->number++;
+	pool->numbers[d->number / 64] |= 1ull << d->number % 64;
+	d->next = pool->first;
+	pool->first = d;
+	pool->duel_nr++;
+	d->joined = true;
+	for (other = pool->first; other; other = other->next) {
+		while (other->node_nr > pool_part(pool))
+			sample_less(other);
+	}
+}
+
+static void leave(struct duel *d)
+{
+	struct shadows *pool = d->view.shadows;
+	struct duel **link = &pool->first;
+
+	queues_forget(d, true);
+	while (*link != d)
+		link = &(*link)->next;
+	*link = d->next;
+	pool->numbers[d->number / 64] &= ~(1ull << d->number % 64);
+	pool->duel_nr--;
+	d->joined = false;
+}
+
+/* For a node of @key.  False: it is not in the sample, which had to become smaller. */
+static bool make_room(struct duel *d, uint32_t key)
+{
+	const struct shadows *pool = d->view.shadows;
+
+	while (d->node_nr >= pool_part(pool) ||
+	       (pool->free == NO_NODE && pool->never_used == pool->node_nr)) {
+		if (d->node_nr == 0)
+			return false;
+		sample_less(d);
+	}
+	return is_sampled(d, key);
 }
 
 static void access(struct duel *d, uint64_t key64, uint32_t nr, bool real)
@@ -420,7 +585,11 @@ static void access(struct duel *d, uint64_t key64, uint32_t nr, bool real)
 
 	if (!is_sampled(d, key))
 		return;
+	if (!d->joined)
+		join(d);
 	n = node_find(d, key);
+	if (n == NO_NODE && !make_room(d, key))
+		return;
 	if (n == NO_NODE)
 		n = node_new(d, key);
 	d->node[n].nr = nr;
@@ -469,17 +638,22 @@ void duel_set_capacity(struct duel *d, uint32_t pages)
 
 /* ---- life ------------------------------------------------------------------------------------------- */
 
-void duel_reset(struct duel *d)
+static void duel_init(struct duel *d)
 {
 	queue_init(&d->upstream);
 	queue_init(&d->hot);
 	queue_init(&d->cold);
 	queue_init(&d->ghosts);
-	memset(d->bucket, 0xff, sizeof(d->bucket));
-	d->free = NO_NODE;
-	d->never_used = 0;
+	d->node_nr = 0;
+	d->joined = false;
 	d->pages = d->view.page_nr;
 	set_capacity(d);
+}
+
+void duel_reset(struct duel *d)
+{
+	shadows_reset(d->view.shadows);
+	duel_init(d);
 }
 
 struct duel *duel_create(struct arena *arena, const struct policy_view *view)
@@ -488,13 +662,16 @@ struct duel *duel_create(struct arena *arena, const struct policy_view *view)
 
 	if (d) {
 		d->view = *view;
-		duel_reset(d);
+		d->node = view->shadows->node;
+		duel_init(d);
 	}
 	return d;
 }
 
 void duel_destroy(struct duel *d, struct arena *arena)
 {
+	if (d->joined)
+		leave(d);
 	arena_free(arena, d, sizeof(*d));
 }
 
@@ -515,6 +692,10 @@ static bool queue_check(const struct duel *d, const struct queue *q, unsigned in
 
 bool duel_check(const struct duel *d)
 {
+	uint32_t lirs_nr = d->hot.nr + d->cold.nr + d->ghosts.nr;
+
 	return queue_check(d, &d->upstream, UPSTREAM) && queue_check(d, &d->hot, LIRS) &&
-	       queue_check(d, &d->cold, LIRS) && queue_check(d, &d->ghosts, LIRS);
+	       queue_check(d, &d->cold, LIRS) && queue_check(d, &d->ghosts, LIRS) &&
+	       d->node_nr <= d->upstream.nr + lirs_nr && d->node_nr >= d->upstream.nr &&
+	       d->node_nr >= lirs_nr && (!d->joined || d->node_nr <= pool_part(d->view.shadows));
 }

@@ -11,24 +11,32 @@
  * change of contents costs, and the faults that there really were are compared with those of Linux's shadow as well: a
  * policy that changes its mind at the wrong moments could be worse than either.
  *
- * Its size is fixed, whatever the EPC's; every operation takes bounded time.
+ * The shadows of all groups share one pool of nodes, which is as large as the EPC is good for: a group that finds
+ * no room halves its sample.  Every operation takes bounded time.
  */
 #ifndef SWSGX_EPC_POLICY_DUEL_H
 #define SWSGX_EPC_POLICY_DUEL_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct arena;
 struct duel;
 struct policy_view;
+struct shadows;
 
 enum { DUEL_COLD_PART = 50 /* LIRS keeps one of so many pages for cold ones, at least */ };
+
+/* The pool, for all orders of an EPC: 4 bytes a page, 64 KiB at the most.  NULL: no memory. */
+struct shadows *shadows_create(uint32_t page_nr);
+void shadows_destroy(struct shadows *shadows);
+size_t shadows_bytes(const struct shadows *shadows);
 
 /* NULL: no memory. */
 struct duel *duel_create(struct arena *arena, const struct policy_view *view);
 void duel_destroy(struct duel *duel, struct arena *arena);
-/* The shadows are empty; what has been learned stays. */
+/* The shadows are empty, those of all other duels over the same pool as well; what has been learned stays. */
 void duel_reset(struct duel *duel);
 
 bool duel_is_sampled(const struct duel *duel, uint64_t key);

@@ -325,6 +325,65 @@ static void test_stuck(const struct epc_policy *policy)
 	cache_close(&c);
 }
 
+/* ---- the pool of the default's shadows ----------------------------------------------------------- */
+
+enum { ORDERS = 60, ORDER_FRAMES = 8 };
+
+/* Every order has as many pages as there is room for, and a few more come. */
+static bool orders_run(struct cache *c, void *const *order, unsigned int nr, uint32_t *cookie)
+{
+	unsigned int i, looked;
+	bool ok = true;
+	uint32_t page;
+
+	for (i = 0; i < 4000 && ok; i++) {
+		void *state = order[i * 7 % nr];
+
+		page = i * 7 % nr * ORDER_FRAMES + c->policy->nr(state);
+		if (c->policy->nr(state) == ORDER_FRAMES) {
+			page = c->policy->pick(state, &looked);
+			if (page == PAGE_NONE)
+				continue;
+			c->policy->evicted(state, page);
+		}
+		atomic_store(&c->page[page].cookie, (uint64_t)page << 32 | ++*cookie % 32);
+		c->policy->insert(state, page);
+		ok = c->policy->check(state);
+	}
+	return ok;
+}
+
+static void test_pool(void)
+{
+	static struct cache c;
+	void *order[ORDERS];
+	uint32_t cookie = 0;
+	unsigned int i;
+	bool ok = true;
+
+	cache_open(&c, &policy_adaptive, ORDERS * ORDER_FRAMES);
+	order[0] = c.state;
+	for (i = 0; i < c.frames; i++)
+		page_set_owner(&c.page[i], (struct epc_owner *)c.view.arena);
+	for (i = 1; i < ORDERS; i++) {
+		ok = ok && orders_run(&c, order, i, &cookie);
+		order[i] = c.policy->create(c.view.arena, &c.view);
+	}
+	TAP_CHECK(ok && orders_run(&c, order, ORDERS, &cookie),
+		  "%u orders share the pool of an EPC of %u pages", ORDERS, c.frames);
+	for (i = 0; i < ORDERS; i++)
+		c.policy->reset(order[i]);
+	for (i = 0; i < ORDERS; i++)
+		ok = ok && c.policy->nr(order[i]) == 0 && c.policy->check(order[i]);
+	TAP_CHECK(ok && orders_run(&c, order, ORDERS, &cookie), "after a reset, too");
+	for (i = ORDERS - 1; i > 0; i--) {
+		ok = ok && orders_run(&c, order, i, &cookie);
+		c.policy->destroy(order[i], c.view.arena);
+	}
+	TAP_CHECK(ok && orders_run(&c, order, 1, &cookie), "and one that is left alone");
+	cache_close(&c);
+}
+
 /* ---- samples and ghosts ------------------------------------------------------------------------------ */
 
 static void test_samples(void)
@@ -445,5 +504,6 @@ int main(void)
 	}
 	test_loop();
 	test_duel();
+	test_pool();
 	return tap_done();
 }
