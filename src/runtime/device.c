@@ -186,6 +186,34 @@ bool rt_fd_ours(int fd)
 	return fd >= 0 && (size_t)fd < rt.fd_max && rt.fd[fd].kind != RT_FD_NONE;
 }
 
+enum rt_fd_kind rt_fd_node(int fd)
+{
+	struct rt_fd file = { .kind = RT_FD_NONE };
+	struct rt_thread *t;
+
+	if (!rt.used || !rt_fd_ours(fd))
+		return RT_FD_NONE;
+	t = rt_thread_self();
+	rt_critical_enter(t);
+	if (rt_fd_get(fd, &file))
+		rt_fd_put(&file);
+	else
+		file.kind = RT_FD_NONE;
+	rt_critical_leave(t);
+	return file.kind == RT_FD_PROC_MEM ? RT_FD_NONE : file.kind;
+}
+
+void rt_fd_set_proc_mem(int fd)
+{
+	struct rt_fd file = { .kind = RT_FD_PROC_MEM, .ino = inode_of(fd) };
+
+	if (fd < 0 || (size_t)fd >= rt.fd_max)
+		return;
+	lock_acquire(&rt.lock);
+	set_locked(fd, file);
+	lock_release(&rt.lock);
+}
+
 void rt_fd_closed(int fd)
 {
 	struct rt_fd old;
@@ -225,7 +253,8 @@ void rt_device_fork_child(bool ours)
 	for (size_t fd = 0; fd < rt.fd_end; fd++) {
 		if (rt.fd[fd].kind == RT_FD_NONE)
 			continue;
-		if (ours)
+		/* The parent's /proc/self/mem goes on being the parent's. */
+		if (ours && rt.fd[fd].kind != RT_FD_PROC_MEM)
 			hold(&rt.fd[fd]);
 		else
 			rt.fd[fd] = (struct rt_fd){ .kind = RT_FD_NONE };

@@ -419,6 +419,8 @@ static long one_call(ucontext_t *uc, struct rt_thread *t, long nr, const long a[
 	}
 	r = rt_sys_link(nr, a, &handled);
 	if (!handled)
+		r = rt_sys_rw(nr, a, &handled);
+	if (!handled)
 		r = rt_sys_mem(nr, a, &handled);
 	return handled ? r : by_itself(uc, nr);
 }

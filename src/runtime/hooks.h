@@ -16,6 +16,8 @@ long rt_syscall(long nr, const long a[6]);
 
 long rt_sys_stat(long nr, const long a[6], int *ret_handled);
 long rt_sys_file(long nr, const long a[6], int *ret_handled);
+/* Handled only where it is /proc/self/mem. */
+long rt_sys_rw(long nr, const long a[6], int *ret_handled);
 /* Handled only where the link is one of ours. */
 long rt_sys_link(long nr, const long a[6], int *ret_handled);
 long rt_sys_mem(long nr, const long a[6], int *ret_handled);

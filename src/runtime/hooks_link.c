@@ -50,23 +50,6 @@ static int fd_of_link(int dir, const char *path)
 	return *number ? -1 : fd;
 }
 
-static enum rt_fd_kind kind_of_fd(int fd)
-{
-	struct rt_fd file = { .kind = RT_FD_NONE };
-	struct rt_thread *t;
-
-	if (fd < 0 || !rt.used || !rt_fd_ours(fd))
-		return RT_FD_NONE;
-	t = rt_thread_self();
-	rt_critical_enter(t);
-	if (rt_fd_get(fd, &file))
-		rt_fd_put(&file);
-	else
-		file.kind = RT_FD_NONE;
-	rt_critical_leave(t);
-	return file.kind;
-}
-
 /* The node that @path names, or that the descriptor is of whose link it is. */
 static enum rt_fd_kind kind_of_path(long dir, const char *path, bool *ret_link)
 {
@@ -77,7 +60,7 @@ static enum rt_fd_kind kind_of_path(long dir, const char *path, bool *ret_link)
 		return RT_FD_NONE;
 	kind = rt_device_path_at((int)dir, head);
 	*ret_link = kind == RT_FD_NONE;
-	return kind == RT_FD_NONE ? kind_of_fd(fd_of_link((int)dir, head)) : (enum rt_fd_kind)kind;
+	return kind == RT_FD_NONE ? rt_fd_node(fd_of_link((int)dir, head)) : (enum rt_fd_kind)kind;
 }
 
 /* False: neither a node nor the link of one. */

@@ -44,6 +44,8 @@ long rt_syscall(long nr, const long a[6])
 	if (!handled)
 		r = rt_sys_link(nr, a, &handled);
 	if (!handled)
+		r = rt_sys_rw(nr, a, &handled);
+	if (!handled)
 		r = rt_sys_mem(nr, a, &handled);
 	if (!handled)
 		r = rt_sys_signal(nr, a, &handled);

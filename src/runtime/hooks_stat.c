@@ -59,23 +59,6 @@ static bool is_ours(int fd)
 	return rt.used && rt_fd_ours(fd);
 }
 
-static enum rt_fd_kind kind_of_fd(int fd)
-{
-	struct rt_fd file = { .kind = RT_FD_NONE };
-	struct rt_thread *t;
-
-	if (!is_ours(fd))
-		return RT_FD_NONE;
-	t = rt_thread_self();
-	rt_critical_enter(t);
-	if (rt_fd_get(fd, &file))
-		rt_fd_put(&file);
-	else
-		file.kind = RT_FD_NONE;
-	rt_critical_leave(t);
-	return file.kind;
-}
-
 /* The path that means the folder's own descriptor, with AT_EMPTY_PATH. */
 static bool is_empty(const char *path)
 {
@@ -86,7 +69,7 @@ static bool is_empty(const char *path)
 
 static long do_fstat(int fd, struct stat *st)
 {
-	enum rt_fd_kind kind = kind_of_fd(fd);
+	enum rt_fd_kind kind = rt_fd_node(fd);
 
 	if (kind == RT_FD_NONE)
 		return sys(SYS_fstat, fd, st, 0);
@@ -111,7 +94,7 @@ static long do_statx(long dir, const char *path, long flags, long mask, struct s
 	enum rt_fd_kind kind = kind_of_path(dir, path);
 
 	if (kind == RT_FD_NONE && (flags & AT_EMPTY_PATH) && is_ours((int)dir) && is_empty(path))
-		kind = kind_of_fd((int)dir);
+		kind = rt_fd_node((int)dir);
 	if (kind == RT_FD_NONE)
 		return sys6(SYS_statx, dir, (long)path, flags, mask, (long)sx, 0);
 	statx_node(sx, kind);

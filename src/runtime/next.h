@@ -38,6 +38,10 @@
 	X(int, __open64_2, (const char *, int))                                                  \
 	X(int, __openat_2, (int, const char *, int))                                             \
 	X(int, __openat64_2, (int, const char *, int))                                           \
+	X(ssize_t, read, (int, void *, size_t))                                                  \
+	X(ssize_t, write, (int, const void *, size_t))                                           \
+	X(ssize_t, pread, (int, void *, size_t, off_t))                                          \
+	X(ssize_t, pwrite, (int, const void *, size_t, off_t))                                   \
 	X(int, close, (int))                                                                     \
 	X(int, fcntl, (int, int, ...))                                                           \
 	X(int, fcntl64, (int, int, ...))                                                         \

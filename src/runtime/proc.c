@@ -2,7 +2,8 @@
 /*
  * Files of /proc in which a machine with SGX, or a process that uses it, shows: /proc/cpuinfo with the processor's
  * flags, /proc/self/maps with the device's name, and /proc/self/auxv with our vDSO where the kernel's copy of it
- * could not be changed.  An open of one is an open of a copy, as it was at that moment.
+ * could not be changed.  An open of one is an open of a copy, as it was at that moment.  /proc/self/mem, by which
+ * debuggers in the process itself reach enclaves, is the file itself.
  *
  * No libc but of memory, and no lock that a client may wait for: opens come from signal handlers too.
  */
@@ -145,7 +146,8 @@ static bool whole_path(int dir, const char *path, char *to, size_t bytes)
 	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
 	char in[32];
 
-	if (strcmp(name, "cpuinfo") != 0 && strcmp(name, "maps") != 0 && strcmp(name, "auxv") != 0)
+	if (strcmp(name, "cpuinfo") != 0 && strcmp(name, "maps") != 0 &&
+	    strcmp(name, "auxv") != 0 && strcmp(name, "mem") != 0)
 		return false;
 	if (!rt_folder(dir, in, sizeof(in)))
 		return false;
@@ -169,6 +171,8 @@ enum proc_file proc_file_at(int dir, const char *path)
 		return PROC_AUXV;
 	if (rt.used && is_own(path, "maps"))
 		return PROC_MAPS;
+	if (is_own(path, "mem"))
+		return PROC_MEM;
 	return PROC_NONE;
 }
 
@@ -181,6 +185,20 @@ static void copy_auxv(struct copy *c)
 	copy_add(c, (const char *)rt.auxv, (words + 2) * sizeof(long));
 }
 
+/* The file itself: only what is read and written of enclaves is another thing (hooks_rw.c). */
+static long open_mem(long flags)
+{
+	struct rt_thread *t = rt_thread_self();
+	long fd = sys4(SYS_openat, AT_FDCWD, "/proc/self/mem", flags, 0);
+
+	if (fd < 0)
+		return fd;
+	rt_critical_enter(t);
+	rt_fd_set_proc_mem((int)fd);
+	rt_critical_leave(t);
+	return fd;
+}
+
 long proc_open(enum proc_file file, long flags)
 {
 	static const char *const name[] = {
@@ -188,6 +206,8 @@ long proc_open(enum proc_file file, long flags)
 	};
 	struct copy c = { .nr = 0 };
 
+	if (file == PROC_MEM)
+		return open_mem(flags);
 	if ((flags & O_ACCMODE) != O_RDONLY)
 		return -EACCES;
 	if (flags & O_DIRECTORY)

@@ -5,7 +5,7 @@
 #ifndef SWSGX_RUNTIME_PROC_H
 #define SWSGX_RUNTIME_PROC_H
 
-enum proc_file { PROC_NONE, PROC_CPUINFO, PROC_AUXV, PROC_MAPS };
+enum proc_file { PROC_NONE, PROC_CPUINFO, PROC_AUXV, PROC_MAPS, PROC_MEM };
 
 /* Which of them @path, from folder @dir on, is. */
 enum proc_file proc_file_at(int dir, const char *path);

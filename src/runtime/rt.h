@@ -113,7 +113,7 @@ struct rt_range {
 	bool backed;          /* the window is mapped here; else an empty reservation */
 };
 
-enum rt_fd_kind { RT_FD_NONE = 0, RT_FD_ENCLAVE, RT_FD_PROVISION, RT_FD_VEPC };
+enum rt_fd_kind { RT_FD_NONE = 0, RT_FD_ENCLAVE, RT_FD_PROVISION, RT_FD_VEPC, RT_FD_PROC_MEM };
 
 struct rt_fd {
 	enum rt_fd_kind kind;
@@ -331,6 +331,10 @@ long rt_device_open(enum rt_fd_kind kind, int flags);
 bool rt_fd_get(int fd, struct rt_fd *ret_fd); /* with a hold */
 void rt_fd_put(const struct rt_fd *fd);
 bool rt_fd_ours(int fd);
+/* The node that @fd is of; RT_FD_NONE: it is of any other file. */
+enum rt_fd_kind rt_fd_node(int fd);
+/* @fd is of this process's /proc/self/mem. */
+void rt_fd_set_proc_mem(int fd);
 void rt_fd_closed(int fd);
 void rt_fd_dup(int from, int to);
 bool rt_fd_hidden(int fd);
