@@ -3,11 +3,14 @@
  * Local attestation and sealing as enclaves do them: a report made for another enclave verifies
  * with that one's report key, and the keys depend on what the SDM says and on nothing else.
  *
- * "keys NAME" prints one seal key, so that a script can compare runs.
+ * With arguments it does one step, so that a script can compare runs: "keys ..." prints a key, "target", "report" and
+ * "verify" are the parts of a local attestation.
  */
 #include <openssl/cmac.h>
 #include <openssl/evp.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "client.h"
 #include "lib/tap.h"
@@ -240,13 +243,118 @@ static void check_provision(void)
 	client_destroy(&e);
 }
 
-static int print_key(void)
+/* ---- for other processes, and other runs ------------------------------------------------------------------ */
+
+/* The two who attest to each other: different enclaves of different signers. */
+static const struct client_conf prover = { .isvprodid = 3, .isvsvn = 4 };
+static const struct client_conf verifier = { .key = 1, .salt = 9, .isvprodid = 7 };
+
+static bool in_file(const char *path, void *bytes, size_t nr, bool write)
+{
+	FILE *file = fopen(path, write ? "wb" : "rb");
+	bool ok = file && (write ? fwrite(bytes, nr, 1, file) : fread(bytes, nr, 1, file)) == 1;
+
+	return file && !fclose(file) && ok;
+}
+
+static int write_target(const char *path)
+{
+	struct sgx_targetinfo t;
+	struct client_encl e;
+
+	if (client_create(&e, &verifier))
+		return 1;
+	target_of(&e, &t);
+	client_destroy(&e);
+	return !in_file(path, &t, sizeof(t), true);
+}
+
+static int write_report(const char *target, const char *path)
+{
+	const uint8_t data[64] = "from another process";
+	struct sgx_targetinfo t;
+	struct sgx_report r;
+	struct client_encl e;
+
+	memset(&r, 0, sizeof(r));
+	if (!in_file(target, &t, sizeof(t), false) || client_create(&e, &prover) ||
+	    get_report(&e, &t, data, &r))
+		return 1;
+	client_destroy(&e);
+	return !in_file(path, &r, sizeof(r), true);
+}
+
+/* 0 when it verifies; 3 when it does not. */
+static int verify_report(const char *path)
+{
+	struct sgx_report r;
+	struct client_encl e;
+	bool ok;
+
+	if (!in_file(path, &r, sizeof(r), false) || client_create(&e, &verifier))
+		return 1;
+	ok = verifies(&e, &r) && r.isvprodid == prover.isvprodid;
+	client_destroy(&e);
+	return ok ? 0 : 3;
+}
+
+static int wait_for(pid_t pid)
+{
+	int status = -1;
+
+	waitpid(pid, &status, 0);
+	return status;
+}
+
+/* Each does its part in a child of its own, the files between them. */
+static void check_processes(void)
+{
+	char folder[] = "/tmp/attestXXXXXX", target[64], report[64];
+	pid_t pid;
+
+	TAP_MUST(mkdtemp(folder), "a folder");
+	snprintf(target, sizeof(target), "%s/target", folder);
+	snprintf(report, sizeof(report), "%s/report", folder);
+	pid = fork();
+	if (!pid)
+		_exit(write_target(target));
+	TAP_CHECK(wait_for(pid) == 0, "a process says who its enclave is");
+	pid = fork();
+	if (!pid)
+		_exit(write_report(target, report));
+	TAP_CHECK(wait_for(pid) == 0, "another reports to it");
+	pid = fork();
+	if (!pid)
+		_exit(verify_report(report));
+	TAP_CHECK(wait_for(pid) == 0, "a third, with the same enclave, verifies the report");
+	unlink(target);
+	unlink(report);
+	rmdir(folder);
+}
+
+/* keys [mrsigner | provision] [debug] [salt] [signer] */
+static int print_key(int argc, char **argv)
 {
 	struct client_conf conf = { .isvprodid = 1 };
+	uint16_t policy = SGX_KEYPOLICY_MRENCLAVE;
+	struct sgx_keyrequest kr;
+	struct client_encl e;
 	uint8_t key[16];
 
-	if (seal_of(&conf, SGX_KEYPOLICY_MRENCLAVE, 0, key))
+	for (int i = 2; i < argc; i++) {
+		if (!strcmp(argv[i], "mrsigner"))
+			policy = SGX_KEYPOLICY_MRSIGNER;
+		conf.provision |= !strcmp(argv[i], "provision");
+		conf.attributes |= strcmp(argv[i], "debug") ? 0 : SGX_ATTR_DEBUG;
+		conf.salt += !strcmp(argv[i], "salt");
+		conf.key += !strcmp(argv[i], "signer");
+	}
+	seal_request(&kr, conf.provision ? 0 : policy);
+	if (conf.provision)
+		kr.keyname = SGX_KEY_PROVISION;
+	if (client_create(&e, &conf) || get_key(&e, &kr, key))
 		return 1;
+	client_destroy(&e);
 	for (int i = 0; i < 16; i++)
 		printf("%02x", key[i]);
 	printf("\n");
@@ -265,7 +373,13 @@ int main(int argc, char **argv)
 				   .isvextprodid = "ext prod id" };
 
 	if (argc > 1 && !strcmp(argv[1], "keys"))
-		return print_key();
+		return print_key(argc, argv);
+	if (argc > 2 && !strcmp(argv[1], "target"))
+		return write_target(argv[2]);
+	if (argc > 3 && !strcmp(argv[1], "report"))
+		return write_report(argv[2], argv[3]);
+	if (argc > 2 && !strcmp(argv[1], "verify"))
+		return verify_report(argv[2]);
 	check_reports(&plain, &salted, "production");
 	check_reports(&debug, &plain, "debug to production");
 	check_reports(&plain, &debug, "production to debug");
@@ -275,5 +389,6 @@ int main(int argc, char **argv)
 	check_kss();
 	check_errors();
 	check_provision();
+	check_processes();
 	return tap_done();
 }
