@@ -70,7 +70,10 @@ fuzz: setup
 bench: all
 	meson test -C $(BUILD) --benchmark --no-rebuild --verbose
 
-install: all
+# A PREFIX that is given now, and not when the build folder was made, counts.
+install: $(BUILD)/build.ninja
+	$(if $(filter command environment,$(firstword $(origin PREFIX))),meson configure $(BUILD) -Dprefix=$(PREFIX))
+	ninja -C $(BUILD)
 	meson install -C $(BUILD) --no-rebuild
 
 clean:

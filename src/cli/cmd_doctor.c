@@ -114,6 +114,9 @@ static void print_all(const struct finding *findings, size_t nr, unsigned int mi
 	printf("What swsgx %s needs, tried on Linux %s:\n\n", SWSGX_VERSION, host.release);
 	for (size_t i = 0; i < nr; i++)
 		print_finding(&findings[i], colour);
+	puts("\nrequired: nothing runs without it.  direct: for programs that make their own "
+	     "system calls.\n"
+	     "helps: something is missing without it.  speed: for speed only.");
 	if (missing)
 		printf("\n%u required thing%s missing: swsgx run will not work here.\n", missing,
 		       missing == 1 ? " is" : "s are");
