@@ -62,6 +62,7 @@ tsan: setup
 
 FUZZ_SECONDS ?= 60
 fuzz: setup
+	tools/setup fuzz
 	test -f build-fuzz/build.ninja || CC=clang meson setup build-fuzz -Dfuzz=true \
 		-Db_sanitize=address,undefined -Db_lundef=false \
 		-Dc_args='-fsanitize=fuzzer-no-link -fno-sanitize-recover=undefined' $(MESONFLAGS)
