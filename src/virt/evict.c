@@ -185,7 +185,8 @@ static bool evict_reclaim(struct epc_page *frame)
 
 	guest_lock(guest);
 	page = page_of_locked(frame, &vepc, &idx);
-	if (page && !guest->dead && !(kept_of(page) && (kept_of(page)->flags & KEPT_LEAVING))) {
+	if (page && !guest->dead && !guest_is_pinned_locked(guest, page) &&
+	    !(kept_of(page) && (kept_of(page)->flags & KEPT_LEAVING))) {
 		ok = !(page->flags & PAGE_REFERENCED);
 		page->flags &= ~PAGE_REFERENCED;
 	}
@@ -201,30 +202,6 @@ static bool tcs_is_busy(struct virt_guest *guest, uint32_t nr)
 	const struct sgx_tcs *tcs = cpu_bytes(guest->cpu, nr);
 
 	return __atomic_load_n(&tcs->state, __ATOMIC_RELAXED) != 0;
-}
-
-static bool slots_get_locked(struct virt_guest *guest, struct kept *kept)
-{
-	if (backing_alloc(guest->backing, &kept->backing) < 0) {
-		kept->backing = BACKING_NO_SLOT;
-		return false;
-	}
-	if (guest_va_slot_get_locked(guest, kept))
-		return true;
-	backing_free(guest->backing, kept->backing);
-	kept->backing = BACKING_NO_SLOT;
-	return false;
-}
-
-void guest_evict_slots_put_locked(struct virt_guest *guest, struct kept *kept)
-{
-	uint32_t slot = kept->backing;
-
-	if (kept->va)
-		guest_va_slot_put_locked(guest, kept);
-	kept->backing = BACKING_NO_SLOT;
-	if (slot != BACKING_NO_SLOT)
-		backing_free(guest->backing, slot);
 }
 
 static bool block_child_locked(struct virt_guest *guest, struct kept *kept, uint32_t nr,
@@ -267,13 +244,13 @@ static bool block_locked(struct virt_guest *guest, struct kept *kept, uint32_t n
 	/* The children that are there; those that are away don't mind. */
 	if (kept->type == SGX_PT_SECS && (rdinfo.status & RDINFO_CHILD))
 		return false;
-	if (!slots_get_locked(guest, kept))
+	if (!guest_slots_get_locked(guest, 0, &kept->slots))
 		return false;
 	if (kept->type == SGX_PT_SECS || kept->type == SGX_PT_VA)
 		return true;
 	if (block_child_locked(guest, kept, nr, &rdinfo))
 		return true;
-	guest_evict_slots_put_locked(guest, kept);
+	guest_slots_put_locked(guest, &kept->slots);
 	return false;
 }
 
@@ -288,11 +265,11 @@ static bool evict_block(struct epc_page *frame)
 
 	guest_lock(guest);
 	page = page_of_locked(frame, &vepc, &idx);
-	if (page && !guest->dead)
+	if (page && !guest->dead && !guest_is_pinned_locked(guest, page))
 		kept = kept_need_locked(guest, vepc, idx, page);
 	if (kept) {
 		/* Asked again, by whoever sees a dead reclaimer's batch through; or blocked by an earlier one. */
-		ok = (kept->flags & KEPT_LEAVING) || kept->va;
+		ok = (kept->flags & KEPT_LEAVING) || kept->slots.va;
 		kept->flags |= KEPT_LEAVING;
 		ok = ok || block_locked(guest, kept, epc_page_nr(guest->epc, frame));
 		if (!ok) {
@@ -331,14 +308,14 @@ static void track_locked(struct virt_guest *guest, struct kept *kept, uint32_t n
 static struct cpu_outcome ewb_locked(struct virt_guest *guest, struct kept *kept, uint32_t nr)
 {
 	struct cpu_pageinfo pi = {
-		.pcmd = backing_pcmd(guest->backing, kept->backing),
+		.pcmd = backing_pcmd(guest->backing, kept->slots.backing),
 		.secs = CPU_NO_PAGE,
 	};
-	uint32_t va = epc_page_nr(guest->epc, kept->va->frame);
+	uint32_t va = epc_page_nr(guest->epc, kept->slots.va->frame);
 
 	guest_next(guest, "EWB");
-	return encls_ewb(guest->cpu, &pi, nr, va, kept->va_slot,
-			 backing_page(guest->backing, kept->backing), &kept->la);
+	return encls_ewb(guest->cpu, &pi, nr, va, kept->slots.slot,
+			 backing_page(guest->backing, kept->slots.backing), &kept->la);
 }
 
 /* It stays. What we have blocked ourselves can only come back by EWB and ELDUC: then load.c does that. */
@@ -347,7 +324,7 @@ static void write_failed_locked(struct virt_guest *guest, struct kept *kept)
 	if (kept->flags & KEPT_BLOCKED)
 		return;
 	guest_evict_forget_child_locked(guest, kept);
-	guest_evict_slots_put_locked(guest, kept);
+	guest_slots_put_locked(guest, &kept->slots);
 	kept->flags &= (uint16_t)~KEPT_GUEST_BLOCKED;
 }
 
@@ -372,7 +349,8 @@ int guest_evict_write_locked(struct virt_guest *guest, struct kept *kept, struct
 		write_failed_locked(guest, kept);
 		return -EFAULT;
 	}
-	backing_complete(guest->backing, kept->backing);
+	backing_complete(guest->backing, kept->slots.backing);
+	guest_slots_idle_locked(&kept->slots);
 	/* One store: here or away. */
 	kept->flags = (uint16_t)((kept->flags & ~(KEPT_LEAVING | KEPT_BLOCKED)) | KEPT_AWAY);
 	vepc_page_empty_locked(kept->vepc, page);
@@ -391,7 +369,7 @@ static int write_locked(struct virt_guest *guest, struct kept *kept, struct vepc
 	page->flags = 0;
 	guest->page_nr--;
 	guest_evict_forget_child_locked(guest, kept);
-	guest_evict_slots_put_locked(guest, kept);
+	guest_slots_put_locked(guest, &kept->slots);
 	kept->flags &= KEPT_NAMED;
 	kept_done_locked(guest, kept);
 	guest_va_trim_locked(guest);

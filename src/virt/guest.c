@@ -57,6 +57,7 @@ int virt_create_in(struct epc_group *group, struct epc *epc, struct virt_guest *
 	guest->window = epc_window(epc);
 	guest->backing = epc_backing(epc);
 	ref_init(&guest->refs);
+	va_init(&guest->versions);
 	lock_init(&guest->lock, LOCK_OWNER);
 	guest_holds_init(guest);
 	*ret_guest = guest;
@@ -67,15 +68,18 @@ struct virt_guest *virt_put(struct virt_guest *guest)
 {
 	if (!guest || !ref_put(&guest->refs))
 		return NULL;
+	/* A reclaimer that does not come back costs the guest's own memory, which it may still look at. */
+	if (!guest_va_stop(guest))
+		return NULL;
 	guest_lock(guest);
 	guest_va_trim_locked(guest);
 	if (guest->mended)
 		guest_va_strays_locked(guest, true);
 	guest_unlock(guest);
-	assert(guest->dead || (guest->page_nr == 0 && guest->va_nr == 0));
+	assert(guest->dead || (guest->page_nr == 0 && !guest->versions.made));
 	guest_holds_fini(guest);
 	lock_fini(&guest->lock);
-	if (guest->va_nr == 0)
+	if (!guest->versions.made)
 		epc_owner_destroy(guest->va_owner);
 	arena_free(guest->arena, guest->stage_block, STAGE_BYTES);
 	arena_free(guest->arena, guest, sizeof(*guest));
@@ -188,14 +192,14 @@ struct kept *kept_need_locked(struct virt_guest *guest, struct vepc *vepc, uint6
 		return NULL;
 	kept->vepc = vepc;
 	kept->idx = idx;
-	kept->backing = BACKING_NO_SLOT;
+	kept->slots.backing = BACKING_NO_SLOT;
 	page->kept = kept;
 	return kept;
 }
 
 void kept_done_locked(struct virt_guest *guest, struct kept *kept)
 {
-	assert(!kept->va || kept->flags);
+	assert(!kept->slots.va || kept->flags);
 	if (kept->flags || kept->children || kept->virt)
 		return;
 	if (kept->vepc)
@@ -352,9 +356,12 @@ void virt_info_read(struct virt_guest *guest, struct virt_info *ret_info)
 	*ret_info = (struct virt_info){ .evictions = guest->evictions,
 					.loads = guest->loads,
 					.away = guest->away,
-					.va_pages = guest->va_nr,
 					.lost = guest->lost,
 					.dead = guest->dead };
+	for (unsigned int i = 0; i < VA_LEVELS; i++) {
+		ret_info->va_pages += guest->versions.level[i].nr;
+		ret_info->va_resident += guest->versions.level[i].here_nr;
+	}
 	guest_unlock(guest);
 }
 
@@ -365,8 +372,8 @@ uint32_t virt_backing_slot(struct virt_guest *guest, struct vepc *vepc, uint64_t
 
 	guest_lock(guest);
 	page = vepc_page_locked(vepc, off / SGX_PAGE_SIZE);
-	if (page && kept_of(page) && kept_of(page)->va)
-		slot = kept_of(page)->backing;
+	if (page && kept_of(page) && kept_of(page)->slots.va)
+		slot = kept_of(page)->slots.backing;
 	guest_unlock(guest);
 	return slot;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
  * Holds: what a thread that brings a page in has in hand while the guest's lock is not its own.  A frame that
- * is no page yet, and files that must not end meanwhile.
+ * is no page yet, files that must not end meanwhile, and pages that must not leave the EPC: its SECS, and the VA page that has
+ * its version.
  *
  * A reference that a killed process had would be one for good.  A hold is a robust lock: whoever comes across one whose
  * thread has died takes what was in it, and gives the frame back.
@@ -50,6 +51,7 @@ static void hold_mend_locked(struct virt_guest *guest, struct hold *hold)
 		hold->frame = NULL;
 	guest_hold_drop_frame(guest, hold);
 	hold->file[0] = hold->file[1] = NULL;
+	hold->pin_nr = 0;
 	hold->lock.holder_died = false;
 }
 
@@ -85,17 +87,49 @@ struct hold *guest_hold_get_locked(struct virt_guest *guest)
 {
 	for (;;) {
 		for (unsigned int i = 0; i < GUEST_HOLDS; i++)
-			if (hold_try_locked(guest, &guest->hold[i]))
+			if (hold_try_locked(guest, &guest->hold[i])) {
+				if (guest->hold_nr <= i)
+					guest->hold_nr = i + 1;
 				return &guest->hold[i];
+			}
 		guest_unlock(guest);
 		sched_yield();
 		guest_lock(guest);
 	}
 }
 
+/* One more than there is room for is not pinned, and may have to be brought again. */
+void guest_hold_pin_locked(struct hold *hold, const void *what)
+{
+	for (uint32_t i = 0; i < hold->pin_nr; i++)
+		if (hold->pinned[i] == what)
+			return;
+	if (hold->pin_nr == HOLD_PINS)
+		return;
+	/* In this order: whoever dies in between has pinned nothing. */
+	hold->pinned[hold->pin_nr] = what;
+	atomic_signal_fence(memory_order_release);
+	hold->pin_nr++;
+}
+
+void guest_hold_unpin_locked(struct hold *hold)
+{
+	hold->pin_nr = 0;
+}
+
+bool guest_is_pinned_locked(const struct virt_guest *guest, const void *what)
+{
+	for (uint32_t i = 0; i < guest->hold_nr; i++)
+		for (uint32_t j = 0; j < guest->hold[i].pin_nr; j++)
+			if (guest->hold[i].pinned[j] == what)
+				return true;
+	return false;
+}
+
 LOCK_ATTR(no_thread_safety_analysis)
 void guest_hold_put(struct virt_guest *guest, struct hold *hold)
 {
+	assert(hold->pin_nr == 0);
 	guest_hold_drop_frame(guest, hold);
 	hold->file[0] = hold->file[1] = NULL;
 	lock_release(&hold->lock);

@@ -2,10 +2,10 @@
 /*
  * Load: a page that the guest touches, brought into the EPC.
  *
- * Its SECS comes first, from whichever file it is in, and then the page; only when both are as the guest left them
- * can anybody map it.  Taking an EPC page may need a reclaim, for which the lock is dropped; then everything is
- * looked at anew.  A SECS that was brought for a child is offered to the reclaimer only after the child has come, so
- * the two cannot chase each other.
+ * Its SECS comes first, from whichever file it is in, then the VA page that has its version, and then the page; only
+ * when all are as the guest left them can anybody map it.  Taking an EPC page may need a reclaim, for which the lock is
+ * dropped; then everything is looked at anew.  What was brought for the sake of the page is pinned until that has
+ * come, so they cannot chase each other; but where there is no EPC to be had others have their turn first.
  *
  * What is wrong with one page (its backing is damaged, its SECS has gone) is that page's trouble alone.
  */
@@ -24,8 +24,6 @@
 struct load {
 	struct virt_guest *guest;
 	struct hold *hold;
-	struct vepc *secs_file; /* of a SECS brought for a child, and not tracked yet */
-	uint64_t secs_idx;
 	uint64_t refused_ns;
 	uint64_t busy_ns; /* since when a leaf of the guest's is in the way */
 	unsigned int waits;
@@ -98,6 +96,7 @@ static int need_frame_locked(struct load *l, struct vepc *file)
 		return -EAGAIN;
 	}
 	guest_holds_mend_locked(l->guest);
+	guest_hold_unpin_locked(l->hold);
 	/* Others may hold what there is for an instant: that passes. */
 	if (!l->refused_ns)
 		l->refused_ns = now_ns();
@@ -107,26 +106,86 @@ static int need_frame_locked(struct load *l, struct vepc *file)
 	return -EAGAIN;
 }
 
-/* ---- a page that was never here, or had no contents ---------------------------------------------- */
+/* ---- VA pages -------------------------------------------------------------------------------------- */
 
-static int bring_va_locked(struct load *l)
+/*
+ * LEAVING and yet to be untracked: its reclaimer died between block and write, and another one has put it back
+ * without knowing that it was blocked.
+ */
+static int bring_va_wait_locked(struct load *l, struct va *va)
 {
+	if (l->waits % 64 == 63 && guest_va_untrack_locked(l->guest, va) == 0) {
+		guest_va_stays_locked(l->guest, va);
+		guest_va_track_locked(l->guest);
+		l->waits++;
+	} else {
+		wait_locked(l);
+	}
+	return -EAGAIN;
+}
+
+/* @va is in the EPC and stays: 0; else one step towards that. The way there begins where its own version is. */
+static int bring_va_here_locked(struct load *l, struct va *va)
+{
+	struct va *out = NULL;
 	int r;
 
-	if (!guest_va_is_short_locked(l->guest))
+	for (; !va->page.here; va = va->slots.va) {
+		if (va->flags & KEPT_LEAVING)
+			return bring_va_wait_locked(l, va);
+		out = va;
+	}
+	if (epc_page_poisoned(va->frame))
+		return -EHWPOISON;
+	epc_touch(l->guest->epc, va->frame);
+	guest_hold_pin_locked(l->hold, va);
+	if (!out)
 		return 0;
 	r = need_frame_locked(l, NULL);
-	if (r == 0)
-		r = guest_va_add_locked(l->guest, l->hold->frame);
-	if (r == 0)
-		frame_take(l);
-	return r;
+	if (r < 0)
+		return r;
+	r = guest_va_load_locked(l->guest, out, l->hold->frame);
+	if (r < 0) {
+		l->guest->lost++;
+		return r;
+	}
+	frame_take(l);
+	return -EAGAIN;
 }
+
+/* Where slots that are free become few, before they are none. */
+static int bring_va_wanted_locked(struct load *l)
+{
+	struct va *wanted =
+		guest_va_of(va_wanted(&l->guest->versions, 0, guest_va_need_locked(l->guest)));
+
+	return wanted ? bring_va_here_locked(l, wanted) : 0;
+}
+
+/* Slots for one more page. */
+static int bring_va_room_locked(struct load *l)
+{
+	struct va_need need = guest_va_need_locked(l->guest);
+	const struct va_set *set = &l->guest->versions;
+	int r;
+
+	if (!va_is_short(set, 0, need))
+		return bring_va_wanted_locked(l);
+	r = need_frame_locked(l, NULL);
+	if (r == 0)
+		r = guest_va_add_locked(l->guest, va_short_level(set, need), l->hold->frame);
+	if (r < 0)
+		return r;
+	frame_take(l);
+	return -EAGAIN;
+}
+
+/* ---- a page that was never here, or had no contents ---------------------------------------------- */
 
 static int bring_fresh_locked(struct load *l, struct vepc *vepc, uint64_t idx,
 			      struct vepc_page *page)
 {
-	int r = bring_va_locked(l);
+	int r = bring_va_room_locked(l);
 
 	if (r == 0)
 		r = need_frame_locked(l, vepc);
@@ -149,22 +208,22 @@ static int eld_locked(struct load *l, struct kept *kept, uint32_t nr)
 	struct virt_guest *guest = l->guest;
 	struct cpu_pageinfo pi = {
 		.linaddr = kept->la,
-		.srcpge = backing_page(guest->backing, kept->backing),
-		.pcmd = backing_pcmd(guest->backing, kept->backing),
+		.srcpge = backing_page(guest->backing, kept->slots.backing),
+		.pcmd = backing_pcmd(guest->backing, kept->slots.backing),
 		.secs = kept->secs ? kept_nr_locked(guest, kept->secs) : CPU_NO_PAGE,
 	};
-	uint32_t va = epc_page_nr(guest->epc, kept->va->frame);
+	uint32_t va = epc_page_nr(guest->epc, kept->slots.va->frame);
 	bool blocked = kept->flags & KEPT_GUEST_BLOCKED;
 	struct cpu_outcome out = { .fault = CPU_GP };
 
-	if (backing_fetch(guest->backing, kept->backing) < 0)
+	if (backing_fetch(guest->backing, kept->slots.backing) < 0)
 		return -EIO;
 	if (kept->secs)
 		kept->secs->flags |= KEPT_HOST_LOCKED;
 	for (int i = 0; i < TRACK_TRIES; i++) {
 		guest_next(guest, blocked ? "ELDBC" : "ELDUC");
-		out = blocked ? encls_eldbc(guest->cpu, &pi, nr, va, kept->va_slot)
-			      : encls_elduc(guest->cpu, &pi, nr, va, kept->va_slot);
+		out = blocked ? encls_eldbc(guest->cpu, &pi, nr, va, kept->slots.slot)
+			      : encls_elduc(guest->cpu, &pi, nr, va, kept->slots.slot);
 		if (cpu_ok(out))
 			return 0;
 		if (out.fault != CPU_NO_FAULT || out.eax != SGX_EPC_PAGE_CONFLICT)
@@ -190,7 +249,7 @@ void guest_load_done_locked(struct virt_guest *guest, struct kept *kept, struct 
 	if (kept->type == SGX_PT_SECS)
 		secs_back_locked(guest, kept, nr);
 	guest_evict_forget_child_locked(guest, kept);
-	guest_evict_slots_put_locked(guest, kept);
+	guest_slots_put_locked(guest, &kept->slots);
 	kept->flags &= KEPT_NAMED | KEPT_HOST_TRACKED | KEPT_HOST_LOCKED;
 	page->flags = PAGE_REFERENCED | PAGE_COUNTED;
 	kept_done_locked(guest, kept);
@@ -201,20 +260,24 @@ static int bring_step_locked(struct load *l, struct vepc *vepc, uint64_t idx,
 
 static int bring_secs_locked(struct load *l, struct kept *secs)
 {
+	struct hold *hold = l->hold;
 	struct vepc_page *page;
+	int r;
 
 	if (!secs->vepc)
 		return -EIO;
-	if (l->secs_file && (l->secs_file != secs->vepc || l->secs_idx != secs->idx))
-		return -ESTALE;
+	/* It is a child of another one than when this was looked at last. */
+	if (hold->file[1] && hold->file[1] != secs->vepc && hold->frame_file == hold->file[1])
+		guest_hold_drop_frame(l->guest, hold);
 	/* A file that ends takes its pages' names with it: the next look finds none. */
-	if (!l->secs_file && !guest_hold_file_locked(l->guest, l->hold, 1, secs->vepc)) {
+	if (!guest_hold_file_locked(l->guest, hold, 1, secs->vepc)) {
 		wait_locked(l);
 		return -EAGAIN;
 	}
-	l->secs_file = secs->vepc;
-	l->secs_idx = secs->idx;
-	return bring_step_locked(l, secs->vepc, secs->idx, &page);
+	r = bring_step_locked(l, secs->vepc, secs->idx, &page);
+	if (r == 0)
+		guest_hold_pin_locked(hold, page);
+	return r;
 }
 
 /* It has come, and there is no memory to show it in: away with it again. */
@@ -246,8 +309,11 @@ static int busy_locked(struct load *l)
 static int bring_away_locked(struct load *l, struct kept *kept, struct vepc_page *page)
 {
 	int r = kept->secs ? bring_secs_locked(l, kept->secs) : 0;
-	bool is_secs;
 
+	if (r == 0)
+		r = bring_va_here_locked(l, kept->slots.va);
+	if (r == 0)
+		r = bring_va_wanted_locked(l);
 	if (r == 0)
 		r = need_frame_locked(l, kept->vepc);
 	if (r < 0)
@@ -256,8 +322,10 @@ static int bring_away_locked(struct load *l, struct kept *kept, struct vepc_page
 	epc_page_lend(l->guest->epc, l->hold->frame, l->guest->stage);
 	vepc_page_link_locked(kept->vepc, page, kept->idx, l->hold->frame);
 	frame_take(l);
+	guest_slots_busy_locked(&kept->slots);
 	r = eld_locked(l, kept, epc_page_nr(l->guest->epc, page->frame));
 	if (r < 0) {
+		guest_slots_idle_locked(&kept->slots);
 		epc_free(l->guest->epc, vepc_page_empty_locked(kept->vepc, page));
 		l->guest->lost += r == -EIO;
 		return r == -EAGAIN ? busy_locked(l) : r;
@@ -270,11 +338,8 @@ static int bring_away_locked(struct load *l, struct kept *kept, struct vepc_page
 		load_undo_locked(l->guest, kept, page);
 		return -ENOMEM;
 	}
-	is_secs = kept->vepc == l->secs_file && kept->idx == l->secs_idx;
 	guest_load_done_locked(l->guest, kept, page);
-	/* A SECS waits for its child. */
-	if (!is_secs)
-		guest_page_track_locked(l->guest, page);
+	guest_page_track_locked(l->guest, page);
 	return 0;
 }
 
@@ -342,18 +407,7 @@ static int bring_step_locked(struct load *l, struct vepc *vepc, uint64_t idx,
 	return 0;
 }
 
-/* Whatever came of the child: the reclaimer may have its SECS, as soon as the child lets it. */
-static void secs_offer_locked(struct load *l)
-{
-	struct vepc_page *page;
-
-	page = l->secs_file ? vepc_page_locked(l->secs_file, l->secs_idx) : NULL;
-	if (page && page->frame)
-		guest_page_track_locked(l->guest, page);
-}
-
-/* -ESTALE: the page has become a child of another SECS meanwhile. */
-static int bring_once(struct virt_guest *guest, struct hold *hold, struct vepc *vepc, uint64_t idx)
+int guest_bring(struct virt_guest *guest, struct hold *hold, struct vepc *vepc, uint64_t idx)
 {
 	struct load l = { .guest = guest, .hold = hold };
 	struct vepc_page *page;
@@ -363,20 +417,10 @@ static int bring_once(struct virt_guest *guest, struct hold *hold, struct vepc *
 	do {
 		r = bring_step_locked(&l, vepc, idx, &page);
 	} while (r == -EAGAIN);
-	secs_offer_locked(&l);
+	guest_hold_unpin_locked(hold);
+	guest_hold_drop_frame(guest, hold);
 	hold->file[1] = NULL;
 	guest_unlock(guest);
-	guest_hold_drop_frame(guest, hold);
-	return r;
-}
-
-int guest_bring(struct virt_guest *guest, struct hold *hold, struct vepc *vepc, uint64_t idx)
-{
-	int r;
-
-	do {
-		r = bring_once(guest, hold, vepc, idx);
-	} while (r == -ESTALE);
 	return r;
 }
 

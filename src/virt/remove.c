@@ -25,7 +25,7 @@ static void forget_locked(struct virt_guest *guest, struct kept *kept)
 		guest->page_nr--;
 	}
 	guest_evict_forget_child_locked(guest, kept);
-	guest_evict_slots_put_locked(guest, kept);
+	guest_slots_put_locked(guest, &kept->slots);
 	kept->virt = 0;
 	kept_done_locked(guest, kept);
 }

@@ -88,8 +88,7 @@ static void count_one(struct virt_guest *guest, struct vepc *vepc, struct vepc_p
 		return;
 	if (kept->secs)
 		kept->secs->children++;
-	if (kept->va)
-		guest_va_note_slot_locked(kept);
+	guest_slots_note_locked(&kept->slots, page->frame != NULL);
 }
 
 /* EINCVIRTCHILD and EDECVIRTCHILD cannot be seen: SECSs that are here are counted anew. */
@@ -131,7 +130,7 @@ static bool is_child(const struct kept *kept)
 static void stay(struct virt_guest *guest, struct kept *kept)
 {
 	guest_evict_forget_child_locked(guest, kept);
-	guest_evict_slots_put_locked(guest, kept);
+	guest_slots_put_locked(guest, &kept->slots);
 	kept->flags &= KEPT_NAMED | KEPT_HOST_TRACKED | KEPT_HOST_LOCKED;
 }
 
@@ -146,6 +145,7 @@ static void repair_leaving(struct virt_guest *guest, struct vepc *vepc, struct v
 		kept->flags =
 			(uint16_t)((kept->flags & ~(KEPT_LEAVING | KEPT_BLOCKED)) | KEPT_AWAY);
 		guest->evictions++;
+		guest_slots_idle_locked(&kept->slots);
 		part_with_frame(guest, vepc, page);
 	} else if (is_child(kept) && !(kept->flags & KEPT_GUEST_BLOCKED) &&
 		   !((kept->flags & KEPT_BLOCKED) && epcm.blocked)) {
@@ -172,14 +172,17 @@ static void repair_kept(struct virt_guest *guest, struct vepc *vepc, struct vepc
 	if (valid)
 		kept->flags &= (uint16_t)~KEPT_BLANK;
 	if (kept->flags & KEPT_AWAY) {
-		if (valid)
+		if (valid) {
 			repair_arrived(guest, vepc, page, kept);
-		else if (page->frame)
+			return;
+		}
+		guest_slots_idle_locked(&kept->slots);
+		if (page->frame)
 			part_with_frame(guest, vepc, page);
 		return;
 	}
 	/* Nothing is here and nothing away: it was about to be forgotten. */
-	if (!page->frame || !(kept->va || (kept->flags & KEPT_BLANK)))
+	if (!page->frame || !(kept->slots.va || (kept->flags & KEPT_BLANK)))
 		stay(guest, kept);
 	else if (!(kept->flags & KEPT_BLANK))
 		repair_leaving(guest, vepc, page, kept);
@@ -212,9 +215,10 @@ void guest_repair_locked(struct virt_guest *guest)
 	for (struct guest_file *file = guest->files; file; file = file->next)
 		vepc_repair_locked(file->vepc);
 	repair_leaf(guest);
-	guest_va_forget_slots_locked(guest);
+	guest_va_repair_locked(guest);
 	each_page_locked(guest, count_none);
 	each_page_locked(guest, count_one);
+	guest_va_recount_locked(guest);
 	each_page_locked(guest, count_secs);
 	each_page_locked(guest, repair_page);
 	guest->page_nr = guest->away = 0;

@@ -2,9 +2,9 @@
 /*
  * Version arrays for a guest's evicted pages, which are the host's own: the guest has no idea of them.
  *
- * Invariant: there are at least as many slots as pages of the guest that are resident or away, so a page that
- * leaves always finds one.  Only EPC pages are set aside for that: they are made VA pages when the first page leaves.
- * One without a single version goes when the rest is enough.
+ * There are always slots for all pages of the guest (epc/va.h), so a page that leaves finds one.  Only EPC pages are set
+ * aside for that: they are made VA pages when the first page leaves, so that a guest that nobody takes from costs no
+ * instruction.  One without a single version goes when the rest is enough.  How they leave and come is in va_move.c.
  */
 #include "virt/virt_priv.h"
 
@@ -12,180 +12,253 @@
 #include <errno.h>
 
 #include "base/arena.h"
+#include "epc/backing.h"
 #include "epc/epc.h"
 #include "epc/owner.h"
 
-/* Of a frame that is in guest.va_first, or is about to be. */
+/* Of a frame that is a VA page's, or is about to be. */
 #define COOKIE_KNOWN 1u
 
-static bool never(struct epc_page *page)
+struct va *guest_va_of(struct va_page *page)
 {
-	return false;
+	return page ? LIST_ENTRY(page, struct va, page) : NULL;
 }
 
-static int never_write(struct epc_page *page)
+struct va *guest_va_first_locked(const struct virt_guest *guest)
 {
-	return -EPERM;
+	return guest_va_of(guest->versions.made);
 }
 
-static void nothing_to_put(struct epc_page *page) {}
-
-const struct sgx_epc_page_ops guest_va_page_ops = {
-	.name = "virt-va",
-	.get = never,
-	.reclaim = never,
-	.block = never,
-	.write = never_write,
-	.put = nothing_to_put,
-};
-
-bool guest_va_is_short_locked(const struct virt_guest *guest)
+struct va *guest_va_next_locked(const struct va *va)
 {
-	return guest->page_nr + 1 > guest->va_nr * PAGES_OF_SLOTS;
+	return guest_va_of(va->page.next);
 }
+
+struct va_need guest_va_need_locked(const struct virt_guest *guest)
+{
+	return (struct va_need){ .pages = guest->page_nr, .here = guest->page_nr - guest->away };
+}
+
+/* ---- VA pages ------------------------------------------------------------------------------------- */
 
 int guest_va_frame_alloc(struct virt_guest *guest, unsigned int flags, struct epc_page **ret_frame)
 {
 	return epc_alloc(guest->epc, guest->va_owner, flags, ret_frame);
 }
 
-int guest_va_add_locked(struct virt_guest *guest, struct epc_page *frame)
+int guest_va_add_locked(struct virt_guest *guest, unsigned int level, struct epc_page *frame)
 {
 	struct va *va = arena_alloc(guest->arena, sizeof(*va));
 
 	if (!va)
 		return -ENOMEM;
 	va->frame = frame;
-	va->next = guest->va_first;
+	va->slots.backing = BACKING_NO_SLOT;
 	/* Whoever dies here has left a frame that is known, or one that says that it should be. */
 	epc_page_set_cookie(frame, COOKIE_KNOWN);
-	guest->va_first = va;
-	guest->va_nr++;
+	va_add(&guest->versions, &va->page, level);
+	/* What was the top may not be it any more. */
+	guest_va_track_locked(guest);
 	return 0;
 }
 
 static bool va_make_locked(struct virt_guest *guest, struct va *va)
 {
-	uint32_t nr = epc_page_nr(guest->epc, va->frame);
-
+	if (va->made)
+		return true;
 	guest_next(guest, "EPA");
-	va->made = va->made || cpu_ok(encls_epa(guest->cpu, nr));
+	va->made = cpu_ok(encls_epa(guest->cpu, epc_page_nr(guest->epc, va->frame)));
+	if (va->made)
+		guest_va_track_locked(guest);
 	return va->made;
 }
 
-/* One with a free slot: where the last one was, else any, and one that is a VA page already before others. */
-static struct va *va_with_room_locked(struct virt_guest *guest)
-{
-	struct va *found = NULL;
-
-	if (guest->va_hint && guest->va_hint->used_nr < SGX_VA_SLOTS)
-		return guest->va_hint;
-	for (struct va *va = guest->va_first; va && !(found && found->made); va = va->next)
-		if (va->used_nr < SGX_VA_SLOTS && (!found || va->made))
-			found = va;
-	assert(found);
-	guest->va_hint = found;
-	return found;
-}
-
-bool guest_va_slot_get_locked(struct virt_guest *guest, struct kept *kept)
-{
-	struct va *va = va_with_room_locked(guest);
-	unsigned int word = 0, bit;
-
-	if (!va->made && !va_make_locked(guest, va))
-		return false;
-	while (va->used[word] == UINT64_MAX)
-		word++;
-	bit = (unsigned int)__builtin_ctzll(~va->used[word]);
-	va->used[word] |= 1ull << bit;
-	va->used_nr++;
-	/* In this order: whoever dies in between has not taken the slot. */
-	kept->va_slot = (uint16_t)(word * 64 + bit);
-	atomic_signal_fence(memory_order_release);
-	kept->va = va;
-	return true;
-}
-
-void guest_va_slot_put_locked(struct virt_guest *guest, struct kept *kept)
-{
-	struct va *va = kept->va;
-	uint64_t mask = 1ull << (kept->va_slot % 64);
-
-	assert(va->used[kept->va_slot / 64] & mask);
-	kept->va = NULL;
-	va->used[kept->va_slot / 64] &= ~mask;
-	va->used_nr--;
-}
-
+/* False: it is in a batch, or in use. */
 static bool va_unmake_locked(struct virt_guest *guest, struct va *va)
 {
-	uint32_t nr = epc_page_nr(guest->epc, va->frame);
-
+	if (!va->frame)
+		return true;
+	if (guest_va_untrack_locked(guest, va) < 0)
+		return false;
 	if (!va->made)
 		return true;
 	guest_next(guest, "EREMOVE");
-	return cpu_ok(encls_eremove(guest->cpu, nr));
+	if (cpu_ok(encls_eremove(guest->cpu, epc_page_nr(guest->epc, va->frame))))
+		return true;
+	guest_va_track_locked(guest);
+	return false;
+}
+
+static bool va_free_locked(struct virt_guest *guest, struct va *va)
+{
+	struct epc_page *frame = va->frame;
+
+	if ((va->flags & KEPT_LEAVING) || guest_is_pinned_locked(guest, va) ||
+	    !va_is_spare(&guest->versions, &va->page, guest_va_need_locked(guest)) ||
+	    !va_unmake_locked(guest, va))
+		return false;
+	guest_slots_put_locked(guest, &va->slots);
+	va_remove(&guest->versions, &va->page);
+	if (frame)
+		epc_free(guest->epc, frame);
+	arena_free(guest->arena, va, sizeof(*va));
+	return true;
 }
 
 void guest_va_trim_locked(struct virt_guest *guest)
 {
-	struct va **link = &guest->va_first, *va;
+	/* From below: those above have the versions of what goes first. */
+	for (unsigned int level = 0; level < VA_LEVELS && guest->versions.level[level].nr > 0;
+	     level++) {
+		struct va *va, *next;
 
-	while ((va = *link)) {
-		/* Half a page of slots to spare, so that it does not come and go with every page. */
-		if (guest->page_nr > 0 &&
-		    guest->page_nr + PAGES_OF_SLOTS / 2 > (guest->va_nr - 1) * PAGES_OF_SLOTS)
-			return;
-		if (va->used_nr > 0 || !va_unmake_locked(guest, va)) {
-			link = &va->next;
-			continue;
+		for (va = guest_va_first_locked(guest); va; va = next) {
+			next = guest_va_next_locked(va);
+			if (va->page.level == level)
+				(void)va_free_locked(guest, va);
 		}
-		if (guest->va_hint == va)
-			guest->va_hint = NULL;
-		*link = va->next;
-		guest->va_nr--;
-		epc_free(guest->epc, va->frame);
-		arena_free(guest->arena, va, sizeof(*va));
 	}
+}
+
+/* ---- slots ---------------------------------------------------------------------------------------- */
+
+static bool slot_get_locked(struct virt_guest *guest, unsigned int level, struct slots *slots)
+{
+	uint16_t slot;
+	struct va *va = guest_va_of(va_slot_get(&guest->versions, level, &slot));
+
+	if (!va)
+		return false;
+	/* A version that cannot be read again would be the end of the page. */
+	if (!va_make_locked(guest, va) || epc_page_poisoned(va->frame)) {
+		va_slot_idle(&va->page);
+		va_slot_put(&guest->versions, &va->page, slot);
+		return false;
+	}
+	/* In this order: whoever dies in between has not taken the slot. */
+	slots->slot = slot;
+	slots->busy = true;
+	atomic_signal_fence(memory_order_release);
+	slots->va = va;
+	return true;
+}
+
+bool guest_slots_get_locked(struct virt_guest *guest, unsigned int level, struct slots *slots)
+{
+	if (backing_alloc(guest->backing, &slots->backing) < 0) {
+		slots->backing = BACKING_NO_SLOT;
+		return false;
+	}
+	if (slot_get_locked(guest, level, slots))
+		return true;
+	guest_slots_put_locked(guest, slots);
+	return false;
+}
+
+void guest_slots_put_locked(struct virt_guest *guest, struct slots *slots)
+{
+	uint32_t backing = slots->backing;
+	struct va *va = slots->va;
+
+	if (va) {
+		guest_slots_idle_locked(slots);
+		slots->va = NULL;
+		va_slot_put(&guest->versions, &va->page, slots->slot);
+	}
+	slots->backing = BACKING_NO_SLOT;
+	if (backing != BACKING_NO_SLOT)
+		backing_free(guest->backing, backing);
+}
+
+void guest_slots_idle_locked(struct slots *slots)
+{
+	if (slots->busy)
+		va_slot_idle(&slots->va->page);
+	slots->busy = false;
+}
+
+void guest_slots_busy_locked(struct slots *slots)
+{
+	assert(!slots->busy);
+	va_slot_busy(&slots->va->page);
+	slots->busy = true;
 }
 
 /* ---- after a death --------------------------------------------------------------------------------- */
 
 void guest_va_leaf_locked(struct virt_guest *guest)
 {
-	for (struct va *va = guest->va_first; va; va = va->next)
-		cpu_repair_page(guest->cpu, epc_page_nr(guest->epc, va->frame));
+	for (struct va *va = guest_va_first_locked(guest); va; va = guest_va_next_locked(va))
+		if (va->frame)
+			cpu_repair_page(guest->cpu, epc_page_nr(guest->epc, va->frame));
 }
 
-void guest_va_forget_slots_locked(struct virt_guest *guest)
+/* The frame is no VA page any more. Where a batch has it, the manager frees it when that is seen through. */
+static void part_with_frame(struct virt_guest *guest, struct va *va)
 {
-	guest->va_nr = 0;
-	guest->va_hint = NULL;
-	for (struct va *va = guest->va_first; va; va = va->next) {
-		guest->va_nr++;
-		va->made = cpu_epcm_read(guest->cpu, epc_page_nr(guest->epc, va->frame)).valid;
-		va->used_nr = 0;
-		for (unsigned int i = 0; i < SGX_VA_SLOTS / 64; i++)
-			va->used[i] = 0;
-	}
+	struct epc_page *frame = va->frame;
+
+	va->frame = NULL;
+	if (epc_page_state(frame) == EPC_PAGE_OWNED)
+		epc_free(guest->epc, frame);
 }
 
-void guest_va_note_slot_locked(struct kept *kept)
+static void repair_one(struct virt_guest *guest, struct va *va)
 {
-	kept->va->used[kept->va_slot / 64] |= 1ull << (kept->va_slot % 64);
-	kept->va->used_nr++;
+	bool valid =
+		va->frame && cpu_epcm_read(guest->cpu, epc_page_nr(guest->epc, va->frame)).valid;
+
+	if (va->frame && !(va->flags & KEPT_AWAY) && !valid && (va->flags & KEPT_LEAVING))
+		va->flags = KEPT_AWAY; /* EWB was done */
+	if ((va->flags & KEPT_AWAY) && valid)
+		va->flags = 0; /* ELDU was */
+	if ((va->flags & KEPT_AWAY) && va->frame)
+		part_with_frame(guest, va);
+	va->tracked = va->frame && epc_page_state(va->frame) != EPC_PAGE_OWNED;
+	if (!va->tracked)
+		va->flags &= (uint16_t)~KEPT_LEAVING;
+	va->made = valid || (va->flags & KEPT_AWAY);
+}
+
+void guest_va_repair_locked(struct virt_guest *guest)
+{
+	struct va *va;
+
+	for (va = guest_va_first_locked(guest); va; va = guest_va_next_locked(va))
+		repair_one(guest, va);
+	va_forget_slots(&guest->versions);
+	for (va = guest_va_first_locked(guest); va; va = guest_va_next_locked(va))
+		guest_slots_note_locked(&va->slots, va->frame != NULL);
+}
+
+void guest_slots_note_locked(struct slots *slots, bool busy)
+{
+	slots->busy = busy && slots->va;
+	if (slots->va)
+		va_note_slot(&slots->va->page, slots->slot, busy);
+}
+
+void guest_va_recount_locked(struct virt_guest *guest)
+{
+	struct va *va;
+
+	for (va = guest_va_first_locked(guest); va; va = guest_va_next_locked(va))
+		va->page.here = va->frame && !(va->flags & KEPT_LEAVING);
+	va_recount(&guest->versions);
+	for (va = guest_va_first_locked(guest); va; va = guest_va_next_locked(va))
+		if (va->page.here)
+			guest_slots_put_locked(guest, &va->slots);
+	guest_va_track_locked(guest);
 }
 
 bool guest_va_is_known_locked(const struct virt_guest *guest, const struct epc_page *frame)
 {
-	for (const struct va *va = guest->va_first; va; va = va->next)
+	for (struct va *va = guest_va_first_locked(guest); va; va = guest_va_next_locked(va))
 		if (va->frame == frame)
 			return true;
 	return false;
 }
 
-/* @in_hand: those as well that somebody took and has not made known, which is for when nobody is left. */
 void guest_va_strays_locked(struct virt_guest *guest, bool in_hand)
 {
 	uint32_t page_nr = cpu_get_config(guest->cpu)->page_nr;

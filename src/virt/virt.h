@@ -85,10 +85,11 @@ struct cpu_outcome virt_conflict_outcome(const struct cpu_exit *exit, enum sgx_e
 
 struct virt_info {
 	uint64_t evictions, loads;
-	uint64_t away;     /* pages that are evicted now */
-	uint64_t va_pages; /* EPC pages for the versions of those */
-	uint64_t lost;     /* loads that were refused, because the backing store is damaged */
-	bool dead;         /* its VMM died in the middle of a change of its regions */
+	uint64_t away;        /* pages that are evicted now */
+	uint64_t va_pages;    /* for the versions of those, and of pages that may leave */
+	uint64_t va_resident; /* VA pages that are in the EPC themselves */
+	uint64_t lost;        /* loads that were refused, because the backing store is damaged */
+	bool dead;            /* its VMM died in the middle of a change of its regions */
 };
 void virt_info_read(struct virt_guest *guest, struct virt_info *ret_info);
 

@@ -14,6 +14,7 @@
 #include "base/list.h"
 #include "base/lock.h"
 #include "base/ref.h"
+#include "epc/va.h"
 #include "vepc/keeper.h"
 #include "virt/vcpu.h"
 #include "virt/virt.h"
@@ -23,13 +24,24 @@ struct backing;
 struct epc_page;
 struct window;
 
-/* An EPC page for the versions of 512 evicted pages. */
+struct va;
+
+/* Where a page leaves to: the slot of its version, and its place in the backing store. */
+struct slots {
+	struct va *va; /* NULL: none */
+	uint32_t backing;
+	uint16_t slot;
+	bool busy; /* the page is in the EPC: neither can the VA page leave it */
+};
+
+/* An EPC page for the versions of 512 evicted pages, see va.c. */
 struct va {
-	struct va *next;
-	struct epc_page *frame;
-	bool made; /* EPA has been done: some page did leave */
-	uint32_t used_nr;
-	uint64_t used[SGX_VA_SLOTS / 64];
+	struct va_page page;
+	struct epc_page *frame; /* NULL: it is away */
+	bool made;              /* EPA has been done: some page did leave */
+	bool tracked;           /* offered to the reclaimer */
+	uint16_t flags;         /* KEPT_LEAVING, KEPT_AWAY */
+	struct slots slots;     /* set from before it leaves until it is back */
 };
 
 /* A raw EPC file of the guest. */
@@ -39,10 +51,13 @@ struct guest_file {
 	bool going; /* nobody may begin to use it */
 };
 
-/* See hold.c. Who has @lock may write the rest, for files the guest's lock is needed, too. */
+/* See hold.c. Who has @lock may write the rest, for files and pins the guest's lock is needed, too. */
+#define HOLD_PINS 32u /* two chains of VA pages, a SECS, and some */
 struct hold {
 	struct lock lock;
-	struct vepc *_Atomic file[2]; /* of the page that is brought, and of its SECS */
+	uint32_t pin_nr;
+	const void *pinned[HOLD_PINS]; /* struct vepc_page, struct va */
+	struct vepc *_Atomic file[2];  /* of the page that is brought, and of its SECS */
 	struct epc_page *frame;
 	struct vepc *frame_file; /* NULL: it is for a VA page */
 };
@@ -55,10 +70,7 @@ struct hold {
 struct kept {
 	struct vepc *vepc; /* NULL: its file has gone */
 	uint64_t idx;
-	struct va *
-		va; /* its version's, and va_slot and backing: set from before EBLOCK until it is back */
-	uint32_t backing;
-	uint16_t va_slot;
+	struct slots slots; /* set from before EBLOCK until it is back */
 	uint16_t flags;
 	uint8_t type; /* enum sgx_page_type, when last seen */
 	uint64_t la;  /* away: as EWB told */
@@ -95,27 +107,26 @@ struct virt_guest {
 	void *stage;                /* a page on its way in; contents under the lock */
 
 	struct ref refs;
+	atomic_bool going; /* virt_put() is at work: no VA page may be picked */
 
 	struct hold hold[GUEST_HOLDS];
 
 	struct lock lock;
 	bool dead;
-	bool changing; /* regions or files are half changed */
-	bool mended;   /* a holder of the lock died: there may be frames that nobody knows of */
+	bool changing;    /* regions or files are half changed */
+	bool mended;      /* a holder of the lock died: there may be frames that nobody knows of */
+	uint32_t hold_nr; /* the first so many have been used */
 	struct guest_file *files;
 	struct virt_region region[VIRT_SLOTS];
-	struct va *va_first;
-	struct va *va_hint; /* where a slot was free last */
-	uint64_t va_nr;
+	struct va_set versions;
 	uint64_t page_nr; /* resident or away: each is sure of a slot */
 	uint64_t evictions, loads, away, lost;
 	void (*hook)(void *ctx, const char *before);
 	void *hook_ctx;
 };
 
-#define TRACK_TRIES    10 /* of ETRACKC, of any leaf that meets a conflict */
-#define WAIT_LONG_NS   1000000000ull
-#define PAGES_OF_SLOTS ((uint64_t)SGX_VA_SLOTS)
+#define TRACK_TRIES  10 /* of ETRACKC, of any leaf that meets a conflict */
+#define WAIT_LONG_NS 1000000000ull
 
 /* ---- guest.c -------------------------------------------------------------------------------- */
 
@@ -142,25 +153,46 @@ bool vcpu_sgx_is_enabled(const struct virt_vcpu *vcpu);
 
 /* ---- va.c ----------------------------------------------------------------------------------- */
 
-extern const struct sgx_epc_page_ops guest_va_page_ops;
-/* True when one more page would leave some page without a slot. */
-bool guest_va_is_short_locked(const struct virt_guest *guest);
+struct va *guest_va_first_locked(const struct virt_guest *guest);
+struct va *guest_va_next_locked(const struct va *va);
+/* Takes NULL. */
+struct va *guest_va_of(struct va_page *page);
+struct va_need guest_va_need_locked(const struct virt_guest *guest);
 /* An EPC page for slots, not yet a VA page: 0, or as epc_alloc(). */
 int guest_va_frame_alloc(struct virt_guest *guest, unsigned int flags, struct epc_page **ret_frame);
-/* @frame is for slots from now on. -ENOMEM: it is still the caller's. */
-int guest_va_add_locked(struct virt_guest *guest, struct epc_page *frame);
-/* False: the processor does not take the page. */
-bool guest_va_slot_get_locked(struct virt_guest *guest, struct kept *kept);
-void guest_va_slot_put_locked(struct virt_guest *guest, struct kept *kept);
+/* @frame is for slots of @level from now on. -ENOMEM: it is still the caller's. */
+int guest_va_add_locked(struct virt_guest *guest, unsigned int level, struct epc_page *frame);
 /* VA pages that are not needed any more go. */
 void guest_va_trim_locked(struct virt_guest *guest);
-/* After a death: leaves that did not end; no slot is used; slots that are; frames that nobody knows of go. */
+/* For a page that is in the EPC. False: there are none, or the processor does not take the VA page. */
+bool guest_slots_get_locked(struct virt_guest *guest, unsigned int level, struct slots *slots);
+/* None is fine. */
+void guest_slots_put_locked(struct virt_guest *guest, struct slots *slots);
+/* The page of these has left the EPC, or is about to be back. */
+void guest_slots_idle_locked(struct slots *slots);
+void guest_slots_busy_locked(struct slots *slots);
+/* After a death: leaves that did not end. */
 void guest_va_leaf_locked(struct virt_guest *guest);
-void guest_va_forget_slots_locked(struct virt_guest *guest);
-void guest_va_note_slot_locked(struct kept *kept);
+/* What became of each VA page; no slot is used; those of a page are; all is counted, and slots of who is here given back. */
+void guest_va_repair_locked(struct virt_guest *guest);
+void guest_slots_note_locked(struct slots *slots, bool busy);
+void guest_va_recount_locked(struct virt_guest *guest);
+/* @in_hand: those as well that somebody took and has not made known, which is for when nobody is left. */
 void guest_va_strays_locked(struct virt_guest *guest, bool in_hand);
-
 bool guest_va_is_known_locked(const struct virt_guest *guest, const struct epc_page *frame);
+
+/* ---- va_move.c ------------------------------------------------------------------------------ */
+
+extern const struct sgx_epc_page_ops guest_va_page_ops;
+void guest_va_track_locked(struct virt_guest *guest);
+/* -EBUSY: a batch has it. */
+int guest_va_untrack_locked(struct virt_guest *guest, struct va *va);
+/* It is back from the batch that it was to leave with. */
+void guest_va_stays_locked(struct virt_guest *guest, struct va *va);
+/* One whose own version is here, into @frame: 0, or -EIO and @frame is still the caller's. */
+int guest_va_load_locked(struct virt_guest *guest, struct va *va, struct epc_page *frame);
+/* No batch has any, or will have. False: after a long time one still does. */
+bool guest_va_stop(struct virt_guest *guest);
 
 /* ---- hold.c --------------------------------------------------------------------------------- */
 
@@ -172,6 +204,10 @@ struct hold *guest_hold_get_locked(struct virt_guest *guest);
 bool guest_hold_file_locked(struct virt_guest *guest, struct hold *hold, unsigned int i,
 			    struct vepc *vepc);
 void guest_hold_drop_frame(struct virt_guest *guest, struct hold *hold);
+/* @what, a page of a file or a VA page, does not leave the EPC until this hold lets go of all that it has pinned. */
+void guest_hold_pin_locked(struct hold *hold, const void *what);
+void guest_hold_unpin_locked(struct hold *hold);
+bool guest_is_pinned_locked(const struct virt_guest *guest, const void *what);
 /* With what is in it. The lock may be held, or not. */
 void guest_hold_put(struct virt_guest *guest, struct hold *hold);
 /* Those of dead threads. */
@@ -197,8 +233,6 @@ void guest_evict_forget_child_locked(struct virt_guest *guest, struct kept *kept
 void guest_evict_settle_locked(struct virt_guest *guest, struct kept *secs);
 /* Whatever VIRTCHILDCNT was: it is counted anew. */
 void guest_evict_recount_locked(struct virt_guest *guest, struct kept *secs);
-/* Its place in the backing store, and its slot. */
-void guest_evict_slots_put_locked(struct virt_guest *guest, struct kept *kept);
 /* An ENCLAVECONTEXT that leads nowhere: neither ours (bit 0) nor an address of a page. */
 #define CONTEXT_NOWHERE 2u
 /* -EBUSY: a batch has it. */

@@ -9,7 +9,7 @@
 #include "epc/va.h"
 #include "lib/tap.h"
 
-enum { PAGES = 6000, VAS = 64, STEPS = 60000, SEEDS = 6 };
+enum { PAGES = 6000, VA_NR = 64, STEPS = 60000, SEEDS = 6 };
 
 /* Of anything that may be away. */
 struct version {
@@ -24,7 +24,7 @@ struct va {
 };
 
 static struct va_set set;
-static struct va va_pages[VAS];
+static struct va va_pages[VA_NR];
 static struct version version[PAGES];
 static bool there[PAGES];
 static struct va_need need;
@@ -84,7 +84,7 @@ static void bring_wanted(unsigned int level)
 
 static void make_va(void)
 {
-	for (unsigned int i = 0; i < VAS; i++) {
+	for (unsigned int i = 0; i < VA_NR; i++) {
 		if (va_pages[i].there)
 			continue;
 		memset(&va_pages[i], 0, sizeof(va_pages[i]));
@@ -155,7 +155,7 @@ static bool counts_hold(void)
 	for (uint32_t i = 0; i < PAGES; i++)
 		if (version[i].va)
 			va_note_slot(&version[i].va->page, version[i].slot, false);
-	for (unsigned int i = 0; i < VAS; i++)
+	for (unsigned int i = 0; i < VA_NR; i++)
 		if (va_pages[i].there && !va_pages[i].page.here)
 			va_note_slot(&va_pages[i].version.va->page, va_pages[i].version.slot,
 				     false);
@@ -176,7 +176,7 @@ static void step(uint32_t pages)
 	uint32_t i = pick(pages);
 
 	if (pick(8) == 0)
-		va_move(&va_pages[pick(VAS)]);
+		va_move(&va_pages[pick(VA_NR)]);
 	if (!there[i])
 		page_new(i);
 	else if (pick(4) == 0)
@@ -207,7 +207,7 @@ static void run(uint64_t seed)
 		if (there[i])
 			page_go(i);
 	for (unsigned int level = 0; level < VA_LEVELS; level++)
-		for (unsigned int i = 0; i < VAS; i++)
+		for (unsigned int i = 0; i < VA_NR; i++)
 			va_move(&va_pages[i]);
 	TAP_CHECK(!set.made, "seed %u: nothing is left when nothing needs it", (unsigned int)seed);
 }

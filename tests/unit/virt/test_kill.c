@@ -18,13 +18,14 @@
 #include "cpu/cpu_priv.h"
 #include "vm.h"
 
-enum { PAGES = 10, STEPS_MAX = 4000 };
+enum { PAGES = 10, DEEP_PAGES = 520, STEPS_MAX = 4000 };
 
 static struct vm vm;
 static pid_t parent;
 static unsigned int calls, stop_at;
 static unsigned int seed = 1;
 static int tries = 1;
+static uint32_t pages; /* of the enclave */
 
 static void stop_here(void)
 {
@@ -44,9 +45,11 @@ static void evict(void)
 		epc_reclaim(vm.w.epc);
 }
 
+static void load_one(void) { vm_touch(&vm, DEEP_PAGES / 2); }
+
 static void load(void)
 {
-	for (uint32_t page = 0; page <= PAGES; page++)
+	for (uint32_t page = 0; page <= pages; page++)
 		vm_touch(&vm, page);
 	vm_touch(&vm, VM_SECOND);
 }
@@ -76,13 +79,21 @@ static bool is_alive(void)
 	return !info.dead && info.lost == 0;
 }
 
-/* All pages are here and what they were, and the SECS has no virtual child. */
+static uint64_t away(void)
+{
+	struct virt_info info;
+
+	virt_info_read(vm.guest, &info);
+	return info.away;
+}
+
+/* All pages are what they were; and when all are here the SECS has no virtual child. */
 static bool is_whole(void)
 {
-	for (uint32_t i = 0; i < PAGES; i++)
+	for (uint32_t i = 0; i < pages; i++)
 		if (!vm_is_intact(&vm, 1 + i, i, FLAGS_RW))
 			return false;
-	return vm_touch(&vm, 0) == 0 && vm_rdinfo(&vm, 0).status == VM_CHILD;
+	return vm_touch(&vm, 0) == 0 && (vm_rdinfo(&vm, 0).status == VM_CHILD || away() > 0);
 }
 
 static bool remove_page(uint32_t page)
@@ -95,7 +106,7 @@ static bool remove_page(uint32_t page)
 /* Some pages may have gone; the SECS counts the others rightly. */
 static bool is_removable(void)
 {
-	for (uint32_t page = PAGES; page > 0; page--)
+	for (uint32_t page = pages; page > 0; page--)
 		if (!remove_page(page))
 			return false;
 	return remove_page(0);
@@ -105,14 +116,14 @@ static bool build(void)
 {
 	bool ok = vm_ecreate(&vm, 0);
 
-	for (uint32_t i = 0; i < PAGES; i++)
+	for (uint32_t i = 0; i < pages; i++)
 		ok = ok && vm_eadd(&vm, 0, 1 + i, i, FLAGS_RW);
 	return ok;
 }
 
 /* ---- rounds ----------------------------------------------------------------------------------------------- */
 
-enum before { ALL_HERE, ALL_AWAY, HALF_AWAY };
+enum before { ALL_HERE, ALL_AWAY, HALF_AWAY, ONE_HERE };
 
 struct scene {
 	const char *name;
@@ -121,6 +132,7 @@ struct scene {
 	enum before before;
 	bool built;  /* it holds until the next round */
 	bool frames; /* it takes EPC pages; one that it had in hand is found when the file ends */
+	bool deep;   /* so many pages that VA pages leave as well */
 };
 
 /* True when the child did come to the @stop_at-th call. */
@@ -167,8 +179,10 @@ static bool round_of(const struct scene *scene, unsigned int steps, bool *ret_st
 	if (scene->before != ALL_HERE)
 		vm_reclaim(&vm);
 	if (scene->before == HALF_AWAY)
-		for (uint32_t page = 1; page <= PAGES / 2; page++)
+		for (uint32_t page = 1; page <= pages / 2; page++)
 			vm_touch(&vm, page);
+	if (scene->before == ONE_HERE)
+		load_one();
 	*ret_stopped = kill_at(scene, steps);
 	epc_recover(vm.w.epc);
 	alive = is_alive();
@@ -208,7 +222,8 @@ static bool run_at(const struct scene *scene, bool *ret_stopped)
 {
 	bool ok, stopped;
 
-	vm_init(&vm, 64);
+	pages = scene->deep ? DEEP_PAGES : PAGES;
+	vm_init_large(&vm, 64, 2 * DEEP_PAGES);
 	virt_set_hook(vm.guest, hook, NULL);
 	vm.before_step = before_step;
 	ok = build() && round_of(scene, 0, ret_stopped);
@@ -228,12 +243,14 @@ static void run(const struct scene *scene)
 }
 
 static const struct scene scenes[] = {
-	{ "evicting", evict, is_whole, ALL_HERE, true, false },
-	{ "evicting what is left", evict, is_whole, HALF_AWAY, true, false },
-	{ "loading", load, is_whole, ALL_AWAY, true, true },
-	{ "REMOVE_ALL", remove_all, is_removable, ALL_HERE, false, false },
-	{ "REMOVE_ALL with pages away", remove_all, is_removable, HALF_AWAY, false, false },
-	{ "instructions of the guest", instructions, is_removable, HALF_AWAY, false, true },
+	{ "evicting", evict, is_whole, ALL_HERE, true, false, false },
+	{ "evicting what is left", evict, is_whole, HALF_AWAY, true, false, false },
+	{ "loading", load, is_whole, ALL_AWAY, true, true, false },
+	{ "REMOVE_ALL", remove_all, is_removable, ALL_HERE, false, false, false },
+	{ "REMOVE_ALL with pages away", remove_all, is_removable, HALF_AWAY, false, false, false },
+	{ "instructions of the guest", instructions, is_removable, HALF_AWAY, false, true, false },
+	{ "evicting VA pages", evict, is_whole, ONE_HERE, true, false, true },
+	{ "loading VA pages", load_one, is_whole, ALL_AWAY, true, true, true },
 };
 
 /* The moment that steps hit too rarely: the version is in the hand of a load that does not come to its end. */
@@ -242,6 +259,7 @@ static void test_version(void)
 	static struct vm_evicted out;
 	uint64_t *slot;
 
+	pages = PAGES;
 	vm_init(&vm, 64);
 	TAP_MUST(build() && vm_epa(&vm, 20) && cpu_ok(vm_simple(&vm, SGX_EBLOCK, 2)) &&
 			 cpu_ok(vm_simple(&vm, SGX_ETRACK, 0)) &&

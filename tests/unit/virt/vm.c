@@ -12,7 +12,8 @@
 static const struct cpu_vmx non_root = { .mode = CPU_VMX_NON_ROOT,
 					 .controls = CPU_VMX_EPC_VIRT_EXT };
 
-void vm_join(struct vm *vm, const struct world *w, struct vepc_registry *registry)
+static void join(struct vm *vm, const struct world *w, struct vepc_registry *registry,
+		 uint32_t pages)
 {
 	memset(vm, 0, sizeof(*vm));
 	vm->w = *w;
@@ -21,7 +22,7 @@ void vm_join(struct vm *vm, const struct world *w, struct vepc_registry *registr
 	for (unsigned int i = 0; i < 2; i++) {
 		struct virt_region region = { .slot = i,
 					      .gpa = VM_GPA * (i + 1),
-					      .bytes = VM_PAGES * SGX_PAGE_SIZE,
+					      .bytes = pages * SGX_PAGE_SIZE,
 					      .hva = VM_HVA + i * VM_GPA };
 
 		vm->gpa[i] = region.gpa;
@@ -32,6 +33,11 @@ void vm_join(struct vm *vm, const struct world *w, struct vepc_registry *registr
 	}
 }
 
+void vm_join(struct vm *vm, const struct world *w, struct vepc_registry *registry)
+{
+	join(vm, w, registry, VM_PAGES);
+}
+
 void vm_leave(struct vm *vm)
 {
 	vepc_put(vm->file[0]);
@@ -39,14 +45,16 @@ void vm_leave(struct vm *vm)
 	virt_put(vm->guest);
 }
 
-void vm_init(struct vm *vm, uint32_t epc_pages)
+void vm_init(struct vm *vm, uint32_t epc_pages) { vm_init_large(vm, epc_pages, VM_PAGES); }
+
+void vm_init_large(struct vm *vm, uint32_t epc_pages, uint32_t pages)
 {
 	struct vepc_registry *registry;
 	struct world w;
 
 	world_init_caps(&w, epc_pages, 0, SGX_CPUID_ENCLV | SGX_CPUID_ENCLS_C);
 	assert(vepc_registry_create(w.epc, &registry) == 0);
-	vm_join(vm, &w, registry);
+	join(vm, &w, registry, pages);
 }
 
 void vm_init_plain(struct vm *vm, uint32_t epc_pages)
@@ -81,15 +89,15 @@ bool vm_end(struct vm *vm, char *why, size_t bytes)
 
 uint64_t vm_gpa(const struct vm *vm, uint32_t page)
 {
-	if (page < VM_PAGES)
+	if (page < VM_SECOND)
 		return vm->gpa[0] + (uint64_t)page * SGX_PAGE_SIZE;
 	return vm->gpa[1] + (uint64_t)(page - VM_SECOND) * SGX_PAGE_SIZE;
 }
 
 struct vepc *vm_file(const struct vm *vm, uint32_t page, uint64_t *ret_off)
 {
-	*ret_off = (uint64_t)(page < VM_PAGES ? page : page - VM_SECOND) * SGX_PAGE_SIZE;
-	return vm->file[page >= VM_PAGES];
+	*ret_off = (uint64_t)(page < VM_SECOND ? page : page - VM_SECOND) * SGX_PAGE_SIZE;
+	return vm->file[page >= VM_SECOND];
 }
 
 uint32_t vm_nr(const struct vm *vm, uint32_t page)

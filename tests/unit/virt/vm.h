@@ -14,12 +14,12 @@
 #include "virt/virt.h"
 
 #define VM_PAGES      256u
-#define VM_SECOND     1000u
+#define VM_SECOND     (1u << 20)
 #define VM_NONE       UINT32_MAX
 #define VM_GPA        0x40000000ull
 #define VM_HVA        0x7e0000000000ull
 #define VM_BASE       (1ull << 30) /* of the enclaves in it */
-#define VM_SIZE       (1ull << 22)
+#define VM_SIZE       (1ull << 23)
 #define VM_PATTERN(i) ((i) + 77u)
 
 struct vm {
@@ -42,6 +42,8 @@ struct vm {
 };
 
 void vm_init(struct vm *vm, uint32_t epc_pages);
+/* With so many pages in each region, instead of VM_PAGES. */
+void vm_init_large(struct vm *vm, uint32_t epc_pages, uint32_t pages);
 /* With raw EPC that nobody keeps: a guest whose EPC is its own for good. vm.guest is NULL. */
 void vm_init_plain(struct vm *vm, uint32_t epc_pages);
 /* One of several in a world, which is the caller's, as is the registry. */
