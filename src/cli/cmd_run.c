@@ -12,7 +12,6 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
-#include <pwd.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +22,7 @@
 #include "base/report.h"
 #include "cli/cmd.h"
 #include "cli/option.h"
+#include "cli/platform_file.h"
 #include "cli/probe.h"
 #include "cli/runtime_path.h"
 #include "cli/size.h"
@@ -104,75 +104,6 @@ static int path_absolute(const char *path, char *out, size_t bytes, struct repor
 	if (n < 0 || (size_t)n >= bytes)
 		return report_fail(rep, -ENAMETOOLONG, "cannot use '%.60s...'", path);
 	return 0;
-}
-
-/* Make the folders of @path, as private as the file will be. Failure shows in check_platform(). */
-static void make_folders(const char *path)
-{
-	char dir[RUNTIME_PATH_MAX];
-
-	snprintf(dir, sizeof(dir), "%s", path);
-	for (char *slash = strchr(dir + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
-		*slash = 0;
-		(void)mkdir(dir, 0700);
-		*slash = '/';
-	}
-}
-
-static int default_platform(struct run_options *o, struct report *rep)
-{
-	const char *data = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
-	const struct passwd *pw;
-	int n;
-
-	if (data && data[0] == '/') {
-		n = snprintf(o->platform, sizeof(o->platform), "%s/swsgx/platform", data);
-	} else {
-		if (!home || home[0] != '/') {
-			pw = getpwuid(getuid());
-			home = pw ? pw->pw_dir : "/";
-		}
-		n = snprintf(o->platform, sizeof(o->platform), "%s/.local/share/swsgx/platform",
-			     home);
-	}
-	if (n < 0 || (size_t)n >= sizeof(o->platform))
-		return report_fail(rep, -ENAMETOOLONG, "cannot use the home folder");
-	make_folders(o->platform);
-	return 0;
-}
-
-/* What the runtime will refuse of the file (cpu/platform.h), but damage: that takes reading it. */
-static int check_platform_file(const char *path, const struct stat *st, struct report *rep)
-{
-	if (!S_ISREG(st->st_mode)) {
-		report_hint(rep, "name a file with --platform FILE; one that is not there is made");
-		return report_fail(rep, S_ISDIR(st->st_mode) ? -EISDIR : -EINVAL,
-				   "cannot use the platform file '%s'", path);
-	}
-	if (st->st_mode & (S_IRWXG | S_IRWXO)) {
-		report_hint(rep, "name another with --platform FILE, or chmod 600 it, if it is a "
-				 "platform's and nobody has read it");
-		return report_fail(rep, -EACCES, "others may use the platform file '%s'", path);
-	}
-	return 0;
-}
-
-/* The runtime could only say so when it is too late to stop: of these three, too. */
-static int check_platform(const char *path, struct report *rep)
-{
-	char dir[RUNTIME_PATH_MAX];
-	struct stat st;
-	char *slash;
-
-	if (access(path, R_OK) == 0 && stat(path, &st) == 0)
-		return check_platform_file(path, &st, rep);
-	snprintf(dir, sizeof(dir), "%s", path);
-	slash = strrchr(dir, '/');
-	slash[slash == dir] = 0;
-	if (errno == ENOENT && access(dir, W_OK | X_OK) == 0)
-		return 0;
-	report_hint(rep, "name another file with --platform FILE");
-	return report_fail(rep, -errno, "cannot use the platform file '%s'", path);
 }
 
 /* As the runtime will make it (epc/backing_file.c), and gone again. */
@@ -374,7 +305,7 @@ static int parse(int argc, char **argv, struct run_options *o, struct report *re
 		r = option_policy(o->policy, rep);
 	if (r < 0)
 		return r;
-	return o->platform[0] ? 0 : default_platform(o, rep);
+	return o->platform[0] ? 0 : platform_file_default(o->platform, sizeof(o->platform), rep);
 }
 
 /* "--stats json": the option takes its value behind a '=' only, so json was taken for the program. */
@@ -523,7 +454,7 @@ static int prepare(int argc, char **argv, struct run_options *o, struct report *
 	r = check_program(argv, optind, o, rep);
 	if (r)
 		return r;
-	if (check_platform(o->platform, rep) < 0 || check_backing(o->backing, rep) < 0 ||
+	if (platform_file_check(o->platform, rep) < 0 || check_backing(o->backing, rep) < 0 ||
 	    check_machine(o->direct, rep) < 0 || set_environment(o, rep) < 0)
 		return CLI_FAILED;
 	return 0;
