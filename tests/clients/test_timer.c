@@ -68,7 +68,8 @@ static void on_tick(int signo, siginfo_t *info, void *context)
 	uintptr_t sp = (uintptr_t)__builtin_frame_address(0);
 
 	(void)signo, (void)info;
-	my_ticks++;
+	/* In one step each: with SA_NODEFER a handler is interrupted by the next. */
+	__atomic_add_fetch(&my_ticks, 1, __ATOMIC_RELAXED);
 	if (sp >= (uintptr_t)alt && sp < (uintptr_t)alt + sizeof(alt))
 		on_alt++;
 	else
@@ -78,7 +79,7 @@ static void on_tick(int signo, siginfo_t *info, void *context)
 		clobber_fp();
 	if (nest)
 		raise(SIGUSR1);
-	if (++total >= TICKS)
+	if (__atomic_add_fetch(&total, 1, __ATOMIC_RELAXED) >= TICKS)
 		stop = 1;
 }
 
@@ -87,7 +88,7 @@ static volatile int nested;
 static void on_usr1(int signo, siginfo_t *info, void *context)
 {
 	(void)signo, (void)info, (void)context;
-	nested++;
+	__atomic_add_fetch(&nested, 1, __ATOMIC_RELAXED);
 	if (use_fp)
 		clobber_fp();
 }
