@@ -154,6 +154,15 @@ static uint64_t spin(uint64_t times)
 	return h;
 }
 
+static uint64_t touch(uint64_t first, uint64_t nr, uint64_t pages)
+{
+	uint64_t sum = 0;
+
+	for (uint64_t i = first; i < first + nr; i++)
+		sum += *(volatile uint64_t *)page_at(ENCLAVE_HEAP + TOUCH_ORDER(i, pages));
+	return sum;
+}
+
 static uint64_t wait(volatile uint64_t *word)
 {
 	word[1] = 1;
@@ -186,6 +195,8 @@ uint64_t enclave_call(uint64_t call, uint64_t a, uint64_t b, uint64_t c)
 		return spin(a);
 	if (call == CALL_EMODPE)
 		return emodpe(a, b);
+	if (call == CALL_TOUCH)
+		return touch(a, b, c);
 	if (call == CALL_WAIT)
 		return wait((volatile uint64_t *)a);
 	return 0;

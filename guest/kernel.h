@@ -160,6 +160,7 @@ void script_work(void);
 void script_run(void);
 void script_share(void);
 void script_hostile(void);
+void script_touch(void);
 void script_scenario(void);
 
 #define RW_FLAGS (SGX_SECINFO_TYPE(SGX_PT_REG) | SGX_SECINFO_R | SGX_SECINFO_W)

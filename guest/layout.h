@@ -20,6 +20,9 @@
 #define ENCLAVE_STACK 24
 #define ENCLAVE_HEAP  32 /* EAUGed */
 
+/* The i-th of @pages in CALL_TOUCH: each comes once in @pages, which 7919 does not divide. */
+#define TOUCH_ORDER(i, pages) ((i)*7919 % (pages))
+
 #ifndef __ASSEMBLER__
 /* What it is asked to do, in RDI; operands in RSI, RDX, R8; the answer is in RSI. */
 enum enclave_call {
@@ -34,6 +37,7 @@ enum enclave_call {
 	CALL_FAULT,  /* enum enclave_fault in RSI */
 	CALL_SPIN,   /* RSI times round a loop */
 	CALL_EMODPE, /* page RSI gets flags RDX */
+	CALL_TOUCH, /* a word each of RDX of R8 heap pages, from the RSI-th on in an order with no rhyme */
 	CALL_WAIT, /* the untrusted word behind the one at RSI becomes 1; until the one at RSI is not 0 */
 };
 

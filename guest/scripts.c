@@ -242,6 +242,38 @@ void script_run(void)
 	end(93);
 }
 
+/* No translation of what is about to be touched is left, though the pages are there. */
+static void map_anew(struct enclave *e, uint64_t first, uint64_t nr)
+{
+	for (uint64_t i = first; i < first + nr; i++)
+		unmap_user(heap_la(e, TOUCH_ORDER(i, e->heap)));
+	(void)enclave_ask(e, 0, CALL_ADD, 0, 0, 0);
+	for (uint64_t i = first; i < first + nr; i++) {
+		uint64_t page = TOUCH_ORDER(i, e->heap);
+
+		map_user(heap_la(e, page), e->heap_page[page], true, false);
+	}
+}
+
+void script_touch(void)
+{
+	struct enclave *e = &enclaves[percpu()->id];
+	uint64_t nr = boot->args[ARG_ROUNDS], first = 0;
+
+	build(e);
+	for (;;) {
+		if (boot->args[ARG_FLAGS] & FLAG_ANEW)
+			map_anew(e, first, nr);
+		if (!call_vmm(CALL_NEXT, 0) || percpu()->fault.vector != NO_FAULT)
+			break;
+		(void)enclave_ask(e, 0, CALL_TOUCH, first, nr, e->heap);
+		call_vmm(CALL_DONE, 0);
+		first += nr;
+	}
+	enclave_remove(e);
+	say_fault(&percpu()->fault);
+}
+
 /* ---- one enclave for all ---------------------------------------------------------------------------- */
 
 static struct enclave *volatile shared;

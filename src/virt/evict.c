@@ -39,7 +39,7 @@ static struct vepc_page *page_of_locked(struct epc_page *frame, struct vepc **re
 
 void guest_page_track_locked(struct virt_guest *guest, struct vepc_page *page)
 {
-	if (page->flags & PAGE_TRACKED)
+	if (guest->reserved || (page->flags & PAGE_TRACKED))
 		return;
 	page->flags |= PAGE_TRACKED;
 	epc_track(guest->epc, page->frame);

@@ -64,6 +64,14 @@ int virt_create_in(struct epc_group *group, struct epc *epc, struct virt_guest *
 	return 0;
 }
 
+void virt_reserve(struct virt_guest *guest)
+{
+	guest_lock(guest);
+	assert(guest->page_nr == 0);
+	guest->reserved = true;
+	guest_unlock(guest);
+}
+
 struct virt_guest *virt_put(struct virt_guest *guest)
 {
 	if (!guest || !ref_put(&guest->refs))

@@ -28,6 +28,8 @@ struct virt_guest;
 int virt_create(struct epc *epc, struct virt_guest **ret_guest);
 /* The same with all its pages in @group (epc/group.h), which outlives it. */
 int virt_create_in(struct epc_group *group, struct epc *epc, struct virt_guest **ret_guest);
+/* Before it has a page: its pages stay where they are, as those of raw EPC do that nobody keeps. */
+void virt_reserve(struct virt_guest *guest);
 /* Takes NULL, returns NULL. */
 struct virt_guest *virt_put(struct virt_guest *guest);
 

@@ -102,6 +102,7 @@ struct virt_guest {
 	struct window *window;
 	struct backing *backing;
 	struct epc_group *group;
+	bool reserved;              /* no page is offered to the reclaimer */
 	struct epc_owner *va_owner; /* of VA pages */
 	void *stage_block;          /* two pages of the arena, and in them, aligned: */
 	void *stage;                /* a page on its way in; contents under the lock */

@@ -148,6 +148,8 @@ static int show(struct vcpu *vcpu, const struct shown *new)
 		hidden_remove_all(vcpu);
 		return 1;
 	}
+	if (new->gpa >= vcpu->vmm->alias)
+		memory_show_epc(vcpu->vmm, new->gpa - vcpu->vmm->alias);
 	vcpu->shown_nr += old == &vcpu->shown[vcpu->shown_nr];
 	return 0;
 }
@@ -173,6 +175,36 @@ static bool forget_stale(struct vcpu *vcpu)
 			*old = vcpu->shown[--vcpu->shown_nr];
 	}
 	return some;
+}
+
+#define AHEAD_MAX 8u
+
+/*
+ * It goes from page to page: those that follow are shown at once, as an exit costs more than a load.  True: there are
+ * removals to be done first, as by show().
+ */
+static bool show_ahead(struct vcpu *vcpu, uint64_t la)
+{
+	bool removals = false;
+	unsigned int i;
+
+	if (la != vcpu->next_la)
+		vcpu->ahead = 0;
+	else if (vcpu->ahead < AHEAD_MAX)
+		vcpu->ahead = vcpu->ahead ? 2 * vcpu->ahead : 1;
+	for (i = 1; i <= vcpu->ahead && !removals; i++) {
+		uint64_t next = la + i * PAGE;
+		struct shown new;
+		uint16_t error;
+
+		if (vcpu->shown_nr == SHOWN_MAX || !in_elrange(vcpu, next) ||
+		    shown_find(vcpu, next) ||
+		    translate(vcpu, next, SGX_SECINFO_R, true, &new, &error) != 0)
+			break;
+		removals = show(vcpu, &new) != 0;
+	}
+	vcpu->next_la = la + i * PAGE;
+	return removals;
 }
 
 /* ---- in and out ----------------------------------------------------------------------------------- */
@@ -320,6 +352,7 @@ static int page_fault(struct vcpu *vcpu, const struct cpu_regs *regs, struct cpu
 							  : SGX_SECINFO_R;
 	uint16_t error = 0;
 	struct shown new;
+	bool removals;
 	int r;
 
 	if (fault_of_enclu(vcpu, regs, event))
@@ -333,7 +366,10 @@ static int page_fault(struct vcpu *vcpu, const struct cpu_regs *regs, struct cpu
 	if (r < 0)
 		return vmm_stop(vcpu->vmm, r, "a page of EPC that a guest needs cannot be had");
 	if (r == 0) {
-		resume(vcpu, regs, show(vcpu, &new) != 0);
+		removals = show(vcpu, &new) != 0;
+		if (!removals)
+			removals = show_ahead(vcpu, new.la);
+		resume(vcpu, regs, removals);
 		return 0;
 	}
 	event->error = error;

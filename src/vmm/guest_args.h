@@ -21,11 +21,15 @@ enum guest_script {
 	SCRIPT_RUN,      /* until it is stopped */
 	SCRIPT_SHARE,    /* all processors in one enclave, the first evicts its pages meanwhile */
 	SCRIPT_HOSTILE,  /* misbehave */
+	SCRIPT_TOUCH,    /* pages of the heap, as often as CALL_NEXT says; ARG_ROUNDS at a time */
 	SCRIPT_SCENARIO, /* the host takes a page at a certain step, see enum guest_now */
 };
 
 /* guest_call.what. arg: steps done, and 2^32 times how many there are for this processor */
 #define CALL_PROGRESS 0x100
+/* Of SCRIPT_TOUCH: some are about to be touched, when the answer is 1; and have been */
+#define CALL_NEXT 0x101
+#define CALL_DONE 0x102
 
 /* And of SCRIPT_SCENARIO: this is the moment for the host to do something. arg: a page, unless it says else */
 enum guest_now {
@@ -48,6 +52,7 @@ enum guest_now {
 #define FLAG_FORWARD 1u /* the #UD handler begins with GUEST_PORT_UD */
 #define FLAG_SPIN    2u /* be in enclaves long enough for interrupts */
 #define FLAG_PATIENT 4u /* EPC may be gone for a moment: enter again */
+#define FLAG_ANEW    8u /* SCRIPT_TOUCH: each page is mapped anew before it is touched */
 
 #define VECTOR_TICK 0x40
 

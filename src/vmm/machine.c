@@ -43,6 +43,8 @@ static int make_guest(struct vmm *vmm, struct report *rep)
 
 	if (r < 0)
 		return report_fail(rep, r, "cannot have a guest on this processor");
+	if (vmm->config.reserved)
+		virt_reserve(vmm->guest);
 	for (unsigned int i = 0; r == 0 && i < VMM_FILES; i++) {
 		r = vepc_open(vmm->config.registry, &vmm->vepc[i]);
 		if (r == 0)

@@ -97,6 +97,14 @@ bool memory_is_epc(struct vmm *vmm, uint64_t gpa)
 	return region_at(vmm, gpa, &region);
 }
 
+void memory_show_epc(struct vmm *vmm, uint64_t gpa)
+{
+	struct region region;
+
+	if (region_at(vmm, gpa, &region))
+		(void)server_show(vmm, (uintptr_t)region.hva + (gpa - region.at.gpa));
+}
+
 struct peek {
 	uint64_t offset;
 	void *to;

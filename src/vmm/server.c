@@ -104,8 +104,7 @@ static bool page_at(struct vmm *vmm, uint64_t hva, struct vepc **ret_vepc, uint6
 	return found;
 }
 
-/* 0; -EAGAIN: it has been taken away again. */
-static int show(struct vmm *vmm, uint64_t hva)
+int server_show(struct vmm *vmm, uint64_t hva)
 {
 	struct uffdio_continue c = { .range = { .start = hva, .len = PAGE } };
 
@@ -130,7 +129,7 @@ static void serve(struct vmm *vmm, uint64_t hva)
 			break;
 		r = vepc_fault(vepc, off);
 		if (r == 0)
-			r = show(vmm, hva);
+			r = server_show(vmm, hva);
 	}
 	if (r == 0) {
 		atomic_fetch_add_explicit(&vmm->epc_faults, 1, memory_order_relaxed);

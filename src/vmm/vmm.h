@@ -31,6 +31,7 @@ struct vmm_config {
 	struct epc *epc;
 	struct vepc_registry *registry;
 	struct epc_group *group; /* in which its EPC is; NULL: the root. It outlives the machine */
+	bool reserved;           /* its EPC stays: none of it is taken while it runs */
 	const char *image;       /* the guest's kernel, see guest_abi.h */
 	uint64_t ram_bytes;
 	uint64_t epc_bytes; /* of its first region */

@@ -81,6 +81,8 @@ struct vcpu {
 	struct shown *shown;
 	unsigned int shown_nr;
 	unsigned int tables_used; /* of the hidden ones */
+	uint64_t next_la;         /* the page behind the last that was shown at a fault */
+	unsigned int ahead;       /* how many are shown ahead: it goes from page to page */
 
 	_Atomic uint64_t irqs[4]; /* by vector: wanted */
 	atomic_int wake;          /* a futex: 1 when something is wanted of it */
@@ -136,6 +138,8 @@ bool memory_read(struct vmm *vmm, uint64_t gpa, void *to, size_t bytes);
 bool memory_write(struct vmm *vmm, uint64_t gpa, const void *from, size_t bytes);
 /* There is EPC at @gpa. */
 bool memory_is_epc(struct vmm *vmm, uint64_t gpa);
+/* The page of EPC at @gpa is in this process's mapping, if it is in the EPC: KVM needs not ask the server for it. */
+void memory_show_epc(struct vmm *vmm, uint64_t gpa);
 /* Read a page's bytes past the guest's walls: for decoding an instruction in an enclave. */
 bool memory_peek_epc(struct vmm *vmm, uint64_t gpa, void *to, size_t bytes);
 
@@ -147,6 +151,8 @@ int server_start(struct vmm *vmm, struct report *rep);
 void server_stop(struct vmm *vmm);
 int server_register(struct vmm *vmm, void *hva, uint64_t bytes);
 void server_unregister(struct vmm *vmm, void *hva, uint64_t bytes);
+/* The page at @hva, which is in the EPC, can be used from now on. 0; -EAGAIN: it has been taken away again; -errno. */
+int server_show(struct vmm *vmm, uint64_t hva);
 
 /* ---- image.c ----------------------------------------------------------------------------------- */
 
