@@ -76,13 +76,14 @@ void event_pause(struct vmm *vmm)
 	unsigned int parked;
 
 	atomic_store(&vmm->paused, 1);
-	for (unsigned int i = 0; i < vmm->config.vcpus; i++)
-		vcpu_kick(&vmm->vcpu[i]);
 	/* One that has ended does not park; it is not running either. */
 	while ((parked = atomic_load(&vmm->parked)) < atomic_load(&vmm->running) &&
 	       !has_ended(vmm)) {
 		struct timespec wait = { .tv_nsec = 10000000 };
 
+		/* Each time: one that was not at rest has run on, and need not come out by itself. */
+		for (unsigned int i = 0; i < vmm->config.vcpus; i++)
+			vcpu_kick(&vmm->vcpu[i]);
 		syscall(SYS_futex, &vmm->parked, FUTEX_WAIT_PRIVATE, parked, &wait, NULL, 0);
 	}
 }
