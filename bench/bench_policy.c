@@ -3,7 +3,8 @@
  * Faults of each eviction policy over page traces, beside the optimum that knows the future (Belady's), through
  * the real manager: real batches, real watermarks, pages without contents.
  *
- *   bench_policy TRACE...      a page number a line; .zst is read by way of zstd(1)
+ *   bench_policy TRACE...          a page number a line; .zst is read by way of zstd(1)
+ *   bench_policy --families PAGES  those that tests/lib/trace_family.c makes, of about so many pages
  *
  * A row is a trace at an EPC of so many per cent of its pages.  "way" is how far a policy goes from upstream's
  * faults to the optimum's, on the geometric mean over the traces.
@@ -13,264 +14,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "epc/owner.h"
-#include "epc/page.h"
 #include "epc/policy.h"
-#include "lib/fake_owner.h"
+#include "lib/page_trace.h"
 
 enum { POLICIES_MAX = 16, PERCENTS = 4 };
 static const unsigned int percents[PERCENTS] = { 10, 25, 50, 75 };
-
-struct trace {
-	uint32_t *ref; /* pages, numbered from 0 by first use */
-	size_t nr;
-	uint32_t pages;
-};
-
-/* ---- traces -------------------------------------------------------------------------------- */
-
-struct names {
-	uint64_t *name;
-	uint32_t *number;
-	size_t mask, used;
-};
-
-static void *alloc_or_die(size_t n, size_t bytes)
-{
-	void *p = calloc(n, bytes);
-
-	if (!p) {
-		perror("bench_policy");
-		exit(1);
-	}
-	return p;
-}
-
-/* The number of a page: 0 for the first that the trace names, and so on. */
-static uint32_t names_number(struct names *names, uint64_t name)
-{
-	struct names bigger;
-	size_t at, i;
-
-	if (names->used * 2 > names->mask) {
-		bigger.mask = names->mask * 2 + 1;
-		bigger.name = alloc_or_die(bigger.mask + 1, sizeof(uint64_t));
-		bigger.number = alloc_or_die(bigger.mask + 1, sizeof(uint32_t));
-		bigger.used = names->used;
-		for (i = 0; i <= names->mask; i++) {
-			if (!names->name[i])
-				continue;
-			at = (names->name[i] * 0x9e3779b97f4a7c15ull >> 20) & bigger.mask;
-			while (bigger.name[at])
-				at = (at + 1) & bigger.mask;
-			bigger.name[at] = names->name[i];
-			bigger.number[at] = names->number[i];
-		}
-		free(names->name);
-		free(names->number);
-		*names = bigger;
-	}
-	at = ((name + 1) * 0x9e3779b97f4a7c15ull >> 20) & names->mask;
-	while (names->name[at] && names->name[at] != name + 1)
-		at = (at + 1) & names->mask;
-	if (!names->name[at]) {
-		names->name[at] = name + 1;
-		names->number[at] = (uint32_t)names->used++;
-	}
-	return names->number[at];
-}
-
-static bool trace_read(const char *path, struct trace *trace)
-{
-	size_t len = strlen(path), room = 1 << 16;
-	bool packed = len > 4 && !strcmp(path + len - 4, ".zst");
-	struct names names = { .mask = 1023 };
-	unsigned long long page;
-	char command[1024];
-	FILE *file;
-
-	snprintf(command, sizeof(command), "zstd -dcq -- '%s'", path);
-	file = packed ? popen(command, "r") : fopen(path, "r");
-	if (!file)
-		return false;
-	names.name = alloc_or_die(names.mask + 1, sizeof(uint64_t));
-	names.number = alloc_or_die(names.mask + 1, sizeof(uint32_t));
-	memset(trace, 0, sizeof(*trace));
-	trace->ref = alloc_or_die(room, sizeof(uint32_t));
-	while (fscanf(file, "%llu", &page) == 1) {
-		if (trace->nr == room) {
-			room *= 2;
-			trace->ref = realloc(trace->ref, room * sizeof(uint32_t));
-			if (!trace->ref)
-				exit(1);
-		}
-		trace->ref[trace->nr++] = names_number(&names, page);
-	}
-	trace->pages = (uint32_t)names.used;
-	free(names.name);
-	free(names.number);
-	if (packed)
-		pclose(file);
-	else
-		fclose(file);
-	return trace->nr > 0;
-}
-
-/* ---- the optimum --------------------------------------------------------------------------- */
-
-struct heap {
-	struct {
-		size_t next;
-		uint32_t page;
-	} * at;
-	size_t nr;
-};
-
-static void heap_push(struct heap *heap, size_t next, uint32_t page)
-{
-	size_t i = heap->nr++;
-
-	while (i > 0 && heap->at[(i - 1) / 2].next < next) {
-		heap->at[i] = heap->at[(i - 1) / 2];
-		i = (i - 1) / 2;
-	}
-	heap->at[i].next = next;
-	heap->at[i].page = page;
-}
-
-static void heap_pop(struct heap *heap)
-{
-	size_t i = 0, child, last = --heap->nr;
-
-	while ((child = 2 * i + 1) < last) {
-		if (child + 1 < last && heap->at[child + 1].next > heap->at[child].next)
-			child++;
-		if (heap->at[child].next <= heap->at[last].next)
-			break;
-		heap->at[i] = heap->at[child];
-		i = child;
-	}
-	heap->at[i] = heap->at[last];
-}
-
-/* Evicts the page whose next use is farthest. */
-static unsigned long faults_optimum(const struct trace *trace, uint32_t epc_pages)
-{
-	size_t *next = alloc_or_die(trace->nr, sizeof(size_t));
-	size_t *seen = alloc_or_die(trace->pages, sizeof(size_t));
-	size_t *due = alloc_or_die(trace->pages, sizeof(size_t));
-	bool *in = alloc_or_die(trace->pages, sizeof(bool));
-	struct heap heap = { .at = alloc_or_die(trace->nr + 1, sizeof(*heap.at)) };
-	unsigned long faults = 0;
-	uint32_t resident = 0;
-	size_t i;
-
-	for (i = 0; i < trace->pages; i++)
-		seen[i] = SIZE_MAX;
-	for (i = trace->nr; i-- > 0;) {
-		next[i] = seen[trace->ref[i]];
-		seen[trace->ref[i]] = i;
-	}
-	for (i = 0; i < trace->nr; i++) {
-		if (!in[trace->ref[i]]) {
-			faults++;
-			if (resident == epc_pages) {
-				/* Entries that a later use has overtaken are stale. */
-				while (!in[heap.at[0].page] ||
-				       due[heap.at[0].page] != heap.at[0].next)
-					heap_pop(&heap);
-				in[heap.at[0].page] = false;
-				heap_pop(&heap);
-				resident--;
-			}
-			in[trace->ref[i]] = true;
-			resident++;
-		}
-		due[trace->ref[i]] = next[i];
-		heap_push(&heap, next[i], trace->ref[i]);
-	}
-	free(next);
-	free(seen);
-	free(due);
-	free(in);
-	free(heap.at);
-	return faults;
-}
-
-/* ---- the manager --------------------------------------------------------------------------- */
-
-struct bare {
-	struct epc_page **resident;
-};
-
-static bool bare_yes(struct epc_page *page)
-{
-	return true;
-}
-
-static int bare_write(struct epc_page *page)
-{
-	struct bare *bare = epc_page_owner(page);
-
-	bare->resident[epc_page_cookie(page)] = NULL;
-	return 0;
-}
-
-static void bare_put(struct epc_page *page) {}
-
-static const struct sgx_epc_page_ops bare_ops = {
-	.name = "bare",
-	.get = bare_yes,
-	.reclaim = bare_yes,
-	.block = bare_yes,
-	.write = bare_write,
-	.put = bare_put,
-};
-
-/*
- * A page that has come is mapped, and stays so until a policy wants to see its next use: a use in between
- * is seen by nobody, as with real page tables.  That next use is a soft fault.
- */
-static bool bare_use(struct epc *epc, struct epc_page *page)
-{
-	if (!(atomic_load_explicit(&page->flags, memory_order_relaxed) & PAGE_REF_ARMED))
-		return false;
-	epc_touch(epc, page);
-	return true;
-}
-
-static unsigned long faults_of(const struct trace *trace, uint32_t epc_pages, const char *policy,
-			       unsigned long *ret_soft)
-{
-	struct bare bare = { alloc_or_die(trace->pages, sizeof(struct epc_page *)) };
-	unsigned long faults = 0;
-	struct fake_machine m;
-	struct epc_owner *owner;
-	struct epc_page *page;
-	size_t i;
-
-	*ret_soft = 0;
-	if (fake_machine_create(&m, epc_pages, policy, NULL, 0) < 0 ||
-	    epc_owner_create(m.epc, &(struct epc_owner_config){ .ops = &bare_ops, .owner = &bare },
-			     &owner) < 0)
-		exit(1);
-	for (i = 0; i < trace->nr; i++) {
-		page = bare.resident[trace->ref[i]];
-		if (page) {
-			*ret_soft += bare_use(m.epc, page);
-			continue;
-		}
-		faults++;
-		if (epc_alloc(m.epc, owner, EPC_MAY_RECLAIM | EPC_UNPLACED, &page) < 0)
-			exit(1);
-		epc_page_set_cookie(page, trace->ref[i]);
-		bare.resident[trace->ref[i]] = page;
-		epc_track(m.epc, page);
-	}
-	fake_machine_destroy(&m);
-	free(bare.resident);
-	return faults;
-}
 
 /* ---- the table ----------------------------------------------------------------------------- */
 
@@ -283,7 +31,7 @@ struct sums {
 
 static const char *short_name(const char *path)
 {
-	static char name[20];
+	static char name[15];
 	const char *slash = strrchr(path, '/');
 
 	snprintf(name, sizeof(name), "%.*s", (int)strcspn(slash ? slash + 1 : path, "."),
@@ -291,7 +39,7 @@ static const char *short_name(const char *path)
 	return name;
 }
 
-static void row(const char *path, const struct trace *trace, unsigned int percent,
+static void row(const char *name, const struct page_trace *trace, unsigned int percent,
 		struct sums *sums)
 {
 	uint32_t epc_pages = (uint32_t)((uint64_t)trace->pages * percent / 100);
@@ -300,11 +48,11 @@ static void row(const char *path, const struct trace *trace, unsigned int percen
 
 	if (epc_pages < 16)
 		epc_pages = 16;
-	best = faults_optimum(trace, epc_pages);
-	upstream = faults_of(trace, epc_pages, "upstream", &soft);
-	printf("%-14s %3u%% %8lu", short_name(path), percent, best);
+	best = page_trace_optimum(trace, epc_pages);
+	upstream = page_trace_faults(trace, epc_pages, "upstream", &soft);
+	printf("%-14.14s %3u%% %8lu", name, percent, best);
 	for (p = 0; policy_at(p); p++) {
-		faults = faults_of(trace, epc_pages, policy_at(p)->name, &soft);
+		faults = page_trace_faults(trace, epc_pages, policy_at(p)->name, &soft);
 		printf(" %10.3f", (double)faults / (double)best);
 		sums->soft[p] += (double)soft / (double)faults;
 		sums->log_ratio[p] += log((double)faults / (double)best);
@@ -339,29 +87,22 @@ static void means(const struct sums *sums, const char *name)
 	putchar('\n');
 }
 
-int main(int argc, char **argv)
+static void rows(const char *name, struct page_trace *trace, struct sums *sums)
 {
-	static struct sums sums[PERCENTS], all;
-	struct trace trace;
+	unsigned int k;
+
+	for (k = 0; k < PERCENTS; k++)
+		row(name, trace, percents[k], &sums[k]);
+	page_trace_fini(trace);
+}
+
+static void all_means(const struct sums *sums)
+{
+	struct sums all = { .nr = 0 };
 	unsigned int p, k;
-	int i;
+	char name[20];
 
-	printf("faults by those of the optimum\n%-14s %4s %8s", "trace", "EPC", "optimum");
-	for (p = 0; policy_at(p); p++)
-		printf(" %10s", policy_at(p)->name);
-	putchar('\n');
-	for (i = 1; i < argc; i++) {
-		if (!trace_read(argv[i], &trace)) {
-			fprintf(stderr, "bench_policy: cannot read %s\n", argv[i]);
-			return 1;
-		}
-		for (k = 0; k < PERCENTS; k++)
-			row(argv[i], &trace, percents[k], &sums[k]);
-		free(trace.ref);
-	}
 	for (k = 0; k < PERCENTS && sums[k].nr; k++) {
-		char name[20];
-
 		snprintf(name, sizeof(name), "all at %u%%", percents[k]);
 		means(&sums[k], name);
 		for (p = 0; policy_at(p); p++) {
@@ -374,5 +115,36 @@ int main(int argc, char **argv)
 	}
 	if (all.nr)
 		means(&all, "all");
+}
+
+int main(int argc, char **argv)
+{
+	static struct sums sums[PERCENTS];
+	bool families = argc == 3 && !strcmp(argv[1], "--families");
+	unsigned long pages = families ? strtoul(argv[2], NULL, 10) : 0;
+	struct page_trace trace;
+	unsigned int p;
+	int i;
+
+	if (families && (pages < 64 || pages > 10000)) {
+		fprintf(stderr, "bench_policy: 64 to 10000 pages\n");
+		return 1;
+	}
+	printf("faults by those of the optimum\n%-14s %4s %8s", "trace", "EPC", "optimum");
+	for (p = 0; policy_at(p); p++)
+		printf(" %10s", policy_at(p)->name);
+	putchar('\n');
+	for (p = 0; families && trace_family_at(p); p++) {
+		page_trace_make(&trace, trace_family_at(p), (uint32_t)pages, 1);
+		rows(trace_family_at(p)->name, &trace, sums);
+	}
+	for (i = 1; i < argc && !families; i++) {
+		if (!page_trace_read(&trace, argv[i])) {
+			fprintf(stderr, "bench_policy: cannot read %s\n", argv[i]);
+			return 1;
+		}
+		rows(short_name(argv[i]), &trace, sums);
+	}
+	all_means(sums);
 	return 0;
 }
