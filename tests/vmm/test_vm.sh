@@ -83,7 +83,7 @@ check 0 '"peak_pages":[1-9]' "no guest had more than --guest-max"
 
 # Interrupted in the middle, or killed: it ends at once, and leaves nothing.
 files() {
-	find /dev/shm /tmp -maxdepth 1 -name '*swsgx*' 2>/dev/null | sort
+	find /dev/shm /tmp -maxdepth 1 -name '*swsgx*' ! -name 'swsgx-client-*' 2>/dev/null | sort
 }
 check_left() { # NAME
 	files | comm -13 "$tmp/before" - >"$tmp/out"
