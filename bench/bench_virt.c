@@ -5,8 +5,8 @@
  *
  *   bench_virt [--json]
  *
- * Both have twice as many pages as fit, touched in turn, so that each touch is a load and sixteen of them a batch.
- * Goal: 1.5 times the host enclave's at most.
+ * Both have more pages than fit, touched in turn, and sixteen loads are a batch.  What a policy makes of that is not what is
+ * measured here: the time is that of a load.  Goal: 1.5 times the host enclave's at most.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -97,15 +97,6 @@ static void guest_touch(void)
 	guest_next = (guest_next + 1) % PAGES;
 }
 
-static double us_a_touch(void (*touch)(void))
-{
-	uint64_t start = measure_thread_ns();
-
-	for (unsigned int i = 0; i < TOUCHES; i++)
-		touch();
-	return (double)(measure_thread_ns() - start) / 1e3 / TOUCHES;
-}
-
 static uint64_t loads(struct epc *epc)
 {
 	struct epc_stats stats;
@@ -114,25 +105,33 @@ static uint64_t loads(struct epc *epc)
 	return stats.loads;
 }
 
+static double us_a_load(void (*touch)(void), struct epc *epc)
+{
+	uint64_t first = loads(epc), nr, ns = 0;
+
+	do {
+		uint64_t start = measure_thread_ns();
+
+		for (unsigned int i = 0; i < TOUCHES; i++)
+			touch();
+		ns += measure_thread_ns() - start;
+		nr = loads(epc) - first;
+	} while (nr < TOUCHES / 2);
+	return (double)ns / 1e3 / (double)nr;
+}
+
 static void faults(struct measure *m)
 {
 	int of_host = measure_row(m, "host enclave: evict one, load another", "us", -1, 0);
 	int of_guest = measure_row(m, "guest: evict one, load another", "us", of_host, 1.5);
-	uint64_t host_loads, guest_loads;
-
 	for (unsigned int i = 0; i < 2 * PAGES; i++) {
 		host_touch();
 		guest_touch();
 	}
-	host_loads = loads(host_world.epc);
-	guest_loads = loads(guest.w.epc);
 	for (unsigned int n = 0; n < SAMPLES; n++) {
-		measure_add(m, of_host, us_a_touch(host_touch));
-		measure_add(m, of_guest, us_a_touch(guest_touch));
+		measure_add(m, of_host, us_a_load(host_touch, host_world.epc));
+		measure_add(m, of_guest, us_a_load(guest_touch, guest.w.epc));
 	}
-	printf("loads a touch: host enclave %.2f, guest %.2f\n",
-	       (double)(loads(host_world.epc) - host_loads) / SAMPLES / TOUCHES,
-	       (double)(loads(guest.w.epc) - guest_loads) / SAMPLES / TOUCHES);
 }
 
 int main(int argc, char **argv)

@@ -96,11 +96,6 @@ struct vepc *vepc_get(struct vepc *vepc)
 	return vepc;
 }
 
-bool vepc_tryget(struct vepc *vepc)
-{
-	return ref_tryget(&vepc->refs);
-}
-
 struct vepc *vepc_put(struct vepc *vepc)
 {
 	if (vepc && ref_put(&vepc->refs))

@@ -32,8 +32,6 @@ uint32_t vepc_zombie_nr(struct vepc_registry *registry);
 /* open(): 0 or -ENOMEM. One reference. */
 int vepc_open(struct vepc_registry *registry, struct vepc **ret_vepc);
 struct vepc *vepc_get(struct vepc *vepc);
-/* For a keeper, with its lock held: false once the last reference is gone. */
-bool vepc_tryget(struct vepc *vepc);
 /* The last one EREMOVEs and frees every page, SECS last. Takes NULL, returns NULL. */
 struct vepc *vepc_put(struct vepc *vepc);
 

@@ -3,8 +3,8 @@
  * ENCLU and asynchronous exits of a guest: the processor executes them, here is its page walk.
  *
  * The guest's lock is held for the length of the instruction, so that no page that it reaches is in the reclaimer's
- * hand.  A page that is elsewhere makes it fault, unchanged; the page is brought in and it runs again.  A
- * page that was just brought in is referenced, so two operands don't push each other out.
+ * hand.  A page that is elsewhere makes it fault, unchanged; the page is brought in and it runs again.  What was
+ * brought in for it is pinned until it has run, so two operands don't push each other out.
  */
 #include <errno.h>
 #include <time.h>
@@ -16,7 +16,7 @@
 
 struct walk {
 	struct virt_vcpu *vcpu;
-	struct vepc *away; /* the page that the instruction missed, with a reference */
+	struct vepc *away; /* the page that the instruction missed */
 	uint64_t off;
 };
 
@@ -45,10 +45,10 @@ static uint32_t walk_locked(void *ctx, uint64_t la, unsigned int access, uint16_
 		return CPU_NO_PAGE;
 	page = vepc_page_locked(vepc, off / SGX_PAGE_SIZE);
 	if (page && guest_page_is_here(page)) {
-		page->flags |= PAGE_REFERENCED;
+		guest_page_touch_locked(guest, page);
 		return epc_page_nr(guest->epc, page->frame);
 	}
-	if (!walk->away && vepc_tryget(vepc)) {
+	if (!walk->away) {
 		walk->away = vepc;
 		walk->off = off;
 	}
@@ -58,26 +58,28 @@ static uint32_t walk_locked(void *ctx, uint64_t la, unsigned int access, uint16_
 int virt_enclu(struct virt_vcpu *vcpu, virt_enclu_fn step, void *ctx, struct cpu_outcome *ret_out)
 {
 	struct virt_guest *guest = vcpu->guest;
+	struct walk walk = { .vcpu = vcpu };
+	struct cpu_mmu mmu = { .walk = walk_locked, .ctx = &walk };
+	struct hold *hold = NULL;
 	uint64_t start = now_ns();
+	int r = 0;
 
+	guest_lock(guest);
 	for (;;) {
-		struct walk walk = { .vcpu = vcpu };
-		struct cpu_mmu mmu = { .walk = walk_locked, .ctx = &walk };
-		int r;
-
-		guest_lock(guest);
+		walk.away = NULL;
 		*ret_out = step(ctx, guest->cpu, &mmu);
-		guest_unlock(guest);
-		if (!walk.away)
-			return 0;
 		/* It may have missed a page and been refused for something else. */
-		r = ret_out->fault == CPU_PF ? vepc_fault(walk.away, walk.off) : 0;
-		vepc_put(walk.away);
-		if (r < 0 || ret_out->fault != CPU_PF)
-			return r;
-		if (now_ns() - start > 10 * WAIT_LONG_NS)
-			return -ENOMEM;
+		if (!walk.away || ret_out->fault != CPU_PF)
+			break;
+		r = guest_bring_locked(guest, &hold, walk.away, walk.off);
+		if (r == 0 && now_ns() - start > 10 * WAIT_LONG_NS)
+			r = -ENOMEM;
+		if (r < 0)
+			break;
 	}
+	guest_brought_locked(guest, hold);
+	guest_unlock(guest);
+	return r;
 }
 
 void virt_lp_reset(struct virt_guest *guest, struct cpu_lp *lp)

@@ -181,15 +181,12 @@ static bool evict_reclaim(struct epc_page *frame)
 	struct vepc_page *page;
 	struct vepc *vepc;
 	uint64_t idx;
-	bool ok = false;
+	bool ok;
 
 	guest_lock(guest);
 	page = page_of_locked(frame, &vepc, &idx);
-	if (page && !guest->dead && !guest_is_pinned_locked(guest, page) &&
-	    !(kept_of(page) && (kept_of(page)->flags & KEPT_LEAVING))) {
-		ok = !(page->flags & PAGE_REFERENCED);
-		page->flags &= ~PAGE_REFERENCED;
-	}
+	ok = page && !guest->dead && !guest_is_pinned_locked(guest, page) &&
+	     !(kept_of(page) && (kept_of(page)->flags & KEPT_LEAVING));
 	guest_unlock(guest);
 	return ok;
 }

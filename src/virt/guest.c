@@ -274,70 +274,52 @@ static int step_find_locked(struct virt_guest *guest, const uint64_t *gpas, unsi
 			return -ENOMEM;
 		if (!guest_page_is_here(page))
 			return -EAGAIN;
-		page->flags |= PAGE_REFERENCED;
+		guest_page_touch_locked(guest, page);
 		ret_pages[i] = epc_page_nr(guest->epc, page->frame);
 	}
 	return 0;
 }
 
-/* A touch by who found the page by its address. The lock is held, and dropped. */
-static int fault_found_locked(struct virt_guest *guest, struct vepc *vepc, uint64_t off)
-{
-	struct hold *hold = guest_hold_get_locked(guest);
-	bool ok = guest_hold_file_locked(guest, hold, 0, vepc);
-	int r = -EFAULT;
-
-	guest_unlock(guest);
-	if (ok) {
-		vepc_count(vepc, EPC_FAULTS);
-		r = guest_bring(guest, hold, vepc, off / SGX_PAGE_SIZE);
-	}
-	guest_hold_put(guest, hold);
-	return r;
-}
-
 int virt_step(struct virt_guest *guest, const uint64_t *gpas, unsigned int nr, virt_step_fn step,
 	      void *ctx, struct cpu_outcome *ret_out)
 {
-	uint64_t start = now_ns();
+	uint64_t start = now_ns(), off;
 	uint32_t pages[VIRT_PAGES_MAX] = { 0 };
+	struct hold *hold = NULL;
 	struct vepc *vepc;
-	uint64_t off;
 	int r;
 
 	assert(nr <= VIRT_PAGES_MAX);
-	for (;;) {
-		guest_lock(guest);
-		r = step_find_locked(guest, gpas, nr, pages, &vepc, &off);
-		if (r == -EAGAIN) {
-			r = fault_found_locked(guest, vepc, off);
-			if (r < 0)
-				return r;
-			if (now_ns() - start > 10 * WAIT_LONG_NS)
-				return -ENOMEM;
-			continue;
-		}
-		if (r == 0)
-			*ret_out = step(ctx, guest->cpu, pages);
-		guest_unlock(guest);
-		return r;
+	guest_lock(guest);
+	while ((r = step_find_locked(guest, gpas, nr, pages, &vepc, &off)) == -EAGAIN) {
+		r = guest_bring_locked(guest, &hold, vepc, off);
+		if (r == 0 && now_ns() - start > 10 * WAIT_LONG_NS)
+			r = -ENOMEM;
+		if (r < 0)
+			break;
 	}
+	if (r == 0)
+		*ret_out = step(ctx, guest->cpu, pages);
+	guest_brought_locked(guest, hold);
+	guest_unlock(guest);
+	return r;
 }
 
 int virt_fault(struct virt_guest *guest, uint64_t gpa, uint64_t *ret_win_off)
 {
+	struct hold *hold = NULL;
 	struct vepc *vepc;
 	uint64_t off;
 	int r;
 
 	guest_lock(guest);
 	r = guest_region_find_locked(guest, gpa & ~(uint64_t)(SGX_PAGE_SIZE - 1), &vepc, &off);
-	if (r < 0) {
-		guest_unlock(guest);
-		return r;
+	if (r == 0) {
+		*ret_win_off = vepc_win_off(vepc, off);
+		r = guest_bring_locked(guest, &hold, vepc, off);
+		guest_brought_locked(guest, hold);
 	}
-	*ret_win_off = vepc_win_off(vepc, off);
-	r = fault_found_locked(guest, vepc, off);
+	guest_unlock(guest);
 	return r == -EFAULT ? -ENOENT : r;
 }
 

@@ -46,6 +46,11 @@ bool guest_page_is_here(const struct vepc_page *page)
 	return page->frame && !(kept && (kept->flags & (KEPT_LEAVING | KEPT_BLOCKED | KEPT_AWAY)));
 }
 
+void guest_page_touch_locked(struct virt_guest *guest, const struct vepc_page *page)
+{
+	epc_touch(guest->epc, page->frame);
+}
+
 /* ---- frames ---------------------------------------------------------------------------------------- */
 
 static struct epc_page *frame_take(struct load *l)
@@ -195,7 +200,7 @@ static int bring_fresh_locked(struct load *l, struct vepc *vepc, uint64_t idx,
 		return r;
 	frame_take(l);
 	l->guest->page_nr++;
-	page->flags = PAGE_REFERENCED | PAGE_COUNTED;
+	page->flags = PAGE_COUNTED;
 	guest_page_track_locked(l->guest, page);
 	return 0;
 }
@@ -251,7 +256,7 @@ void guest_load_done_locked(struct virt_guest *guest, struct kept *kept, struct 
 	guest_evict_forget_child_locked(guest, kept);
 	guest_slots_put_locked(guest, &kept->slots);
 	kept->flags &= KEPT_NAMED | KEPT_HOST_TRACKED | KEPT_HOST_LOCKED;
-	page->flags = PAGE_REFERENCED | PAGE_COUNTED;
+	page->flags = PAGE_COUNTED;
 	kept_done_locked(guest, kept);
 }
 
@@ -402,26 +407,49 @@ static int bring_step_locked(struct load *l, struct vepc *vepc, uint64_t idx,
 		return bring_away_locked(l, kept, page);
 	if (!page->frame)
 		return bring_fresh_locked(l, vepc, idx, page);
-	page->flags |= PAGE_REFERENCED;
-	epc_touch(l->guest->epc, page->frame);
+	guest_page_touch_locked(l->guest, page);
 	return 0;
 }
 
-int guest_bring(struct virt_guest *guest, struct hold *hold, struct vepc *vepc, uint64_t idx)
+/* With a hold on @vepc. */
+static int bring_locked(struct virt_guest *guest, struct hold *hold, struct vepc *vepc,
+			uint64_t idx)
 {
 	struct load l = { .guest = guest, .hold = hold };
+	uint32_t pin_nr = hold->pin_nr;
 	struct vepc_page *page;
 	int r;
 
-	guest_lock(guest);
 	do {
 		r = bring_step_locked(&l, vepc, idx, &page);
 	} while (r == -EAGAIN);
-	guest_hold_unpin_locked(hold);
+	/* What it took is not needed any more, the page may be. */
+	if (hold->pin_nr > pin_nr)
+		hold->pin_nr = pin_nr;
+	if (r == 0)
+		guest_hold_pin_locked(hold, page);
 	guest_hold_drop_frame(guest, hold);
 	hold->file[1] = NULL;
-	guest_unlock(guest);
 	return r;
+}
+
+int guest_bring_locked(struct virt_guest *guest, struct hold **hold, struct vepc *vepc,
+		       uint64_t off)
+{
+	if (!*hold)
+		*hold = guest_hold_get_locked(guest);
+	if (!guest_hold_file_locked(guest, *hold, 0, vepc))
+		return -EFAULT;
+	vepc_count(vepc, EPC_FAULTS);
+	return bring_locked(guest, *hold, vepc, off / SGX_PAGE_SIZE);
+}
+
+void guest_brought_locked(struct virt_guest *guest, struct hold *hold)
+{
+	if (!hold)
+		return;
+	guest_hold_unpin_locked(hold);
+	guest_hold_put(guest, hold);
 }
 
 int guest_fault(void *keeper, struct vepc *vepc, uint64_t idx)
@@ -432,8 +460,8 @@ int guest_fault(void *keeper, struct vepc *vepc, uint64_t idx)
 
 	guest_lock(guest);
 	hold = guest_hold_get_locked(guest);
+	r = bring_locked(guest, hold, vepc, idx);
+	guest_brought_locked(guest, hold);
 	guest_unlock(guest);
-	r = guest_bring(guest, hold, vepc, idx);
-	guest_hold_put(guest, hold);
 	return r;
 }

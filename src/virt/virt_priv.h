@@ -90,9 +90,8 @@ struct kept {
 #define KEPT_NAMED         0x100u /* the ENCLAVECONTEXT of the SECS that is in the page, or was */
 
 /* Of vepc_page.flags. */
-#define PAGE_TRACKED    0x1u /* offered to the reclaimer */
-#define PAGE_REFERENCED 0x2u
-#define PAGE_COUNTED    0x4u /* in guest.page_nr; as is every page that is away */
+#define PAGE_TRACKED 0x1u /* offered to the reclaimer */
+#define PAGE_COUNTED 0x2u /* in guest.page_nr; as is every page that is away */
 
 struct virt_guest {
 	/* constant */
@@ -247,8 +246,16 @@ void guest_drop(void *keeper, struct vepc *vepc, uint64_t idx, struct vepc_page 
 /* ---- load.c --------------------------------------------------------------------------------- */
 
 int guest_fault(void *keeper, struct vepc *vepc, uint64_t idx);
-/* The same with a hold on @vepc. The lock is not held. */
-int guest_bring(struct virt_guest *guest, struct hold *hold, struct vepc *vepc, uint64_t idx);
+/*
+ * The same for who found the page by its address, with the lock held; it is dropped meanwhile where that is needed.  The page
+ * stays until guest_brought_locked(); others that were brought with the same hold do, too, unless there was no EPC to be
+ * had. *@hold: NULL at first.
+ */
+int guest_bring_locked(struct virt_guest *guest, struct hold **hold, struct vepc *vepc,
+		       uint64_t off);
+void guest_brought_locked(struct virt_guest *guest, struct hold *hold);
+/* A use of a page that is here was seen. */
+void guest_page_touch_locked(struct virt_guest *guest, const struct vepc_page *page);
 /* ELDU has been done. */
 void guest_load_done_locked(struct virt_guest *guest, struct kept *kept, struct vepc_page *page);
 /* The page is resident and nobody has it in hand. */

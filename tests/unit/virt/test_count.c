@@ -49,6 +49,21 @@ static struct count count(struct vm *vm, const char *name)
 	return (struct count){ vm->leaves, hook_calls, vm->exits, stats.faults };
 }
 
+/* Who leaves is for the policy alone to say: no page is passed over for having been used. */
+static void test_batch(void)
+{
+	static struct vm vm;
+	bool ok;
+
+	vm_init(&vm, EPC_PAGES);
+	ok = vm_ecreate(&vm, SECS);
+	for (uint32_t i = 0; i < PAGES; i++)
+		ok = ok && vm_eadd(&vm, SECS, at(i), i, FLAGS_RW);
+	TAP_CHECK(ok && epc_reclaim(vm.w.epc) == 16,
+		  "the first batch that is asked for is a whole one");
+	vm_fini(&vm, "a batch");
+}
+
 int main(void)
 {
 	static struct vm plain, kept;
@@ -68,5 +83,6 @@ int main(void)
 	virt_set_hook(kept.guest, NULL, NULL);
 	vm_fini(&kept, "oversubscribable");
 	vm_fini(&plain, "EPC of its own");
+	test_batch();
 	return tap_done();
 }
