@@ -233,10 +233,9 @@ void script_run(void)
 	uint64_t first, now;
 
 	build(e);
-	first = enclave_ask(e, 0, CALL_HASH, ENCLAVE_HEAP, e->heap, 0);
-	do {
+	first = now = enclave_ask(e, 0, CALL_HASH, ENCLAVE_HEAP, e->heap, 0);
+	while (percpu()->fault.vector == NO_FAULT && now == first)
 		now = enclave_ask(e, 0, CALL_HASH, ENCLAVE_HEAP, e->heap, 0);
-	} while (percpu()->fault.vector == NO_FAULT && now == first);
 	say("%x became %x, ", first, now);
 	say_fault(&percpu()->fault);
 	end(93);

@@ -235,7 +235,7 @@ static void resume(struct vcpu *vcpu, const struct cpu_regs *regs, bool removals
 
 void enclave_enter(struct vcpu *vcpu, const struct cpu_regs *regs)
 {
-	vcpu->info.entries++;
+	count(&vcpu->counts.entries);
 	vcpu->home = vcpu->run->s.regs.sregs;
 	memset(vcpu->home.interrupt_bitmap, 0, sizeof(vcpu->home.interrupt_bitmap));
 	resume(vcpu, regs, forget_stale(vcpu));
@@ -262,7 +262,7 @@ static int aex(struct vcpu *vcpu, const struct cpu_regs *regs, const struct cpu_
 	if (out.fault != CPU_NO_FAULT)
 		return vmm_stop(vcpu->vmm, -EIO,
 				"a guest has lost the SSA frame of a thread in an enclave");
-	vcpu->info.aexs++;
+	count(&vcpu->counts.aexs);
 	leave(vcpu, &step.regs);
 	return 0;
 }
@@ -311,7 +311,7 @@ static int enclu(struct vcpu *vcpu, const struct cpu_regs *regs, struct cpu_even
 	struct cpu_outcome out;
 	int r;
 
-	vcpu->info.enclu++;
+	count(&vcpu->counts.enclu);
 	r = sgx_enclu_step(&step, &out);
 	if (r < 0)
 		return r;
@@ -357,7 +357,7 @@ static int page_fault(struct vcpu *vcpu, const struct cpu_regs *regs, struct cpu
 
 	if (fault_of_enclu(vcpu, regs, event))
 		return enclu(vcpu, regs, event);
-	vcpu->info.enclave_faults++;
+	count(&vcpu->counts.enclave_faults);
 	if (access == SGX_SECINFO_X && !in_elrange(vcpu, event->cr2)) {
 		*event = (struct cpu_event){ .vector = CPU_GP };
 		return exception(vcpu, regs, event);

@@ -123,7 +123,7 @@ static void interrupt(struct vcpu *vcpu, unsigned int vector)
 	events->interrupt.soft = 0;
 	vcpu->run->kvm_dirty_regs |= KVM_SYNC_X86_EVENTS;
 	atomic_fetch_and(&vcpu->irqs[vector / 64], ~(1ull << vector % 64));
-	vcpu->info.interrupts++;
+	count(&vcpu->counts.interrupts);
 }
 
 /* Not in an enclave any more, and not running. */

@@ -249,6 +249,11 @@ uint32_t vmm_backing_slot(struct vmm *vmm, uint64_t off)
 	return virt_backing_slot(vmm->guest, vmm->vepc[0], off);
 }
 
+static uint64_t read_count(const _Atomic uint64_t *nr)
+{
+	return atomic_load_explicit(nr, memory_order_relaxed);
+}
+
 void vmm_info_read(struct vmm *vmm, struct vmm_info *ret_info)
 {
 	struct virt_info virt;
@@ -260,15 +265,15 @@ void vmm_info_read(struct vmm *vmm, struct vmm_info *ret_info)
 	for (unsigned int i = 0; i < VMM_FILES; i++)
 		ret_info->resident += vepc_resident(vmm->vepc[i]);
 	for (unsigned int i = 0; i < vmm->config.vcpus; i++) {
-		const struct vmm_info *info = &vmm->vcpu[i].info;
+		const struct vcpu_counts *c = &vmm->vcpu[i].counts;
 
-		ret_info->exits += info->exits;
-		ret_info->encls += info->encls;
-		ret_info->enclu += info->enclu;
-		ret_info->entries += info->entries;
-		ret_info->aexs += info->aexs;
-		ret_info->enclave_faults += info->enclave_faults;
-		ret_info->interrupts += info->interrupts;
+		ret_info->exits += read_count(&c->exits);
+		ret_info->encls += read_count(&c->encls);
+		ret_info->enclu += read_count(&c->enclu);
+		ret_info->entries += read_count(&c->entries);
+		ret_info->aexs += read_count(&c->aexs);
+		ret_info->enclave_faults += read_count(&c->enclave_faults);
+		ret_info->interrupts += read_count(&c->interrupts);
 	}
 }
 

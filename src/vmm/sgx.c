@@ -117,10 +117,10 @@ static int execute(struct vcpu *vcpu, enum insn insn, struct cpu_regs *regs,
 	if (insn == INSN_ENCLV)
 		return 0;
 	if (insn == INSN_ENCLU) {
-		vcpu->info.enclu++;
+		count(&vcpu->counts.enclu);
 		return enclu(vcpu, regs, ret_out);
 	}
-	vcpu->info.encls++;
+	count(&vcpu->counts.encls);
 	vcpu->operands = paging_of(&vcpu->run->s.regs.sregs);
 	vcpu->virt.cpl = (uint8_t)vcpu->operands.cpl;
 	r = virt_encls(&vcpu->virt, regs, ret_out);

@@ -353,7 +353,7 @@ static int run_once(struct vcpu *vcpu)
 	if (r < 0)
 		return r;
 	vcpu->faulted = vcpu->unfinished = false;
-	vcpu->info.exits++;
+	count(&vcpu->counts.exits);
 	r = ioctl(vcpu->fd, KVM_RUN, 0) < 0 ? -errno : 0;
 	/* Refused with what we gave it: it has not been taken. */
 	if (r == 0 || r == -EINTR || r == -EAGAIN)

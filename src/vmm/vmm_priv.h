@@ -56,6 +56,16 @@ struct paging {
 	unsigned int cpl;
 };
 
+/* By its thread alone, read by any: see struct vmm_info. */
+struct vcpu_counts {
+	_Atomic uint64_t exits, encls, enclu, entries, aexs, enclave_faults, interrupts;
+};
+static inline void count(_Atomic uint64_t *nr)
+{
+	atomic_store_explicit(nr, atomic_load_explicit(nr, memory_order_relaxed) + 1,
+			      memory_order_relaxed);
+}
+
 struct vcpu {
 	struct vmm *vmm;
 	unsigned int id;
@@ -86,7 +96,7 @@ struct vcpu {
 
 	_Atomic uint64_t irqs[4]; /* by vector: wanted */
 	atomic_int wake;          /* a futex: 1 when something is wanted of it */
-	struct vmm_info info;
+	struct vcpu_counts counts;
 
 	char *said;
 	size_t said_bytes, said_room;

@@ -80,6 +80,19 @@ static inline struct vmm *guest_new(const struct vmm_config *config)
 	return vmm;
 }
 
+/* What the first @vcpus processors have said, as comments. */
+static inline void print_said(const struct vmm *vmm, unsigned int vcpus)
+{
+	for (unsigned int i = 0; i < vcpus; i++) {
+		printf("# processor %u said:\n", i);
+		for (const char *line = vmm_said(vmm, i); *line; line += strcspn(line, "\n") + 1) {
+			printf("# %.*s\n", (int)strcspn(line, "\n"), line);
+			if (!strchr(line, '\n'))
+				break;
+		}
+	}
+}
+
 /* It ends of itself, with 0. */
 static inline bool guest_ends(struct vmm *vmm, const char *name)
 {
@@ -89,7 +102,7 @@ static inline bool guest_ends(struct vmm *vmm, const char *name)
 	report_init(&rep);
 	r = vmm_wait(vmm, WAIT_MS, &rep);
 	if (!TAP_CHECK(r == 0, "%s: it ends (%d %s)", name, r, rep.what))
-		printf("# it said:\n# %s\n", vmm_said(vmm, 0));
+		print_said(vmm, 1);
 	return r == 0;
 }
 

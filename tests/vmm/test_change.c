@@ -68,7 +68,8 @@ static void check_alive(struct vmm *vmm, const char *name)
 	if (TAP_CHECK(goes_on(vmm), "%s: the guest goes on", name))
 		return;
 	r = vmm_wait(vmm, 1, &rep);
-	printf("# %d %s\n# %s\n", r, rep.what, vmm_said(vmm, 0));
+	printf("# %d %s\n", r, rep.what);
+	print_said(vmm, 1);
 }
 
 static void test_regions(struct host *h)
@@ -178,7 +179,7 @@ static void test_tampered(struct host *h)
 	TAP_CHECK(strstr(vmm_said(vmm, 0), "fault 14 error 80") ||
 			  strstr(vmm_said(vmm, 1), "fault 14 error 80"),
 		  "which it knows by #PF with the SGX bit");
-	printf("# %s# %s\n", vmm_said(vmm, 0), vmm_said(vmm, 1));
+	print_said(vmm, 2);
 	vmm_kill(vmm);
 	(void)vmm_wait(vmm, 0, NULL);
 	TAP_CHECK(vmm_reset(vmm, &rep) == 0, "it can be reset %s", rep.what);

@@ -41,7 +41,7 @@ static uint64_t faults_of(struct host *h)
 	return stats.faults;
 }
 
-static struct counts count(struct host *h, const char *name, bool reserved)
+static struct counts counts_of(struct host *h, const char *name, bool reserved)
 {
 	struct vmm_config config = host_config(h, SCRIPT_WORK);
 	struct counts c = { .said = NULL };
@@ -85,8 +85,8 @@ int main(int argc, char **argv)
 
 	(void)argc;
 	host_init(&h, 1024, argv[1]);
-	own = count(&h, "EPC of its own", true);
-	kept = count(&h, "oversubscribable", false);
+	own = counts_of(&h, "EPC of its own", true);
+	kept = counts_of(&h, "oversubscribable", false);
 	for (int i = 0; i < COUNTS; i++)
 		TAP_CHECK(own.nr[i] == kept.nr[i] && (own.nr[i] > 0) == (i < COUNTS - 1),
 			  "%s: %llu, and %llu", names[i], (unsigned long long)own.nr[i],

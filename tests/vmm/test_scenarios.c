@@ -286,7 +286,7 @@ static char *run_guest(struct run *run, int end)
 	said = words_of(run->vmm, s->vcpus);
 	TAP_CHECK(r == end, "%u. %s: it ends with %d (%d %s)", s->nr, s->name, end, r, rep.what);
 	if (r != end || getenv("SAY"))
-		printf("# it said:\n# %s\n", said);
+		print_said(run->vmm, s->vcpus);
 	return said;
 }
 
@@ -404,7 +404,7 @@ static void one(struct host *h, const struct scenario *s)
 			  (int)strcspn(s->lines[i], "\n"), s->lines[i]);
 	if (!s->ends_otherwise &&
 	    !TAP_CHECK(!strcmp(said, want), "%u. %s: it says the same", s->nr, s->name))
-		printf("# %s# not\n# %s", said, want);
+		print_said(run.vmm, s->vcpus);
 	check_host(&run);
 	world_audit(&h->w, s->name);
 	vmm_destroy(run.vmm);
