@@ -45,24 +45,23 @@ static const char help[] =
 	"\n"
 	"Run PROGRAM, made for SGX hardware, with a software SGX under it.\n"
 	"\n"
-	"  --epc SIZE[@NODE]   an EPC section of SIZE (K, M, G, T); may be given again "
-	"(" EPC_DEFAULT ")\n"
+	"  --epc SIZE[@NODE]   an EPC section, K to T (" EPC_DEFAULT "); may be given again\n"
 	"  --platform FILE     the platform's secrets, made on first use\n"
 	"                      (${XDG_DATA_HOME:-~/.local/share}/swsgx/platform)\n"
-	"  --cpu FEATURES      what the processor has, or has not (no-): sgx2, exinfo, kss,\n"
-	"                      edeccssa, aex-notify, encls-c, enclv, updatesvn; with commas\n"
+	"  --cpu FEATURES      what the processor has, or has not (no-): sgx2, exinfo,\n"
+	"                      kss, edeccssa, aex-notify, encls-c, enclv, updatesvn\n"
 	"  --policy NAME       how victims are chosen when the EPC is full:\n"
 	"                      %s\n"
 	"  --backing PATH      keep evicted pages in this file or folder, not in memory\n"
 	"  --backing-max SIZE  and at most this much of them\n"
-	"  --stats[=json]      print what the EPC did when the program ends, to standard error\n"
+	"  --stats[=json]      print to standard error what the EPC did, at the end\n"
 	"  --background        evict ahead of demand, in a thread besides PROGRAM's own\n"
-	"  --direct            PROGRAM makes its own system calls (found out by itself for\n"
-	"                      static and Go programs)\n"
+	"  --direct            PROGRAM makes its own system calls (of static and Go\n"
+	"                      programs this is found out)\n"
 	"\n"
-	"The exit status is PROGRAM's; 2 for a request that cannot be served, 126 and 127 for a\n"
-	"PROGRAM that cannot be executed or found, 1 when this machine lacks something (swsgx "
-	"doctor).\n";
+	"The exit status is PROGRAM's; 2 for a request that cannot be served, 126 and 127\n"
+	"for a PROGRAM that cannot be executed or found, 1 when this machine lacks\n"
+	"something (swsgx doctor).\n";
 
 struct run_options {
 	char epc[SECTIONS_MAX * 32]; /* BYTES[@NODE],... */

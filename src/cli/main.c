@@ -23,8 +23,8 @@ struct cmd {
 
 static const struct cmd cmds[] = {
 	{ "run", cmd_run, "[OPTIONS] [--] PROGRAM...", "run a program that uses SGX" },
-	{ "vm", cmd_vm, "[OPTIONS]", "run guests with SGX on /dev/kvm, more than the EPC holds" },
-	{ "doctor", cmd_doctor, "[--json]", "say what this machine has of what swsgx needs" },
+	{ "vm", cmd_vm, "[OPTIONS]", "run guests with SGX on /dev/kvm" },
+	{ "doctor", cmd_doctor, "[--json]", "say what swsgx needs and this machine has" },
 };
 
 static const struct cmd *cmd_find(const char *name)

@@ -41,6 +41,10 @@ check 2 "swsgx run -- $dynamic" "a program instead of a command: how to run it"
 for command in run vm doctor; do
 	run "$swsgx" help "$command"
 	check 0 "usage: swsgx $command" "help $command is $command --help"
+	awk 'length > 80' "$tmp/out" >"$tmp/long"
+	mv "$tmp/long" "$tmp/out"
+	[ ! -s "$tmp/out" ] || status=wide
+	check 0 "" "and fits a terminal of 80 columns"
 done
 run "$swsgx" help frobnicate
 check 2 "there is no command 'frobnicate'" "help for a command that isn't there"
