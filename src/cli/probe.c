@@ -181,7 +181,8 @@ const struct probe probes[] = {
 	{ "memfd", PROBE_REQUIRED, try_memfd, "there is nothing to make EPC of",
 	  "a kernel with CONFIG_MEMFD_CREATE and CONFIG_SHMEM" },
 	{ "address-space", PROBE_REQUIRED, try_address_space, "programs run, and find no SGX",
-	  "ulimit -v unlimited: addresses are reserved, memory is not" },
+	  "ulimit -v unlimited, and sysctl vm.overcommit_memory below 2: addresses are reserved, "
+	  "memory is not" },
 	{ "exec-shared", PROBE_REQUIRED, try_exec_shared, "enclave code cannot run",
 	  "sysctl vm.memfd_noexec must be below 2, and no security module may forbid it" },
 	{ "enclu-traps", PROBE_REQUIRED, try_enclu,
