@@ -184,8 +184,9 @@ if [ "$doctor" = 0 ]; then
 	check 0 "SWSGX_CPU=no-sgx2,updatesvn" "the processor's features reach the runtime"
 	run "$swsgx" run --cpu sgx3 -- env
 	check 2 "'sgx3' for --cpu" "an unknown feature"
-	run "$swsgx" run --platform here -- env
-	check 0 "SWSGX_PLATFORM=$(pwd)/here" "paths are made absolute"
+	absolute=$(realpath "$swsgx")
+	run env -C "$tmp" "$absolute" run --platform here -- env
+	check 0 "SWSGX_PLATFORM=$tmp/here" "paths are made absolute"
 	run "$swsgx" run -- env
 	check 0 "SWSGX_PLATFORM=$tmp/data/swsgx/platform" "the default platform"
 	run "$swsgx" run -- "$static" 43
