@@ -46,6 +46,14 @@ struct samples {
 void sample_use(struct samples *samples, struct epc_page *page, uint32_t nr);
 /* The next page whose use was seen, in order; PAGE_NONE: no more. */
 uint32_t sample_next_used(struct samples *samples);
+/* Its translations are dropped, or are in the ring for that, and no use was seen since. */
+static inline bool sample_is_dropped(const struct epc_page *page)
+{
+	uint8_t flags = atomic_load_explicit(&page->flags, memory_order_relaxed);
+
+	return (flags & (PAGE_REF_ARMED | PAGE_REF_USED)) == PAGE_REF_ARMED;
+}
+
 /* Up to SAMPLE_BATCH pages to drop the translations of. */
 unsigned int sample_take_armed(struct samples *samples, uint32_t nr[SAMPLE_BATCH]);
 

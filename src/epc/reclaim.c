@@ -259,20 +259,24 @@ static void pass_block(struct epc *epc, struct batch *batch)
 /* The bytes of blocked pages that others may have mapped, onto the stage. */
 static void pass_take(struct epc *epc, struct batch *batch)
 {
-	uint64_t offsets[EPC_BATCH_MAX];
+	uint64_t offsets[EPC_BATCH_MAX], unmap[EPC_BATCH_MAX];
+	unsigned int i, nr = 0, unmap_nr = 0;
 	struct batch_entry *entry;
-	unsigned int i, nr = 0;
 
 	for (i = 0; i < batch->nr; i++) {
 		entry = &batch->entry[i];
 		if (entry->phase != BATCH_BLOCKED || entry->win_page == PAGE_AT_HOME)
 			continue;
 		entry->stage = (uint8_t)nr;
-		offsets[nr++] = (uint64_t)entry->win_page * SGX_PAGE_SIZE;
+		offsets[nr] = (uint64_t)entry->win_page * SGX_PAGE_SIZE;
+		/* Mostly it was dropped when the page had come, to see whether it would be used. */
+		if (!sample_is_dropped(&epc->pages[entry->nr]))
+			unmap[unmap_nr++] = offsets[nr];
+		nr++;
 		atomic_fetch_or(&epc->pages[entry->nr].flags, PAGE_TAKEN);
 	}
-	if (epc->unmap && nr > 1)
-		epc->unmap(offsets, nr);
+	if (epc->unmap && unmap_nr > 1)
+		epc->unmap(unmap, unmap_nr);
 	window_take(epc->window, slot_of(epc, batch), offsets, nr);
 }
 

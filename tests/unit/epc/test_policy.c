@@ -437,15 +437,22 @@ static void test_samples(void)
 	arena_destroy(arena);
 }
 
-static unsigned int unmapped, unmapped_elsewhere;
+enum { MAPPED_NR = 700 };
+
+static unsigned int unmapped, unmapped_elsewhere, unmapped_again;
+static unsigned char unmaps_of[MAPPED_NR];
 static const struct fake_owner *mapped;
 
 static void note_unmap(const uint64_t *win_offs, unsigned int nr)
 {
 	for (unsigned int i = 0; i < nr; i++) {
+		uint64_t page = (win_offs[i] - mapped->win_off) / SGX_PAGE_SIZE;
+
 		unmapped++;
-		unmapped_elsewhere +=
-			win_offs[i] - mapped->win_off >= (uint64_t)mapped->page_nr * SGX_PAGE_SIZE;
+		if (page < MAPPED_NR)
+			unmapped_again += unmaps_of[page]++ > 0;
+		else
+			unmapped_elsewhere++;
 	}
 }
 
@@ -460,7 +467,7 @@ static void test_unmap(void)
 
 	cpu_config_default(&cpu_config, 256 * SGX_PAGE_SIZE);
 	TAP_MUST(fake_machine_create_as(&m, &cpu_config, &config) == 0, "a manager");
-	mapped = owner = fake_owner_create(m.epc, 1, 400, true);
+	mapped = owner = fake_owner_create(m.epc, 1, MAPPED_NR, true);
 	for (i = 0; i < 60; i++)
 		fake_use_surely(owner, i);
 	TAP_CHECK(unmapped == 0, "an EPC with room to spare: nothing is unmapped");
@@ -468,6 +475,11 @@ static void test_unmap(void)
 		fake_use_surely(owner, i);
 	TAP_CHECK(unmapped > 150 && unmapped <= 256 && unmapped_elsewhere == 0,
 		  "and then, before it is full, %u pages have been", unmapped);
+	for (; i < MAPPED_NR; i++)
+		fake_use_surely(owner, i);
+	TAP_CHECK(unmapped > 600 && unmapped_again == 0,
+		  "%u of %u pages that go after one use each, %u of them again as they went",
+		  unmapped, i, unmapped_again);
 	fake_owner_put(owner);
 	fake_machine_destroy(&m);
 }
