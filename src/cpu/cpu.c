@@ -74,6 +74,14 @@ void *cpu_bytes(const struct cpu *cpu, uint32_t page)
 	return atomic_load_explicit(&cpu->epcm[page].bytes, memory_order_acquire);
 }
 
+void cpu_prefetch_version(const struct cpu *cpu, uint32_t va, uint32_t slot)
+{
+	const uint64_t *bytes = cpu_bytes(cpu, va);
+
+	if (bytes)
+		__builtin_prefetch(bytes + slot);
+}
+
 struct cpu_epcm cpu_epcm_read(const struct cpu *cpu, uint32_t page)
 {
 	uint64_t attr;

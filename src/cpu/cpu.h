@@ -127,6 +127,8 @@ const struct cpu_config *cpu_get_config(const struct cpu *cpu);
 /* Where the bytes of a page are now: page aligned, valid in every process. NULL: nowhere. */
 void cpu_set_bytes(struct cpu *cpu, uint32_t page, void *bytes);
 void *cpu_bytes(const struct cpu *cpu, uint32_t page);
+/* A version in a VA page is about to be asked for. */
+void cpu_prefetch_version(const struct cpu *cpu, uint32_t va, uint32_t slot);
 
 /* The IA32_SGXLEPUBKEYHASH MSRs of the logical processor that executes EINIT are an operand here. */
 

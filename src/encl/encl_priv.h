@@ -255,6 +255,8 @@ int pages_create(struct encl *encl);
 void pages_destroy(struct encl *encl);
 /* NULL when there is no such page. */
 struct encl_page *pages_find_locked(struct encl *encl, uint64_t idx) REQUIRES(&encl->lock);
+/* Whoever holds the lock soon will ask for it. The enclave is created, and does not go meanwhile. */
+void pages_prefetch(const struct encl *encl, uint64_t idx);
 /* The first page at or after *@idx, and before @end; *@idx becomes its index. NULL: none. */
 struct encl_page *pages_next_locked(struct encl *encl, uint64_t *idx, uint64_t end)
 	REQUIRES(&encl->lock);

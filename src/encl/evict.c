@@ -43,7 +43,11 @@ static bool evict_get(struct epc_page *frame)
 {
 	struct encl *encl = epc_page_owner(frame);
 
-	return !atomic_load(&encl->going);
+	if (atomic_load(&encl->going))
+		return false;
+	/* The SECS and VA pages have larger cookies than any enclave has pages. */
+	pages_prefetch(encl, epc_page_cookie(frame));
+	return true;
 }
 
 static bool page_is_child(const struct encl_page *page)

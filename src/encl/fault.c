@@ -91,6 +91,7 @@ struct encl_fault encl_fault(struct encl *encl, const struct encl_mm *mm, uint64
 	if (!encl_created(encl) || !encl_has_la(encl, la))
 		return fault_bus("the address is outside of the enclave");
 	idx = (la - encl->base) / SGX_PAGE_SIZE;
+	pages_prefetch(encl, idx);
 
 	epc_count(encl->epc_owner, EPC_FAULTS, 1);
 	bring_init(&b, encl, mm);

@@ -411,6 +411,18 @@ static bool may_aug(struct encl *encl)
 	       (cpu_get_config(encl->cpu)->caps & SGX_CPUID_SGX2);
 }
 
+/* What ELDU will read of a page that is away: in the cache when all else that it takes is done. */
+static void load_prefetch_locked(struct encl *encl, const struct encl_page *page)
+	REQUIRES(&encl->lock)
+{
+	const struct encl_page *va = &page->va->page;
+
+	backing_prefetch(encl->backing, page->backing);
+	if (va->epc_page)
+		cpu_prefetch_version(encl->cpu, epc_page_nr(encl->epc, va->epc_page),
+				     page->va_slot);
+}
+
 /* One step towards page @idx being here: 0 when it is. */
 static int bring_step_locked(struct encl *encl, struct bring *b, uint64_t idx, unsigned int rwx,
 			     unsigned int how, struct encl_page **ret_page) REQUIRES(&encl->lock)
@@ -427,6 +439,8 @@ static int bring_step_locked(struct encl *encl, struct bring *b, uint64_t idx, u
 	}
 	if (rwx & ~page->max_rwx)
 		return -EACCES;
+	if (!page->epc_page && page->va)
+		load_prefetch_locked(encl, page);
 	if (is_broken(encl, page))
 		return -EHWPOISON;
 	if (page->flags & ENCL_PAGE_LEAVING)

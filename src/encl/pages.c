@@ -48,6 +48,17 @@ struct encl_page *pages_find_locked(struct encl *encl, uint64_t idx)
 	return page->flags & ENCL_PAGE_EXISTS ? page : NULL;
 }
 
+void pages_prefetch(const struct encl *encl, uint64_t idx)
+{
+	const struct encl_page *leaf;
+
+	if (idx / ENCL_LEAF_PAGES >= encl->leaf_nr)
+		return;
+	leaf = __atomic_load_n(&encl->leaves[idx / ENCL_LEAF_PAGES], __ATOMIC_RELAXED);
+	if (leaf)
+		__builtin_prefetch(&leaf[idx % ENCL_LEAF_PAGES]);
+}
+
 struct encl_page *pages_next_locked(struct encl *encl, uint64_t *idx, uint64_t end)
 {
 	while (*idx < end && *idx / ENCL_LEAF_PAGES < encl->leaf_nr) {
@@ -73,7 +84,9 @@ struct encl_page *pages_insert_locked(struct encl *encl, uint64_t idx)
 
 	assert(idx < encl->size / SGX_PAGE_SIZE);
 	if (!*leaf)
-		*leaf = arena_alloc(encl->arena, ENCL_LEAF_PAGES * sizeof(struct encl_page));
+		__atomic_store_n(
+			leaf, arena_alloc(encl->arena, ENCL_LEAF_PAGES * sizeof(struct encl_page)),
+			__ATOMIC_RELEASE);
 	if (!*leaf)
 		return NULL;
 	page = &(*leaf)[idx % ENCL_LEAF_PAGES];

@@ -37,6 +37,8 @@ void backing_complete(struct backing *backing, uint32_t slot);
 int backing_fetch(struct backing *backing, uint32_t slot);
 /* After a batch: write out what waits, if it is enough.  No lock may be held but LOCK_TRIED ones. */
 void backing_write_out(struct backing *backing);
+/* The slot is about to be read: its first lines and its PCMD are on their way into the cache. */
+void backing_prefetch(const struct backing *backing, uint32_t slot);
 /* Good until the slot is completed, and again after it was fetched. */
 void *backing_page(struct backing *backing, uint32_t slot);
 struct sgx_pcmd *backing_pcmd(struct backing *backing, uint32_t slot);
