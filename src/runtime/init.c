@@ -115,20 +115,22 @@ static uint64_t xsave_bytes(const struct cpu_config *config)
 	return bytes;
 }
 
+/* A signal may be the first that the thread has of us, and must find that it is critical. */
 static void fork_prepare(void)
 {
-	struct rt_thread *t = rt_thread_peek();
+	struct rt_thread *t = rt.used ? rt_thread_self() : NULL;
 
 	if (t)
 		rt_critical_enter(t);
 	rt_process_fork_room();
 	lock_acquire(&rt.lock);
+	rt.forking = t;
 	rt_process_fork_prepare();
 }
 
 static void fork_parent(void)
 {
-	struct rt_thread *t = rt_thread_peek();
+	struct rt_thread *t = rt.forking;
 
 	lock_release(&rt.lock);
 	rt_process_fork_parent();

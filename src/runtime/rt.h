@@ -169,6 +169,7 @@ struct rt {
 	struct rt_source source;
 	struct rt_thread *borrowed; /* every block made with a donor */
 	struct rt_thread *spare;    /* one that nobody has */
+	struct rt_thread *forking;  /* the one that forks is critical meanwhile: under lock */
 	uint64_t interrupting;      /* signals that siginterrupt() was called for */
 	bool threads_known;         /* libc has seen a second thread in this process */
 	struct rt_client_act act[RT_NSIG];

@@ -318,7 +318,7 @@ void rt_thread_fork_child(void)
 	rt.slot_bitmap[slot / 64] |= 1ull << slot % 64;
 	t->sud_armed = false;
 	/* fork_prepare()'s; where the fork is made in a handler that has its own still. */
-	if (t->critical)
+	if (rt.forking)
 		t->critical--;
 	if (t->deferred_masked)
 		sys4(SYS_rt_sigprocmask, SIG_SETMASK, &t->deferred_mask, 0, 8);
