@@ -292,7 +292,7 @@ static long do_thread(ucontext_t *uc, struct rt_thread *parent, const long a[6])
 	r = rt_clone_raw((unsigned long)a[0] | CLONE_SETTLS, (uint8_t *)t + RT_SLOT_BYTES - 4096,
 			 (int *)a[2], (int *)a[3], t->home_fs, t);
 	if (r < 0)
-		t->tid = 0x7fffffff; /* no such thread: to be used again */
+		t->tid = RT_NO_THREAD; /* to be used again */
 	return r;
 }
 

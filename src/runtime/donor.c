@@ -157,6 +157,16 @@ static uint8_t *tls_make(void)
 	return block;
 }
 
+void *rt_donor_nobody(void)
+{
+	int no_thread = RT_NO_THREAD;
+	uint8_t *block = tls_make();
+
+	if (block)
+		memcpy(block + rt_tid_offset, &no_thread, sizeof(no_thread));
+	return block;
+}
+
 static void *nothing(void *arg)
 {
 	__atomic_store_n((int *)arg, (int)sys(SYS_gettid, 0, 0, 0), __ATOMIC_RELEASE);
@@ -259,7 +269,7 @@ void rt_donor_keep_spare(void)
 
 		if (t && !__atomic_compare_exchange_n(&rt.spare, &none, t, false, __ATOMIC_RELEASE,
 						      __ATOMIC_RELAXED))
-			t->tid = 0x7fffffff; /* not needed: free for the next */
+			t->tid = RT_NO_THREAD; /* not needed: free for the next */
 	}
 }
 
@@ -273,7 +283,7 @@ void rt_donor_fork_child(void)
 		if (t != me && t != rt.spare) {
 			t->rlp = rt_process_lp();
 			t->lp = &t->rlp->lp;
-			t->tid = 0x7fffffff;
+			t->tid = RT_NO_THREAD;
 		}
 	if (rt.spare) {
 		rt.spare->rlp = rt_process_lp();

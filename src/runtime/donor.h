@@ -9,6 +9,8 @@
 #include <stdbool.h>
 #include <ucontext.h>
 
+#define RT_NO_THREAD 0x7fffffff /* the kernel's ids end before */
+
 struct rt_thread;
 
 /* -ENOSYS: this libc keeps the thread id where it can't be found. */
@@ -18,6 +20,8 @@ struct rt_thread *rt_donor_thread(void);
 /* See to it that one is spare. On a thread with a TLS of its own. */
 void rt_donor_keep_spare(void);
 void rt_donor_fork_child(void);
+/* A pthread_t whose thread is none: libc finds that it is gone. It is not given back. NULL where we can't make one. */
+void *rt_donor_nobody(void);
 /* @t->tid has been set: its borrowed TLS is to say the same. */
 void rt_donor_name(struct rt_thread *t);
 

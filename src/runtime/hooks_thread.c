@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <threads.h>
 
+#include "runtime/donor.h"
 #include "runtime/next.h"
 #include "runtime/rt.h"
 #include "runtime/sys.h"
@@ -61,35 +62,50 @@ static void *decoy(void *arg)
 	return NULL;
 }
 
-/*
- * The first pthread_cancel() installs the handler and sends the signal at once, perhaps to a thread in an enclave.
- * So the first is to a thread of ours: what comes after it finds the handler wrapped.
- */
-static void first_cancel(void)
+static void cancel_decoy(void)
 {
 	pthread_mutex_t hold = PTHREAD_MUTEX_INITIALIZER;
-	/* The client's handlers are not for this thread; libc's two are for every thread. */
-	uint64_t all = ~(RT_SIG_CRITICAL | RT_SIGBIT(RT_SIGCANCEL) | RT_SIGBIT(RT_SIGSETXID));
-	uint64_t mask;
 	pthread_t thread;
 
 	pthread_mutex_lock(&hold);
-	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &all, &mask, 8);
 	if (NEXT(pthread_create)(&thread, NULL, decoy, &hold) == 0) {
 		NEXT(pthread_cancel)(thread);
 		pthread_mutex_unlock(&hold);
 		pthread_join(thread, NULL);
 	}
+}
+
+/*
+ * The first pthread_cancel() installs the handler and sends the signal at once, perhaps to a thread in an enclave,
+ * where libc's handler by itself finds neither its stack nor its FS: the enclave would end by an exception.  So the
+ * first is of nobody, as a thread may not be to be had: what comes after it finds the handler wrapped.
+ */
+static void first_cancel(void)
+{
+	/* The client's handlers are not for a decoy; libc's two are for every thread. */
+	uint64_t all = ~(RT_SIG_CRITICAL | RT_SIGBIT(RT_SIGCANCEL) | RT_SIGBIT(RT_SIGSETXID));
+	uint64_t mask;
+	void *nobody;
+
+	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &all, &mask, 8);
+	nobody = rt_donor_nobody();
+	if (nobody)
+		NEXT(pthread_cancel)((pthread_t)nobody);
+	else
+		cancel_decoy();
 	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &mask, NULL, 8);
-	rt_signal_wrap_libc();
 }
 
 HOOK int pthread_cancel(pthread_t thread)
 {
 	struct rt_client_act act = { .word = 0 };
 
-	sys4(SYS_rt_sigaction, RT_SIGCANCEL, NULL, &act, 8);
-	if (rt.used && !act.word)
-		first_cancel();
+	if (rt.used) {
+		sys4(SYS_rt_sigaction, RT_SIGCANCEL, NULL, &act, 8);
+		if (act.word <= (uint64_t)SIG_IGN)
+			first_cancel();
+		/* Another thread may be at its first just now. */
+		rt_signal_wrap_libc();
+	}
 	return NEXT(pthread_cancel)(thread);
 }
