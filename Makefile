@@ -16,7 +16,7 @@ BUILD ?= build
 PREFIX ?= /usr/local
 MESONFLAGS ?=
 
-.PHONY: all programs setup demo check kernel-selftests lint asan tsan fuzz bench install clean
+.PHONY: all programs setup demo check kernel-selftests lint asan tsan fuzz bench install help clean
 
 all: $(BUILD)/build.ninja
 	ninja -C $(BUILD)
@@ -77,6 +77,9 @@ install: $(BUILD)/build.ninja
 	$(if $(filter command environment,$(firstword $(origin PREFIX))),meson configure $(BUILD) -Dprefix=$(PREFIX))
 	ninja -C $(BUILD)
 	meson install -C $(BUILD) --no-rebuild
+
+help:
+	@sed -n 's/^#   //p' Makefile
 
 clean:
 	rm -rf $(BUILD) build-asan build-fuzz build-tsan
