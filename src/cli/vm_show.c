@@ -109,8 +109,7 @@ void vm_show_head(struct vm_show *show)
 		return;
 	}
 	printf("%llu guest%s with %lluK of EPC and %llu processor%s each, of %lluK in all; %llu "
-	       "heap pages in "
-	       "each enclave\n",
+	       "heap pages in each enclave\nswsgx-vm(1) says what the columns are\n",
 	       (unsigned long long)o->guests, o->guests == 1 ? "" : "s",
 	       (unsigned long long)o->vepc >> 10, (unsigned long long)o->vcpus,
 	       o->vcpus == 1 ? "" : "s", (unsigned long long)o->epc >> 10,
