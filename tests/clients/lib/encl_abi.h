@@ -54,6 +54,7 @@
 #define EXC_FIXUP    0 /* RIP := fixup, when there is one */
 #define EXC_EDECCSSA 1 /* drop the frame instead of resuming it */
 #define EXC_NOTIFY   2 /* count, drop the frame, and go on from a copy of it */
+#define EXC_COMMIT   3 /* a page that is PENDING: EACCEPT it, and the instruction again */
 
 /* The copy: the XSAVE image first, as it must be aligned. */
 #define NOTE_GPR   576

@@ -528,6 +528,21 @@ IN_ENCLAVE static void note_exception(const struct sgx_ssa_gpr *gpr, uint64_t cs
 }
 
 /* Entered with CSSA > 0: look at the frame below, note it, and move its RIP to the fix-up. */
+/* What memory managers do at a #PF of the EPCM: the page is there now, or another thread was faster. */
+IN_ENCLAVE static int commits(const struct sgx_ssa_gpr *gpr)
+{
+	struct sgx_secinfo info
+		__attribute__((aligned(64))) = { .flags = SGX_SECINFO_R | SGX_SECINFO_W |
+							  SGX_SECINFO_TYPE(SGX_PT_REG) |
+							  SGX_SECINFO_PENDING };
+	uint64_t status;
+
+	if ((gpr->exitinfo & 0xff) != 14 || !(GS64(GS_EXC_ERRCD) & SGX_PFEC_SGX))
+		return 0;
+	status = enclu(SGX_EACCEPT, (uint64_t)&info, GS64(GS_EXC_MADDR) & ~4095ull, 0);
+	return !status || status == SGX_PAGE_ATTRIBUTES_MISMATCH;
+}
+
 IN_ENCLAVE struct encl_way encl_exception(uint64_t tcs, uint64_t cssa)
 {
 	uint64_t frame = GS64(GS_FRAME_BYTES), mode = GS64(GS_EXC_MODE);
@@ -545,6 +560,8 @@ IN_ENCLAVE struct encl_way encl_exception(uint64_t tcs, uint64_t cssa)
 		enclu(SGX_EDECCSSA, 0, 0, 0);
 		return (struct encl_way){ ENCL_EXC_DROPPED, 0 };
 	}
+	if (mode == EXC_COMMIT && commits(gpr))
+		return (struct encl_way){ ENCL_EXC_DONE, 0 };
 	if (GS64(GS_FIXUP))
 		gpr->rip = GS64(GS_FIXUP);
 	return (struct encl_way){ ENCL_EXC_DONE, 0 };
