@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
- * stat() and its kin: the device's nodes, and descriptors of them, look like character devices.
+ * stat() and its kin: the device's nodes, and descriptors of them, look like character devices, without attributes.
  */
 /* Both spellings of each call are defined here, so the headers may not turn one into the other. */
 #undef _FILE_OFFSET_BITS
@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "runtime/rt.h"
@@ -24,7 +25,7 @@ static void stat_node(struct stat *st, enum rt_fd_kind kind)
 {
 	memset(st, 0, sizeof(*st));
 	st->st_dev = makedev(0, 5);
-	st->st_ino = 0x5600 + (unsigned int)kind;
+	st->st_ino = RT_NODE_INO + (unsigned int)kind;
 	st->st_nlink = 1;
 	/* Mode bits as udev gives them for a world that may use SGX; an x bit says that /dev is not noexec. */
 	st->st_mode = S_IFCHR | 0777;
@@ -39,7 +40,7 @@ static void statx_node(struct statx *sx, enum rt_fd_kind kind)
 	sx->stx_blksize = 4096;
 	sx->stx_nlink = 1;
 	sx->stx_mode = S_IFCHR | 0777;
-	sx->stx_ino = 0x5600 + (unsigned int)kind;
+	sx->stx_ino = RT_NODE_INO + (unsigned int)kind;
 	sx->stx_rdev_major = MISC_MAJOR;
 	sx->stx_rdev_minor = 125 + (unsigned int)kind;
 	sx->stx_dev_minor = 5;
@@ -206,3 +207,24 @@ HOOK int eaccess(const char *path, int mode)
 {
 	return euidaccess(path, mode);
 }
+
+/* Extended attributes: a node has none. */
+#define GETXATTR_HOOK(name)                                                           \
+	HOOK ssize_t name(const char *path, const char *attr, void *to, size_t bytes) \
+	{                                                                             \
+		if (kind_of_path(AT_FDCWD, path) != RT_FD_NONE)                       \
+			return sys_errno(-ENODATA);                                   \
+		return sys_errno(sys4(SYS_##name, path, attr, to, bytes));            \
+	}
+#define LISTXATTR_HOOK(name)                                        \
+	HOOK ssize_t name(const char *path, char *to, size_t bytes) \
+	{                                                           \
+		if (kind_of_path(AT_FDCWD, path) != RT_FD_NONE)     \
+			return 0;                                   \
+		return sys_errno(sys(SYS_##name, path, to, bytes)); \
+	}
+
+GETXATTR_HOOK(getxattr)
+GETXATTR_HOOK(lgetxattr)
+LISTXATTR_HOOK(listxattr)
+LISTXATTR_HOOK(llistxattr)

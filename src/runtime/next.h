@@ -9,6 +9,7 @@
 #ifndef SWSGX_RUNTIME_NEXT_H
 #define SWSGX_RUNTIME_NEXT_H
 
+#include <dirent.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -38,6 +39,9 @@
 	X(int, __open64_2, (const char *, int))                                                  \
 	X(int, __openat_2, (int, const char *, int))                                             \
 	X(int, __openat64_2, (int, const char *, int))                                           \
+	X(struct dirent *, readdir, (DIR *))                                                     \
+	X(void, rewinddir, (DIR *))                                                              \
+	X(int, closedir, (DIR *))                                                                \
 	X(ssize_t, read, (int, void *, size_t))                                                  \
 	X(ssize_t, write, (int, const void *, size_t))                                           \
 	X(ssize_t, pread, (int, void *, size_t, off_t))                                          \

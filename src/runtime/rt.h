@@ -151,6 +151,15 @@ struct rt_source {
 	int verdict;
 };
 
+#define RT_NODE_INO 0x5600u /* and the kind: what the nodes' inodes are said to be */
+
+/* A listing of /dev that has come to its real end (hooks_dir.c). */
+struct rt_listing {
+	void *dir;
+	unsigned int shown;
+};
+#define RT_LISTINGS 16u
+
 struct rt {
 	bool ready; /* SGX is offered in this process */
 	bool used;  /* a node of the device has been opened: signals are wrapped from now on */
@@ -167,6 +176,7 @@ struct rt {
 	struct rt_fd *fd;               /* by number */
 	size_t fd_max, fd_end;          /* its room, and one above the highest that was ever open */
 	struct rt_source source;
+	struct rt_listing listing[RT_LISTINGS];
 	struct rt_thread *borrowed; /* every block made with a donor */
 	struct rt_thread *spare;    /* one that nobody has */
 	struct rt_thread *forking;  /* the one that forks is critical meanwhile: under lock */

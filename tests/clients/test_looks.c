@@ -3,6 +3,7 @@
  * What else programs, and the libraries and language runtimes below them, do with a path or a descriptor before they
  * use it: resolve it, ask what it is, try to wait for it, open it from a folder.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -13,6 +14,7 @@
 #include <sys/epoll.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "client.h"
@@ -142,8 +144,69 @@ static void check_folders(void)
 	close(proc);
 }
 
+#ifndef CLIENT_RAW
+/* How often @name is listed in @dir; -1 when it is, and is said to be something else than @type. */
+static int listed(DIR *dir, const char *name, unsigned char type)
+{
+	struct dirent *entry;
+	int nr = 0;
+
+	while ((entry = readdir(dir)))
+		if (!strcmp(entry->d_name, name))
+			nr += entry->d_type == type ? 1 : -1000;
+	return nr;
+}
+
+static void check_listing(void)
+{
+	DIR *dir = opendir("/dev"), *second = opendir("/dev"), *other = opendir("/proc/self");
+
+	TAP_MUST(dir && second && other, "folders");
+	TAP_CHECK(listed(dir, "sgx_enclave", DT_CHR) == 1, "/dev lists sgx_enclave, once");
+	TAP_CHECK(!readdir(dir) && !readdir(dir), "and has an end");
+	TAP_CHECK(listed(second, "sgx_provision", DT_CHR) == 1, "a second listing sgx_provision");
+	rewinddir(dir);
+	TAP_CHECK(listed(dir, "null", DT_CHR) == 1, "begun anew it lists what it has always had");
+	rewinddir(dir);
+	TAP_CHECK(listed(dir, "sgx_enclave", DT_CHR) == 1, "and the node again");
+	TAP_CHECK(listed(other, "sgx_enclave", DT_CHR) == 0, "other folders do not");
+	TAP_CHECK(!closedir(dir) && !closedir(second) && !closedir(other), "closed");
+	for (int i = 0; i < 100; i++) {
+		dir = opendir("/dev");
+		if (listed(dir, "sgx_enclave", DT_CHR) != 1)
+			break;
+		closedir(dir);
+		dir = NULL;
+	}
+	TAP_CHECK(!dir, "a hundred times");
+}
+
+/* As ls does it. */
+static void check_attributes(void)
+{
+	char value[64];
+
+	TAP_CHECK(lgetxattr(node, "security.selinux", value, sizeof(value)) == -1 &&
+			  (errno == ENODATA || errno == EOPNOTSUPP),
+		  "it has no extended attributes");
+	TAP_CHECK(getxattr(node, "system.posix_acl_access", value, sizeof(value)) == -1 &&
+			  (errno == ENODATA || errno == EOPNOTSUPP),
+		  "nor an access control list");
+	TAP_CHECK(listxattr(node, value, sizeof(value)) >= 0 &&
+			  llistxattr(node, value, sizeof(value)) >= 0,
+		  "which a list of them agrees with");
+	TAP_CHECK(getxattr("/dev/sgx_no_such_node", "user.x", value, sizeof(value)) == -1 &&
+			  errno == ENOENT,
+		  "what is not there has none either");
+}
+#endif
+
 int main(void)
 {
+#ifndef CLIENT_RAW
+	check_listing();
+	check_attributes();
+#endif
 	check_resolve();
 	check_links();
 	check_epoll();
