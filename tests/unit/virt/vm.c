@@ -11,6 +11,8 @@
 
 static const struct cpu_vmx non_root = { .mode = CPU_VMX_NON_ROOT,
 					 .controls = CPU_VMX_EPC_VIRT_EXT };
+/* A guest with EPC of its own needs none of that. */
+static const struct cpu_vmx non_root_plain = { .mode = CPU_VMX_NON_ROOT };
 
 static void join(struct vm *vm, const struct world *w, struct vepc_registry *registry,
 		 uint32_t pages)
@@ -136,7 +138,8 @@ static struct cpu_outcome run_step(void *ctx, struct cpu *cpu, const uint32_t *p
 		run->ops->pi.secs = run->ops->secs = pages[run->secs];
 	if (run->va >= 0)
 		run->ops->va = pages[run->va];
-	return cpu_encls(cpu, &non_root, run->ops, &run->vm->exit);
+	return cpu_encls(cpu, run->vm->guest ? &non_root : &non_root_plain, run->ops,
+			 &run->vm->exit);
 }
 
 /* The pages by number, when no touch of them would have to wait. The lock is held, by who called the hook. */
