@@ -13,6 +13,7 @@ enum {
 	WAYS = 8,
 	PAGES_A_GHOST = 2,
 	STAMP_BITS = 8,
+	NEIGHBOURS = 4, /* pages with cookies in a row that share a set */
 };
 
 struct set {
@@ -58,8 +59,10 @@ uint64_t ghost_key(const struct policy_view *view, uint32_t nr)
 {
 	const struct epc_page *page = &view->pages[nr];
 	uint64_t cookie = atomic_load_explicit(&page->cookie, memory_order_relaxed);
+	uint64_t owner = mix((uint64_t)((uintptr_t)page_owner(page) - (uintptr_t)view->arena));
 
-	return mix(mix((uint64_t)((uintptr_t)page_owner(page) - (uintptr_t)view->arena)) ^ cookie);
+	/* The upper half says which set: the same for neighbours, so that runs of pages take few cache lines. */
+	return mix(owner ^ cookie / NEIGHBOURS) >> 32 << 32 | mix(owner ^ cookie) >> 32;
 }
 
 static struct set *set_of(struct ghosts *ghosts, uint64_t key)
