@@ -23,6 +23,7 @@
 #include "base/arena.h"
 #include "epc/epc.h"
 #include "epc/owner.h"
+#include "epc/page.h"
 #include "lib/fake_owner.h"
 
 enum { BATCH = 64, SIZES_MAX = 4, OPS_A_ROUND = 65536 };
@@ -174,7 +175,7 @@ static void round_of_memory(struct machine *machine, unsigned int set)
 		uint32_t nr = nth_page(machine, &sets[set], n % sets[set].pages);
 		struct epc_page *page = epc_page_at(machine->m.epc, nr);
 
-		epc_page_set_cookie(page, epc_page_cookie(page));
+		atomic_fetch_or_explicit(&page->flags, 0, memory_order_relaxed);
 		cpu_set_bytes(machine->m.cpu, nr, cpu_bytes(machine->m.cpu, nr));
 	}
 	spent[OP_MEMORY] = now() - spent[OP_MEMORY];

@@ -82,6 +82,11 @@ void cpu_prefetch_version(const struct cpu *cpu, uint32_t va, uint32_t slot)
 		__builtin_prefetch(bytes + slot);
 }
 
+void cpu_epcm_prefetch(const struct cpu *cpu, uint32_t page)
+{
+	__builtin_prefetch(&cpu->epcm[page], 1);
+}
+
 struct cpu_epcm cpu_epcm_read(const struct cpu *cpu, uint32_t page)
 {
 	uint64_t attr;

@@ -75,7 +75,9 @@ int epc_create(const struct epc_config *config, struct epc **ret_epc)
 			   &epc->backing);
 	if (r < 0)
 		goto destroy_window;
-	sections_init(epc, config->shards);
+	r = sections_init(epc, config->shards);
+	if (r < 0)
+		goto destroy_backing;
 	r = nodes_init(epc, config->topology);
 	if (r < 0)
 		goto destroy_sections;
@@ -87,6 +89,7 @@ int epc_create(const struct epc_config *config, struct epc **ret_epc)
 
 destroy_sections:
 	sections_fini(epc);
+destroy_backing:
 	backing_destroy(epc->backing);
 destroy_window:
 	window_destroy(epc->window);
@@ -306,6 +309,7 @@ void epc_free(struct epc *epc, struct epc_page *page)
 {
 	uint32_t nr = page_index(epc, page);
 
+	page_prefetch(epc, nr);
 	assert(page_state(page) == EPC_PAGE_OWNED);
 	assert(!cpu_epcm_read(epc->cpu, nr).valid);
 	page_drop_bytes(epc, page);
@@ -335,6 +339,8 @@ int epc_untrack(struct epc *epc, struct epc_page *page)
 {
 	int r = -EBUSY;
 
+	/* It will be freed. */
+	page_prefetch(epc, page_index(epc, page));
 	order_lock(epc);
 	assert(page_state(page) == EPC_PAGE_TRACKED || page_state(page) == EPC_PAGE_IN_BATCH ||
 	       epc_page_poisoned(page));

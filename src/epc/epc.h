@@ -139,6 +139,7 @@ struct epc_page *epc_page_at(const struct epc *epc, uint32_t nr);
 void *epc_page_owner(const struct epc_page *page); /* NULL: free */
 enum epc_state epc_page_state(const struct epc_page *page);
 uint64_t epc_page_cookie(const struct epc_page *page); /* a word for the owner's use */
+/* Of a page that is the caller's. */
 void epc_page_set_cookie(struct epc_page *page, uint64_t cookie);
 
 /*

@@ -108,6 +108,7 @@ struct epc {
 	uint32_t low, high, batch_nr;
 	unsigned int section_nr;
 	unsigned int shard_nr;
+	struct shard *shard;
 	struct nodes *nodes; /* NULL: there is one section, and no choice */
 	const struct epc_policy *policy;
 	struct policy_view view;
@@ -133,7 +134,6 @@ struct epc {
 	atomic_bool background_stop;
 	struct epc_counters counters;
 	struct section section[EPC_SECTIONS_MAX];
-	struct shard shard[EPC_SHARDS_MAX];
 	struct batch batch[WINDOW_SLOTS];
 	struct reclaimer reclaimer[EPC_RECLAIMERS_MAX];
 };
@@ -182,7 +182,8 @@ void shard_lock(struct epc *epc, struct shard *shard) ACQUIRES(&shard->lock);
 void shard_unlock(struct shard *shard) RELEASES(&shard->lock);
 
 /* section.c */
-void sections_init(struct epc *epc, unsigned int shards);
+/* 0 or -ENOMEM. */
+int sections_init(struct epc *epc, unsigned int shards);
 void sections_fini(struct epc *epc);
 /* A page in state OWNED, sanitised, and charged to its owner; NULL when none is free. */
 struct epc_page *section_alloc(struct epc *epc, struct epc_owner *owner);
@@ -224,6 +225,8 @@ void reclaimers_fini(struct epc *epc);
 void background_wake(struct epc *epc);
 
 /* page.c */
+/* All that the manager and the processor know of it will be needed: where the EPC is large, it is in no cache. */
+void page_prefetch(const struct epc *epc, uint32_t nr);
 #define PAGE_AT_HOME UINT32_MAX /* where a page is that was not placed */
 /* Window offset / 4096 of its bytes, or PAGE_AT_HOME. */
 uint32_t page_win_page(const struct epc *epc, uint32_t nr);

@@ -9,6 +9,7 @@
 #include "cpu/cpu.h"
 #include "epc/epc_priv.h"
 #include "epc/owner.h"
+#include "epc/policy_ghost.h"
 
 uint32_t epc_page_nr(const struct epc *epc, const struct epc_page *page)
 {
@@ -28,6 +29,12 @@ void *epc_page_owner(const struct epc_page *page)
 	return owner ? owner->owner : NULL;
 }
 
+void page_prefetch(const struct epc *epc, uint32_t nr)
+{
+	__builtin_prefetch(&epc->pages[nr], 1);
+	cpu_epcm_prefetch(epc->cpu, nr);
+}
+
 enum epc_state epc_page_state(const struct epc_page *page)
 {
 	return page_state(page);
@@ -40,7 +47,11 @@ uint64_t epc_page_cookie(const struct epc_page *page)
 
 void epc_page_set_cookie(struct epc_page *page, uint64_t cookie)
 {
-	atomic_store_explicit(&page->cookie, cookie, memory_order_relaxed);
+	const struct epc *epc = page_owner(page)->epc;
+
+	page_set_cookie(page, cookie);
+	/* By owner and cookie it is remembered when it has gone: what is there is looked for when it is tracked. */
+	ghost_prefetch(&epc->view, page_index(epc, page));
 }
 
 void page_own(struct epc *epc, struct epc_page *page, bool unplaced)

@@ -84,6 +84,11 @@ static inline void page_set_owner(struct epc_page *page, const struct epc_owner 
 	page_change(page, (1ull << PAGE_OWNER_SHIFT) - 1, bits << PAGE_OWNER_SHIFT);
 }
 
+static inline void page_set_cookie(struct epc_page *page, uint64_t cookie)
+{
+	atomic_store_explicit(&page->cookie, cookie, memory_order_relaxed);
+}
+
 /* Begins a new life: of its flags, only the one that is for good is left. */
 static inline void page_begin(struct epc_page *page, const struct epc_owner *owner, uint8_t state)
 {

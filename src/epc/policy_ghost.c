@@ -13,7 +13,9 @@ enum {
 	WAYS = 8,
 	PAGES_A_GHOST = 2,
 	STAMP_BITS = 8,
-	NEIGHBOURS = 4, /* pages with cookies in a row that share a set */
+	NEIGHBOURS = 4,      /* pages that share a set: fewer cache lines */
+	RUN = 16,            /* sets in a row for what is next to each other: fewer translations */
+	SETS_LARGE = 1 << 14 /* where that matters; and where runs are few for the table */
 };
 
 struct set {
@@ -55,19 +57,33 @@ static uint64_t mix(uint64_t x)
 	return x ^ x >> 33;
 }
 
+/* Pages with cookies in a row share a set; and in a large table sets in a row are for runs of those. */
+static uint64_t set_nr_of(const struct ghosts *ghosts, uint64_t owner, uint64_t cookie)
+{
+	uint64_t neighbours = cookie / NEIGHBOURS;
+	unsigned int run = ghosts->set_nr >= SETS_LARGE ? RUN : 1;
+	uint64_t start = (mix(owner ^ neighbours / run) >> 32) * ghosts->set_nr >> 32;
+
+	return (start + neighbours % run) % ghosts->set_nr;
+}
+
 uint64_t ghost_key(const struct policy_view *view, uint32_t nr)
 {
 	const struct epc_page *page = &view->pages[nr];
 	uint64_t cookie = atomic_load_explicit(&page->cookie, memory_order_relaxed);
 	uint64_t owner = mix((uint64_t)((uintptr_t)page_owner(page) - (uintptr_t)view->arena));
 
-	/* The upper half says which set: the same for neighbours, so that runs of pages take few cache lines. */
-	return mix(owner ^ cookie / NEIGHBOURS) >> 32 << 32 | mix(owner ^ cookie) >> 32;
+	return set_nr_of(view->ghosts, owner, cookie) << 32 | mix(owner ^ cookie) >> 32;
 }
 
 static struct set *set_of(struct ghosts *ghosts, uint64_t key)
 {
-	return &ghosts->set[(key >> 32) * ghosts->set_nr >> 32];
+	return &ghosts->set[(key >> 32) % ghosts->set_nr];
+}
+
+void ghost_prefetch(const struct policy_view *view, uint32_t nr)
+{
+	__builtin_prefetch(set_of(view->ghosts, ghost_key(view, nr)), 1);
 }
 
 /* Never 0 with its stamp: that is no ghost. */

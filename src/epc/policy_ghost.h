@@ -21,6 +21,8 @@ void ghosts_destroy(struct ghosts *ghosts);
 
 /* What a page is known by wherever it is: its owner and cookie, mixed.  The same in every run. */
 uint64_t ghost_key(const struct policy_view *view, uint32_t nr);
+/* The ghost of page @nr will be looked for or put soon. */
+void ghost_prefetch(const struct policy_view *view, uint32_t nr);
 void ghost_put(struct ghosts *ghosts, uint64_t key, uint8_t stamp);
 /* True, and the ghost is gone, when there was one. */
 bool ghost_take(struct ghosts *ghosts, uint64_t key, uint8_t *ret_stamp);

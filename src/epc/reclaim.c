@@ -24,6 +24,7 @@
 #include "epc/backing.h"
 #include "epc/epc_priv.h"
 #include "epc/owner.h"
+#include "epc/policy_ghost.h"
 
 enum { LOOK_MAX = 256 /* pages of a group looked at for one batch */ };
 
@@ -62,7 +63,7 @@ static void owner_copy(struct owner_copy *copy, const struct epc_page *page)
 	memset(copy, 0, sizeof(*copy));
 	copy->ops = page_ops(page);
 	page_set_owner(&copy->page, page_owner(page));
-	epc_page_set_cookie(&copy->page, epc_page_cookie(page));
+	page_set_cookie(&copy->page, epc_page_cookie(page));
 }
 
 static void owner_put(struct owner_copy *copy)
@@ -130,6 +131,8 @@ static unsigned int pick_more(struct epc *epc, struct batch *batch, struct colle
 		if (nr == PAGE_NONE)
 			continue;
 		assert(page_state(&epc->pages[nr]) == EPC_PAGE_TRACKED);
+		cpu_epcm_prefetch(epc->cpu, nr);
+		ghost_prefetch(&epc->view, nr);
 		entry = &batch->entry[batch->nr];
 		entry->nr = nr;
 		entry->stage = NO_STAGE;

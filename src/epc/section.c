@@ -12,8 +12,10 @@
  * are: one that is met too early waits in `deferred`, and has its turn when all other pages of all
  * sections have had theirs.
  */
+#include <errno.h>
 #include <sched.h>
 
+#include "base/arena.h"
 #include "cpu/cpu.h"
 #include "epc/epc_priv.h"
 
@@ -35,11 +37,10 @@ static void shard_init(struct shard *shard, uint32_t first, uint32_t nr)
 	pagelist_init(&shard->poisoned);
 }
 
-/* @shards: as many at the most, or 0 for what is good. */
-static void section_init(struct epc *epc, struct section *section, unsigned int shards)
+/* How @section is divided. @shards: as many at the most, or 0 for what is good. */
+static void section_divide(struct epc *epc, struct section *section, unsigned int shards)
 {
 	unsigned int most = EPC_SHARDS_MAX / epc->section_nr;
-	uint32_t done, nr;
 
 	if (shards == 0)
 		shards = section->nr / SHARD_PAGES_MIN;
@@ -50,18 +51,26 @@ static void section_init(struct epc *epc, struct section *section, unsigned int 
 	while (((uint64_t)(shards ? shards : 1) << section->shard_shift) < section->nr)
 		section->shard_shift++;
 	section->shard_first = epc->shard_nr;
-	for (done = 0; done < section->nr; done += nr) {
+	section->shard_nr = (section->nr - 1) / (1u << section->shard_shift) + 1;
+	epc->shard_nr += section->shard_nr;
+}
+
+static void section_init(struct epc *epc, const struct section *section)
+{
+	uint32_t done = 0, nr;
+	unsigned int i;
+
+	for (i = section->shard_first; i < section->shard_first + section->shard_nr; i++) {
 		nr = section->nr - done;
 		if (nr >> section->shard_shift)
 			nr = 1u << section->shard_shift;
-		atomic_fetch_or_explicit(&epc->with_free, 1ull << epc->shard_nr,
-					 memory_order_relaxed);
-		shard_init(&epc->shard[epc->shard_nr++], section->first + done, nr);
+		atomic_fetch_or_explicit(&epc->with_free, 1ull << i, memory_order_relaxed);
+		shard_init(&epc->shard[i], section->first + done, nr);
+		done += nr;
 	}
-	section->shard_nr = epc->shard_nr - section->shard_first;
 }
 
-void sections_init(struct epc *epc, unsigned int shards)
+int sections_init(struct epc *epc, unsigned int shards)
 {
 	const struct cpu_config *config = cpu_get_config(epc->cpu);
 	struct section *section;
@@ -75,10 +84,16 @@ void sections_init(struct epc *epc, unsigned int shards)
 		section->first = first;
 		section->nr = (uint32_t)(config->section[i].size / SGX_PAGE_SIZE);
 		section->node = config->section[i].node;
-		section_init(epc, section, shards);
+		section_divide(epc, section, shards);
 		first += section->nr;
 	}
 	assert(first == epc->page_nr);
+	epc->shard = arena_alloc(epc->arena, epc->shard_nr * sizeof(*epc->shard));
+	if (!epc->shard)
+		return -ENOMEM;
+	for (i = 0; i < epc->section_nr; i++)
+		section_init(epc, &epc->section[i]);
+	return 0;
 }
 
 void sections_fini(struct epc *epc)
@@ -87,6 +102,7 @@ void sections_fini(struct epc *epc)
 
 	for (i = 0; i < epc->shard_nr; i++)
 		lock_fini(&epc->shard[i].lock);
+	arena_free(epc->arena, epc->shard, epc->shard_nr * sizeof(*epc->shard));
 }
 
 struct shard *shard_of(struct epc *epc, uint32_t nr)
@@ -206,10 +222,12 @@ static uint32_t shard_alloc(struct epc *epc, struct shard *shard, struct epc_own
 				      : take_dirty_locked(epc, shard);
 	} while (nr != PAGE_NONE && is_broken_locked(epc, shard, nr));
 	if (nr != PAGE_NONE) {
-		epc_page_set_cookie(&epc->pages[nr], 0);
+		page_set_cookie(&epc->pages[nr], 0);
 		page_begin(&epc->pages[nr], owner, EPC_PAGE_OWNED);
 		group_charge(owner->group, (unsigned int)(shard - epc->shard));
 		shard->allocs++;
+		if (shard->free.nr > 0)
+			page_prefetch(epc, shard->free.first);
 		shard_count_locked(epc, shard);
 	}
 	shard_unlock(shard);
