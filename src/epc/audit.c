@@ -65,7 +65,8 @@ static void audit_page_quiet(struct audit *audit, uint32_t nr)
 
 	if (state == EPC_PAGE_IN_BATCH)
 		fault(audit, "page %u is in a batch that nobody runs", nr);
-	if (epc_page_poisoned(page) && state != EPC_PAGE_POISONED && state != EPC_PAGE_OWNED)
+	/* A free one that whoever made the mark could not shelve any more is shelved when it is its turn. */
+	if (epc_page_poisoned(page) && state == EPC_PAGE_TRACKED)
 		fault(audit, "page %u is broken, and in state %d", nr, state);
 	if (page->flags & PAGE_TAKEN)
 		fault(audit, "page %u was taken and not put back", nr);
