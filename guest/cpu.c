@@ -230,7 +230,7 @@ void trap(struct frame *f)
 		f->rip = (uint64_t)encls_fault;
 		return;
 	}
-	if (f->rip == (uint64_t)peek_at) {
+	if (f->rip == (uint64_t)peek_at || f->rip == (uint64_t)enclv_at) {
 		f->rip += 3;
 		return;
 	}

@@ -58,8 +58,9 @@ struct encls {
 };
 void encls_insn(struct encls *regs);
 uint64_t peek(uint64_t address);
-extern const char encls_at[], encls_fault[], peek_at[], traps[], trap_ud_forward[];
-extern const char user_enter[], user_aep[], user_peek[], user_begin[], kernel_end[];
+void enclv_insn(void);
+extern const char encls_at[], encls_fault[], peek_at[], enclv_at[], traps[], trap_ud_forward[];
+extern const char user_enter[], user_aep[], user_peek[], user_ud[], user_begin[], kernel_end[];
 extern const uint8_t enclave_code[], enclave_signed[];
 
 /* ---- cpu.c ---- */

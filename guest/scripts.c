@@ -120,6 +120,21 @@ static void say_walls(struct enclave *e)
 	say("EDBGRD %x\n", encls(SGX_EDBGRD, 0, data, 0).rbx);
 }
 
+/* #UD that is nobody's but the guest's. */
+static void say_ud(void)
+{
+	struct user_regs regs = { .rip = USER_BASE + ((uint64_t)user_ud - (uint64_t)user_begin) };
+
+	percpu()->fault.vector = NO_FAULT;
+	enclv_insn();
+	say("ENCLV: ");
+	say_fault(&percpu()->fault);
+	percpu()->fault.vector = NO_FAULT;
+	user_call(&regs);
+	say("UD2 in user mode: ");
+	say_fault(&percpu()->fault);
+}
+
 static void say_paging(struct enclave *e)
 {
 	ask(e, "ACCEPT", CALL_ACCEPT, ENCLAVE_HEAP, 4, RW_FLAGS | SGX_SECINFO_PENDING);
@@ -169,6 +184,7 @@ void script_life(void)
 	say_errors(e);
 	say_secrets(e);
 	say_walls(e);
+	say_ud();
 	say_paging(e);
 	say_faults(e);
 	say_edmm(e);

@@ -93,6 +93,18 @@ encls_fault:
 	pop %rbx
 	ret
 
+/* enclv_insn(): a fault, or nothing. */
+	.globl enclv_insn, enclv_at
+enclv_insn:
+	push %rbx
+	xor %eax, %eax
+	xor %ebx, %ebx
+	xor %ecx, %ecx
+enclv_at:
+	.byte 0x0f, 0x01, 0xc0
+	pop %rbx
+	ret
+
 /* peek(address): the word there, or peek_fault() says that there was a fault. */
 	.globl peek, peek_at
 peek:
@@ -156,7 +168,7 @@ trap_common:
 
 /* ---- user mode ---- */
 	.section .user, "ax"
-	.globl user_enter, user_aep, user_peek
+	.globl user_enter, user_aep, user_peek, user_ud
 user_enter:
 	.byte 0x0f, 0x01, 0xd7
 	int3
@@ -166,6 +178,8 @@ user_aep:
 user_peek:
 	mov (%rsi), %rsi
 	int3
+user_ud:
+	ud2
 
 	.section .rodata
 	.balign 4096

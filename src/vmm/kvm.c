@@ -40,6 +40,12 @@ static int check_caps(int fd, struct report *rep)
 		return report_fail(rep, -EOPNOTSUPP,
 				   "cannot use /dev/kvm, it is no KVM that we know");
 	}
+	if (ioctl(fd, KVM_CHECK_EXTENSION, KVM_CAP_SGX_ATTRIBUTE) > 0) {
+		report_hint(rep, "give guests its own SGX, or switch that off in the firmware");
+		return report_fail(
+			rep, -EOPNOTSUPP,
+			"cannot execute SGX for guests of a processor that does it itself");
+	}
 	for (size_t i = 0; i < sizeof(needed) / sizeof(needed[0]); i++) {
 		if (ioctl(fd, KVM_CHECK_EXTENSION, needed[i].cap) > 0)
 			continue;

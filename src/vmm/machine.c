@@ -270,6 +270,7 @@ void vmm_info_read(struct vmm *vmm, struct vmm_info *ret_info)
 		ret_info->exits += read_count(&c->exits);
 		ret_info->encls += read_count(&c->encls);
 		ret_info->enclu += read_count(&c->enclu);
+		ret_info->forwarded += read_count(&c->forwarded);
 		ret_info->entries += read_count(&c->entries);
 		ret_info->aexs += read_count(&c->aexs);
 		ret_info->enclave_faults += read_count(&c->enclave_faults);

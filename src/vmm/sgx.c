@@ -226,6 +226,7 @@ bool sgx_forwarded(struct vcpu *vcpu, int *ret)
 		sync->sregs = sregs_before;
 		return false;
 	}
+	count(&vcpu->counts.forwarded);
 	apply(vcpu, &regs, out);
 	return true;
 }

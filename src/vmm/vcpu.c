@@ -231,6 +231,11 @@ static int cannot_emulate(struct vcpu *vcpu)
 	if (run->emulation_failure.suberror == KVM_INTERNAL_ERROR_EMULATION &&
 	    run->emulation_failure.ndata >= 3 && (run->emulation_failure.flags & INSN_FLAG))
 		insn = insn_of(run->emulation_failure.insn_bytes, run->emulation_failure.insn_size);
+	if (insn != INSN_OTHER && vcpu->vmm->config.ud_first) {
+		vcpu_fault(vcpu, CPU_UD, 0, 0);
+		vcpu->real_ud = false;
+		return 0;
+	}
 	if (insn != INSN_OTHER) {
 		memset(&vcpu->run->s.regs.events.exception, 0,
 		       sizeof(vcpu->run->s.regs.events.exception));

@@ -40,6 +40,8 @@ struct vmm_config {
 	uint64_t args[GUEST_ARGS];
 	/* The guest's #UD handler forwards ENCLS and ENCLU itself (GUEST_PORT_UD): KVM needs not stop it there. */
 	bool no_breakpoints;
+	/* What KVM cannot emulate of SGX is #UD in the guest, as where the real processor executes its kernel. For tests. */
+	bool ud_first;
 	/* Show it an interrupt so often, if it can take one; 0: never. For tests of asynchronous exits. */
 	uint32_t tick_us;
 	uint8_t tick_vector;
@@ -104,6 +106,7 @@ int vmm_region_delete(struct vmm *vmm, unsigned int slot);
 struct vmm_info {
 	uint64_t exits;        /* KVM_RUN came back */
 	uint64_t encls, enclu; /* executed for it */
+	uint64_t forwarded;    /* of those: that came by way of its #UD handler */
 	uint64_t entries;      /* EENTER and ERESUME that succeeded */
 	uint64_t aexs;
 	uint64_t enclave_faults; /* translations made for code in enclaves */

@@ -58,7 +58,7 @@ struct paging {
 
 /* By its thread alone, read by any: see struct vmm_info. */
 struct vcpu_counts {
-	_Atomic uint64_t exits, encls, enclu, entries, aexs, enclave_faults, interrupts;
+	_Atomic uint64_t exits, encls, enclu, forwarded, entries, aexs, enclave_faults, interrupts;
 };
 static inline void count(_Atomic uint64_t *nr)
 {

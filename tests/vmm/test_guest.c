@@ -53,6 +53,8 @@ static void check_life(const char *said)
 		"user mode sees ffffffffffffffff no fault\n",
 		"after the kernel wrote there: 5ec7e7, no fault\n",
 		"EDBGRD 5ec7e7\n",
+		"ENCLV: fault 6 error 0\n",
+		"UD2 in user mode: fault 6 error 0\n",
 		"evicted: 2 here\n",
 		"loads 2, 4 here\n",
 		"UD2: fault 6 error 0\n  cssa 1 exitinfo 80000306, recovered\n",
@@ -131,6 +133,39 @@ static void test_taken(struct host *h, const struct vmm_config *config, const ch
 	TAP_CHECK(!strcmp(said, want), "%s: it says the same, byte for byte", name);
 	free(said);
 	world_audit(&h->w, name);
+}
+
+/*
+ * As where the real processor executes the guest's kernel and has no ENCLS, or KVM takes it away: #UD, and the VMM sees
+ * it at the guest's handler.
+ */
+static void test_ud(struct host *h, const char *life)
+{
+	struct vmm_config config = host_config(h, SCRIPT_LIFE);
+	struct vmm_info info;
+	char *said;
+
+	config.ud_first = true;
+	said = run(&config, "life by #UD", &info);
+	TAP_CHECK(!strcmp(life, said), "the same, where ENCLS is #UD and KVM stops the handler");
+	TAP_CHECK(info.forwarded > info.encls && info.encls > 100,
+		  "each of %llu ENCLS came that way (%llu with ENCLU)",
+		  (unsigned long long)info.encls, (unsigned long long)info.forwarded);
+	free(said);
+	config.no_breakpoints = true;
+	config.args[ARG_FLAGS] = FLAG_FORWARD;
+	said = run(&config, "life by #UD and port", &info);
+	TAP_CHECK(!strcmp(life, said) && info.forwarded > info.encls,
+		  "and where the handler forwards it");
+	free(said);
+	config = host_config(h, SCRIPT_SHARE);
+	config.ud_first = true;
+	config.vcpus = 3;
+	config.args[ARG_PAGES] = 40;
+	config.args[ARG_ROUNDS] = 2;
+	said = run(&config, "three in one enclave by #UD", &info);
+	test_taken(h, &config, said, "three in one enclave by #UD, oversubscribed");
+	free(said);
 }
 
 static void test_work(struct host *h)
@@ -219,6 +254,7 @@ int main(int argc, char **argv)
 	test_life(&h, &said);
 	config = host_config(&h, SCRIPT_LIFE);
 	test_taken(&h, &config, said, "life, oversubscribed");
+	test_ud(&h, said);
 	free(said);
 	test_work(&h);
 	test_share(&h);
