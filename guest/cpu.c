@@ -305,6 +305,9 @@ static void run(void)
 	case SCRIPT_HOSTILE:
 		script_hostile();
 		break;
+	case SCRIPT_HAVOC:
+		script_havoc();
+		break;
 	case SCRIPT_TOUCH:
 		script_touch();
 		break;

@@ -314,7 +314,8 @@ static struct user_regs entry_of(const struct enclave *e, uint64_t leaf, uint64_
 	return (struct user_regs){ .rax = leaf,
 				   .rbx = e->base + (ENCLAVE_TCS + tcs) * PAGE,
 				   .rcx = USER_BASE + ((uint64_t)user_aep - off),
-				   .rip = USER_BASE + ((uint64_t)user_enter - off) };
+				   .rip = USER_BASE + ((uint64_t)user_enter - off),
+				   .rflags = percpu()->rflags ? percpu()->rflags : USER_RFLAGS };
 }
 
 uint64_t enclave_ask(struct enclave *e, uint64_t tcs, uint64_t call, uint64_t a, uint64_t b,

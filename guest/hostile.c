@@ -68,7 +68,8 @@ static void entries(struct enclave *e)
 	struct user_regs regs = { .rax = SGX_ERESUME,
 				  .rbx = e->base,
 				  .rcx = USER_BASE,
-				  .rip = USER_BASE + ((uint64_t)user_enter - off) };
+				  .rip = USER_BASE + ((uint64_t)user_enter - off),
+				  .rflags = USER_RFLAGS };
 
 	user_call(&regs);
 	say("ERESUME of what was not interrupted: ");

@@ -36,6 +36,7 @@ struct percpu {
 	struct fault fault; /* of an instruction that may have one, or of user mode */
 	uint64_t answer;    /* RSI of user mode */
 	uint64_t ticks, ipis;
+	uint64_t rflags;         /* that enclaves are entered with; 0: the usual ones */
 	struct enclave *enclave; /* whose page faults are served */
 	struct guest_text *text;
 };
@@ -49,8 +50,9 @@ static inline struct percpu *percpu(void)
 
 /* ---- start.S ---- */
 struct user_regs {
-	uint64_t rax, rbx, rcx, rsi, rdx, rip, rsp, rdi, r8;
+	uint64_t rax, rbx, rcx, rsi, rdx, rip, rsp, rdi, r8, rflags;
 };
+#define USER_RFLAGS 0x202u
 void user_call(struct user_regs *regs);
 __attribute__((noreturn)) void user_back(void);
 struct encls {
@@ -161,6 +163,7 @@ void script_work(void);
 void script_run(void);
 void script_share(void);
 void script_hostile(void);
+void script_havoc(void);
 void script_touch(void);
 void script_scenario(void);
 

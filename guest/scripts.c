@@ -105,7 +105,8 @@ static void say_walls(struct enclave *e)
 {
 	uint64_t data = e->page[ENCLAVE_DATA], seen;
 	struct user_regs regs = { .rsi = e->base + ENCLAVE_DATA * PAGE,
-				  .rip = USER_BASE + ((uint64_t)user_peek - (uint64_t)user_begin) };
+				  .rip = USER_BASE + ((uint64_t)user_peek - (uint64_t)user_begin),
+				  .rflags = USER_RFLAGS };
 
 	ask(e, "write", CALL_WRITE, e->base + ENCLAVE_DATA * PAGE, 0x5ec7e7, 0);
 	ask(e, "read", CALL_READ, e->base + ENCLAVE_DATA * PAGE, 0, 0);
@@ -123,7 +124,8 @@ static void say_walls(struct enclave *e)
 /* #UD that is nobody's but the guest's. */
 static void say_ud(void)
 {
-	struct user_regs regs = { .rip = USER_BASE + ((uint64_t)user_ud - (uint64_t)user_begin) };
+	struct user_regs regs = { .rip = USER_BASE + ((uint64_t)user_ud - (uint64_t)user_begin),
+				  .rflags = USER_RFLAGS };
 
 	percpu()->fault.vector = NO_FAULT;
 	enclv_insn();

@@ -41,7 +41,7 @@ user_call:
 	mov %rsp, (%rcx)
 	pushq $0x1b
 	pushq 48(%rdi)
-	pushq $0x202
+	pushq 72(%rdi)
 	pushq $0x23
 	pushq 40(%rdi)
 	mov 0(%rdi), %rax

@@ -14,6 +14,8 @@
 #include <errno.h>
 #include <string.h>
 
+#define RFLAGS_IOPL 0x3000ull
+
 /* ---- translations ------------------------------------------------------------------------------- */
 
 struct look {
@@ -223,6 +225,7 @@ static void resume(struct vcpu *vcpu, const struct cpu_regs *regs, bool removals
 	struct kvm_sregs *sregs = &vcpu->run->s.regs.sregs;
 	struct cpu_regs at = *regs;
 
+	at.rflags &= ~RFLAGS_IOPL;
 	*sregs = vcpu->home;
 	hidden_sregs(vcpu, sregs);
 	if (removals) {
@@ -233,19 +236,54 @@ static void resume(struct vcpu *vcpu, const struct cpu_regs *regs, bool removals
 	vcpu_regs_set(vcpu, &at);
 }
 
+/* The entry has looked at all of the frame a moment ago. What is not there any more the exit will miss. */
+static void note_ssa(struct vcpu *vcpu)
+{
+	const struct cpu_lp *lp = vcpu->lp;
+	struct paging paging = user_paging(vcpu);
+	uint64_t pages = (lp->gpr_la - lp->xsave_la) / PAGE + 1;
+
+	vcpu->ssa_la = lp->xsave_la & ~(PAGE - 1);
+	vcpu->ssa_pages = 0;
+	for (uint64_t i = 0; i < pages && i < SSA_PAGES_MAX; i++) {
+		struct translation t;
+		uint16_t error;
+
+		if (!paging_walk(vcpu->vmm, &paging, vcpu->ssa_la + i * PAGE, SGX_SECINFO_W, &t,
+				 &error))
+			return;
+		vcpu->ssa_gpa[vcpu->ssa_pages++] = t.gpa;
+	}
+}
+
+bool enclave_ssa(const struct vcpu *vcpu, uint64_t la, uint64_t *ret_gpa)
+{
+	uint64_t i = (la - vcpu->ssa_la) / PAGE;
+
+	if (i >= vcpu->ssa_pages)
+		return false;
+	*ret_gpa = vcpu->ssa_gpa[i] + la % PAGE;
+	return true;
+}
+
 void enclave_enter(struct vcpu *vcpu, const struct cpu_regs *regs)
 {
 	count(&vcpu->counts.entries);
 	vcpu->home = vcpu->run->s.regs.sregs;
+	vcpu->iopl = vcpu->run->s.regs.regs.rflags & RFLAGS_IOPL;
+	note_ssa(vcpu);
 	memset(vcpu->home.interrupt_bitmap, 0, sizeof(vcpu->home.interrupt_bitmap));
 	resume(vcpu, regs, forget_stale(vcpu));
 }
 
 static void leave(struct vcpu *vcpu, const struct cpu_regs *regs)
 {
+	struct cpu_regs at = *regs;
+
+	at.rflags = (at.rflags & ~RFLAGS_IOPL) | vcpu->iopl;
 	vcpu->run->s.regs.sregs = vcpu->home;
 	vcpu->run->kvm_dirty_regs |= KVM_SYNC_X86_SREGS;
-	vcpu_regs_set(vcpu, regs);
+	vcpu_regs_set(vcpu, &at);
 }
 
 /* 0, and it goes on at its AEP; or the guest has been stopped. */
@@ -341,7 +379,7 @@ static bool fault_of_enclu(struct vcpu *vcpu, const struct cpu_regs *regs,
 
 	if ((event->error & SGX_PFEC_I) || (page != regs->rbx / PAGE && page != regs->rcx / PAGE))
 		return false;
-	return paging_fetch(vcpu->vmm, &paging, regs->rip, op, sizeof(op)) &&
+	return paging_fetch(vcpu->vmm, &paging, regs->rip, true, op, sizeof(op)) &&
 	       insn_of(op, sizeof(op)) == INSN_ENCLU;
 }
 
@@ -407,7 +445,7 @@ static int illegal(struct vcpu *vcpu, const struct cpu_regs *regs, struct cpu_ev
 	struct paging paging = user_paging(vcpu);
 	uint8_t op[3] = { 0 };
 
-	if (!paging_fetch(vcpu->vmm, &paging, regs->rip, op, sizeof(op)))
+	if (!paging_fetch(vcpu->vmm, &paging, regs->rip, true, op, sizeof(op)))
 		return exception(vcpu, regs, event);
 	if (insn_of(op, sizeof(op)) == INSN_ENCLU)
 		return enclu(vcpu, regs, event);

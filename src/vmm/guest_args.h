@@ -21,6 +21,7 @@ enum guest_script {
 	SCRIPT_RUN,      /* until it is stopped */
 	SCRIPT_SHARE,    /* all processors in one enclave, the first evicts its pages meanwhile */
 	SCRIPT_HOSTILE,  /* misbehave */
+	SCRIPT_HAVOC,    /* ARG_SCENARIO is which */
 	SCRIPT_TOUCH,    /* pages of the heap, as often as CALL_NEXT says; ARG_ROUNDS at a time */
 	SCRIPT_SCENARIO, /* the host takes a page at a certain step, see enum guest_now */
 };
@@ -44,6 +45,21 @@ enum guest_now {
 	NOW_TAMPER,    /* change a bit of its ciphertext */
 	NOW_FILL,      /* no page: let there be hardly any EPC left */
 	NOW_EMPTY,     /* no page: let there be as much as before */
+};
+
+/* What processor 0 does under SCRIPT_HAVOC; the others use enclaves of theirs until they are stopped. */
+enum guest_havoc {
+	HAVOC_TRIPLE, /* a fault of a fault of a fault */
+	HAVOC_TABLES, /* page tables that are EPC */
+	HAVOC_FETCH,  /* instructions from EPC */
+	HAVOC_STACK,  /* a stack in EPC, and an ENCLS */
+	HAVOC_IOPL,   /* an enclave that may use ports, and uses the VMM's */
+	HAVOC_PORTS,  /* garbage to every port of the VMM's, then an end */
+	HAVOC_SSA,    /* the SSA of a thread that is inside is not mapped for a while */
+	HAVOC_LOOP,   /* leaves on pages that the host takes, for ever */
+	HAVOC_SPIN,   /* in an enclave with interrupts off, for ever */
+	HAVOC_HALT,   /* with interrupts off, for ever */
+	HAVOC_NR
 };
 
 /* A second region, of another raw EPC file, in the scenarios that have one: so far above the first. */

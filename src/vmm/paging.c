@@ -93,7 +93,8 @@ bool paging_walk(struct vmm *vmm, const struct paging *paging, uint64_t la, unsi
 	return true;
 }
 
-bool paging_fetch(struct vmm *vmm, const struct paging *paging, uint64_t la, void *to, size_t bytes)
+bool paging_fetch(struct vmm *vmm, const struct paging *paging, uint64_t la, bool epc, void *to,
+		  size_t bytes)
 {
 	uint8_t *out = to;
 
@@ -107,7 +108,7 @@ bool paging_fetch(struct vmm *vmm, const struct paging *paging, uint64_t la, voi
 		if (!paging_walk(vmm, paging, la, SGX_SECINFO_R, &t, &error))
 			return false;
 		if (!memory_read(vmm, t.gpa, out, part) &&
-		    !(memory_is_epc(vmm, t.gpa) && memory_peek_epc(vmm, t.gpa, out, part)))
+		    !(epc && memory_is_epc(vmm, t.gpa) && memory_peek_epc(vmm, t.gpa, out, part)))
 			return false;
 		la += part;
 		out += part;

@@ -66,7 +66,9 @@ int sgx_enclu_step(struct enclu_step *step, struct cpu_outcome *ret_out)
 	if (extended && ioctl(vcpu->fd, KVM_GET_XSAVE, vcpu->xsave) < 0)
 		return vmm_stop(vcpu->vmm, -EIO, "KVM does not give a guest's XSAVE state");
 	vcpu->operands = step->paging;
+	vcpu->exiting = step->event;
 	r = virt_enclu(&vcpu->virt, enclu_step, step, ret_out);
+	vcpu->exiting = false;
 	if (r == -EIO && !step->event) {
 		r = lost(step->regs.rbx, ret_out);
 		ret_out->pf_error |= SGX_PFEC_U;
@@ -209,8 +211,8 @@ bool sgx_forwarded(struct vcpu *vcpu, int *ret)
 		return false;
 	}
 	if (paging.cpl != 0 ||
-	    !paging_fetch(vcpu->vmm, &paging, sync->regs.rsp, frame, sizeof(frame)) ||
-	    !paging_fetch(vcpu->vmm, &paging, frame[0], bytes, sizeof(bytes)))
+	    !paging_fetch(vcpu->vmm, &paging, sync->regs.rsp, false, frame, sizeof(frame)) ||
+	    !paging_fetch(vcpu->vmm, &paging, frame[0], false, bytes, sizeof(bytes)))
 		return false;
 	insn = insn_of(bytes, sizeof(bytes));
 	if (insn == INSN_OTHER)

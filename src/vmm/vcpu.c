@@ -280,7 +280,7 @@ static int watch_ud(struct vcpu *vcpu)
 		return 0;
 	paging.cpl = 0;
 	if (sregs->idt.limit >= 16 * VECTOR_UD + 15 &&
-	    paging_fetch(vcpu->vmm, &paging, sregs->idt.base + 16ull * VECTOR_UD, gate,
+	    paging_fetch(vcpu->vmm, &paging, sregs->idt.base + 16ull * VECTOR_UD, false, gate,
 			 sizeof(gate)))
 		handler = (gate[0] & 0xffff) | (gate[0] >> 48 << 16) | gate[1] << 32;
 	if (handler == vcpu->ud_handler)
@@ -420,6 +420,8 @@ static bool walk_operand(void *ctx, uint64_t la, bool write, uint64_t *ret_gpa, 
 	struct vcpu *vcpu = ctx;
 	struct translation t;
 
+	if (vcpu->exiting && enclave_ssa(vcpu, la, ret_gpa))
+		return true;
 	if (!paging_walk(vcpu->vmm, &vcpu->operands, la, write ? SGX_SECINFO_W : SGX_SECINFO_R, &t,
 			 ret_error))
 		return false;

@@ -50,6 +50,8 @@ struct shown {
 };
 #define SHOWN_MAX 4096u
 
+#define SSA_PAGES_MAX 8u /* of a frame; three are enough for every component of XSAVE */
+
 /* What of the processor's state the walk of its page tables depends on. */
 struct paging {
 	uint64_t cr0, cr3, cr4, efer;
@@ -88,6 +90,11 @@ struct vcpu {
 
 	/* While it is in an enclave: what the guest will have back. */
 	struct kvm_sregs home;
+	uint64_t iopl; /* in an enclave there are no ports */
+	/* And where its SSA frame is, as its entry has found it: an exit does not look at the guest's tables again. */
+	uint64_t ssa_la, ssa_gpa[SSA_PAGES_MAX];
+	unsigned int ssa_pages;
+	bool exiting; /* asynchronously: that is in use */
 	struct shown *shown;
 	unsigned int shown_nr;
 	unsigned int tables_used; /* of the hidden ones */
@@ -187,8 +194,8 @@ struct translation {
 bool paging_walk(struct vmm *vmm, const struct paging *paging, uint64_t la, unsigned int access,
 		 struct translation *ret, uint16_t *ret_error);
 struct paging paging_of(const struct kvm_sregs *sregs);
-/* Bytes at a linear address, ordinary memory or EPC; false: some of them cannot be read. */
-bool paging_fetch(struct vmm *vmm, const struct paging *paging, uint64_t la, void *to,
+/* Bytes at a linear address, of ordinary memory or, with @epc, of EPC; false: some of them cannot be read. */
+bool paging_fetch(struct vmm *vmm, const struct paging *paging, uint64_t la, bool epc, void *to,
 		  size_t bytes);
 
 /* ---- vcpu.c ------------------------------------------------------------------------------------ */
@@ -243,6 +250,8 @@ void enclave_enter(struct vcpu *vcpu, const struct cpu_regs *regs);
 void enclave_leave(struct vcpu *vcpu, const struct cpu_regs *regs);
 /* KVM has met a page of EPC that cannot be had. */
 int enclave_lost(struct vcpu *vcpu);
+/* Where the page of an SSA frame at @la was at the entry; false: it is none of it. */
+bool enclave_ssa(const struct vcpu *vcpu, uint64_t la, uint64_t *ret_gpa);
 /* It wrote to the hidden port. */
 int enclave_exception(struct vcpu *vcpu);
 /* An interrupt is to be taken. */
