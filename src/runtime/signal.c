@@ -49,16 +49,16 @@ static bool is_between(const ucontext_t *uc, const void *start, const void *end)
 
 /* ---- whose signal is it ----------------------------------------------------------------------- */
 
-/* What it is to interrupt blocks it, but the handler that found it did not: it is the kernel's again. */
+/*
+ * What it is to interrupt blocks it, but the handler that found it did not: it is the kernel's again.  To this
+ * thread: whether it was to the thread or to the process nobody can say, but this one has been chosen.
+ */
 static void send_back(int sig, siginfo_t *info)
 {
 	uint64_t bit = RT_SIGBIT(sig);
 
 	sys4(SYS_rt_sigprocmask, SIG_BLOCK, &bit, 0, 8);
-	if (info->si_code == SI_TKILL)
-		sys4(SYS_rt_tgsigqueueinfo, rt.pid, sys(SYS_gettid, 0, 0, 0), sig, info);
-	else
-		sys(SYS_rt_sigqueueinfo, rt.pid, sig, info);
+	sys4(SYS_rt_tgsigqueueinfo, rt.pid, sys(SYS_gettid, 0, 0, 0), sig, info);
 }
 
 static void async(int sig, siginfo_t *info, ucontext_t *uc, struct rt_thread *t, bool in_enclave)
