@@ -18,6 +18,7 @@
 
 #include "base/arena.h"
 #include "base/hide.h"
+#include "base/report.h"
 #include "cpu/platform.h"
 #include "epc/epc.h"
 #include "runtime/donor.h"
@@ -66,9 +67,35 @@ static int configure_epc(struct cpu_config *config, const char *sizes)
 	return 0;
 }
 
-static int make_machine(char **envp)
+static int make_platform(const char *path, struct cpu_fuses *fuses, struct report *rep)
 {
-	const char *platform = env_of(envp, "SWSGX_PLATFORM");
+	int r;
+
+	if (!path || !*path)
+		return platform_random(fuses);
+	r = platform_open(path, fuses);
+	if (!r)
+		return 0;
+	report_hint(rep, "name another with swsgx run --platform FILE");
+	if (r == -EINVAL)
+		return report_fail(rep, r, "'%s' is no platform file, or it is damaged", path);
+	if (r == -EACCES)
+		return report_fail(rep, r, "'%s' is not for us, or others may use it", path);
+	return report_fail(rep, r, "cannot use the platform file '%s'", path);
+}
+
+static int make_epc(struct epc_config *config, struct report *rep)
+{
+	int r = epc_create(config, &rt.epc);
+
+	if (!r || !config->backing_path)
+		return r;
+	report_hint(rep, "name another place with swsgx run --backing PATH");
+	return report_fail(rep, r, "evicted pages cannot be kept in '%s'", config->backing_path);
+}
+
+static int make_machine(char **envp, struct report *rep)
+{
 	const char *features = env_of(envp, "SWSGX_CPU");
 	const char *backing_max = env_of(envp, "SWSGX_BACKING_MAX");
 	struct cpu_config config;
@@ -84,17 +111,19 @@ static int make_machine(char **envp)
 		r = cpu_config_features(&config, features);
 	if (r)
 		return r;
-	r = platform && *platform ? platform_open(platform, &config.fuses)
-				  : platform_random(&config.fuses);
+	r = make_platform(env_of(envp, "SWSGX_PLATFORM"), &config.fuses, rep);
 	if (r)
 		return r;
 	rt.arena = arena_create(ARENA_BYTES);
 	rt.cpu = rt.arena ? cpu_create(&config) : NULL;
-	if (!rt.cpu)
-		return -ENOMEM;
+	if (!rt.cpu) {
+		report_hint(rep, "is there a limit of address space (ulimit -v)?");
+		return report_fail(rep, -ENOMEM, "%llu GB of addresses are not to be had",
+				   ARENA_BYTES >> 30);
+	}
 	epc.cpu = rt.cpu;
 	epc.arena = rt.arena;
-	r = epc_create(&epc, &rt.epc);
+	r = make_epc(&epc, rep);
 	if (!r)
 		r = encl_registry_create(rt.epc, &rt.registry);
 	if (!r)
@@ -196,7 +225,7 @@ static const unsigned long *auxv_of(char **envp)
 	return (const unsigned long *)(envp + 1);
 }
 
-static int start(char **envp)
+static int start(char **envp, struct report *rep)
 {
 	const char *stats = env_of(envp, "SWSGX_STATS");
 	const char *stats_fd = env_of(envp, "SWSGX_STATS_FD");
@@ -206,7 +235,7 @@ static int start(char **envp)
 	rt.pid = rt.creator_pid = (int)sys(SYS_getpid, 0, 0, 0);
 	rt.can_unmap = true;
 	rt.fsgsbase = getauxval(AT_HWCAP2) & 2;
-	r = make_machine(envp);
+	r = make_machine(envp, rep);
 	if (r)
 		return r;
 	rt.xsave_bytes = xsave_bytes(cpu_get_config(rt.cpu));
@@ -250,12 +279,21 @@ static int start(char **envp)
 
 __attribute__((constructor)) static void init(int argc, char **argv, char **envp)
 {
-	int r = start(envp);
+	struct report rep;
+	char text[320];
+	int r;
 
+	report_init(&rep);
+	r = start(envp, &rep);
 	rt.ready = r == 0;
-	if (r)
-		dprintf(2, "swsgx: no SGX in this process: %s (see swsgx doctor)\n",
-			strerrordesc_np(-r));
+	if (!r)
+		return;
+	if (!rep.err)
+		report_fail(&rep, r, "something that it needs is missing");
+	if (!rep.hint[0])
+		report_hint(&rep, "swsgx doctor looks at what is needed");
+	dprintf(2, "swsgx: no SGX in this process: %s\n  hint: %s\n",
+		report_text(&rep, text, sizeof(text)), rep.hint);
 }
 
 __attribute__((destructor)) static void fini(void)
