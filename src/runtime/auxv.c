@@ -96,34 +96,54 @@ static uint64_t stat_field(const char *fields, unsigned int nr)
 	return fields ? strtoull(fields, NULL, 10) : 0;
 }
 
+/* What the kernel keeps of this process's memory, for all of it is set at once: proc(5), "stat". */
+static bool map_read(struct prctl_mm_map *map)
+{
+	char buf[1024];
+	const char *fields = stat_read(buf, sizeof(buf));
+
+	if (!fields)
+		return false;
+	*map = (struct prctl_mm_map){ .exe_fd = (uint32_t)-1 };
+	map->start_code = stat_field(fields, 26);
+	map->end_code = stat_field(fields, 27);
+	map->start_stack = stat_field(fields, 28);
+	map->start_data = stat_field(fields, 45);
+	map->end_data = stat_field(fields, 46);
+	map->start_brk = stat_field(fields, 47);
+	map->arg_start = stat_field(fields, 48);
+	map->arg_end = stat_field(fields, 49);
+	map->env_start = stat_field(fields, 50);
+	map->env_end = stat_field(fields, 51);
+	map->brk = (uint64_t)syscall(SYS_brk, 0);
+	return true;
+}
+
+static int map_set(const struct prctl_mm_map *map)
+{
+	return syscall(SYS_prctl, PR_SET_MM, PR_SET_MM_MAP, map, sizeof(*map), 0) < 0 ? -errno : 0;
+}
+
 int vdso_patch_proc_auxv(char **envp)
 {
-	struct prctl_mm_map map = { .exe_fd = (uint32_t)-1 };
-	char buf[1024];
-	const char *fields;
+	struct prctl_mm_map map;
+	Elf64_auxv_t *auxv;
 	size_t nr;
 
-	map.auxv = (void *)auxv_find(envp, &nr);
-	if (!map.auxv)
+	auxv = auxv_find(envp, &nr);
+	if (!auxv || !map_read(&map))
 		return -EINVAL;
-	fields = stat_read(buf, sizeof(buf));
-	if (!fields)
-		return -EINVAL;
-
-	/* All of it is set at once, so everything else is set to what it is: proc(5), "stat". */
-	map.start_code = stat_field(fields, 26);
-	map.end_code = stat_field(fields, 27);
-	map.start_stack = stat_field(fields, 28);
-	map.start_data = stat_field(fields, 45);
-	map.end_data = stat_field(fields, 46);
-	map.start_brk = stat_field(fields, 47);
-	map.arg_start = stat_field(fields, 48);
-	map.arg_end = stat_field(fields, 49);
-	map.env_start = stat_field(fields, 50);
-	map.env_end = stat_field(fields, 51);
-	map.brk = (uint64_t)syscall(SYS_brk, 0);
+	map.auxv = (void *)auxv;
 	map.auxv_size = (uint32_t)(nr * sizeof(Elf64_auxv_t));
-	if (syscall(SYS_prctl, PR_SET_MM, PR_SET_MM_MAP, &map, sizeof(map), 0) < 0)
-		return -errno;
-	return 0;
+	return map_set(&map);
+}
+
+int vdso_patch_proc_args(const char *first)
+{
+	struct prctl_mm_map map;
+
+	if (!map_read(&map) || (uintptr_t)first < map.arg_start || (uintptr_t)first >= map.arg_end)
+		return -EINVAL;
+	map.arg_start = (uintptr_t)first;
+	return map_set(&map);
 }

@@ -34,6 +34,7 @@
 #include "runtime/proc.h"
 #include "runtime/rt.h"
 #include "runtime/sys.h"
+#include "runtime/vdso.h"
 
 #define RUNTIME_NAME "libswsgx_runtime.so"
 #define BRK_BYTES    (64ull << 30)
@@ -127,6 +128,8 @@ static int start(const char *path, char **argv, char **envp, struct rt_thread **
 	t = thread_make();
 	if (!t)
 		return -ENOMEM;
+	/* For those who look: it runs all the same where this cannot be had. */
+	(void)vdso_patch_proc_args(path);
 	t->regs = (struct cpu_regs){ .rip = image.start, .rsp = sp, .rflags = 0x202 };
 	*ret_t = t;
 	return 0;

@@ -33,5 +33,7 @@ int vdso_patch_auxv(char **envp, const void *image);
  * Needs no privilege, but CONFIG_CHECKPOINT_RESTORE: -EINVAL without it, or what prctl() said.
  */
 int vdso_patch_proc_auxv(char **envp);
+/* And let /proc/self/cmdline begin with the argument @first, one of those that the kernel has put on the stack. */
+int vdso_patch_proc_args(const char *first);
 
 #endif

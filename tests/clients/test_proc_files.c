@@ -100,8 +100,20 @@ static void check_maps(void)
 	client_destroy(&e);
 }
 
-int main(void)
+static void check_cmdline(const char *name)
 {
+	char line[4096] = "";
+	FILE *file = fopen("/proc/self/cmdline", "r");
+
+	TAP_CHECK(file && fread(line, 1, sizeof(line) - 1, file) > 0 && !strcmp(line, name),
+		  "/proc/self/cmdline begins with the program (%s)", line);
+	if (file)
+		fclose(file);
+}
+
+int main(int argc, char **argv)
+{
+	check_cmdline(argv[argc - 1]);
 	check_cpuinfo();
 	check_maps();
 	return tap_done();
