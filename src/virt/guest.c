@@ -256,6 +256,15 @@ static uint64_t now_ns(void)
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
+/* A SECS that could not be told of each child that has come back, because somebody was at it, is told now. */
+static void settle_late_locked(struct virt_guest *guest, struct kept *kept)
+{
+	if (!kept || kept->virt == kept->children)
+		return;
+	guest_evict_settle_locked(guest, kept);
+	kept_done_locked(guest, kept);
+}
+
 /* All pages resident: their numbers, and 0; else -EAGAIN and the first that is not. */
 static int step_find_locked(struct virt_guest *guest, const uint64_t *gpas, unsigned int nr,
 			    uint32_t *ret_pages, struct vepc **ret_vepc, uint64_t *ret_off)
@@ -274,6 +283,7 @@ static int step_find_locked(struct virt_guest *guest, const uint64_t *gpas, unsi
 			return -ENOMEM;
 		if (!guest_page_is_here(page))
 			return -EAGAIN;
+		settle_late_locked(guest, kept_of(page));
 		guest_page_touch_locked(guest, page);
 		ret_pages[i] = epc_page_nr(guest->epc, page->frame);
 	}

@@ -370,17 +370,17 @@ static int bring_wait_locked(struct load *l, struct kept *kept, struct vepc_page
 static int bring_unblock_locked(struct load *l, struct kept *kept, struct vepc_page *page)
 {
 	struct epc_page *frame = page->frame;
-	int r = guest_page_untrack_locked(l->guest, page);
 
-	if (r == 0) {
-		r = guest_evict_write_locked(l->guest, kept, page);
-		if (r == 0)
-			epc_free(l->guest->epc, frame);
-		else
-			guest_page_track_locked(l->guest, page);
-	}
-	if (r < 0)
+	if (guest_page_untrack_locked(l->guest, page) < 0) {
 		wait_locked(l);
+		return -EAGAIN;
+	}
+	if (guest_evict_write_locked(l->guest, kept, page) < 0) {
+		guest_page_track_locked(l->guest, page);
+		return busy_locked(l);
+	}
+	l->busy_ns = 0;
+	epc_free(l->guest->epc, frame);
 	return -EAGAIN;
 }
 

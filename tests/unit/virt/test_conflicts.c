@@ -3,6 +3,7 @@
  * SGX_CONFLICT exits 0 to 3, each of them caused by the host, which the guest must not notice, and by another
  * processor of the guest's, of which it is told as it would be natively.
  */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -230,6 +231,67 @@ static void test_guest(void)
 	vm_fini(&vm, "own conflict");
 }
 
+/* ---- what cannot be done at once -------------------------------------------------------------------------- */
+
+static const char *hold_at;
+static struct epcm_entry *late;
+
+/* From the first such instruction on another processor has the page. */
+static void late_hook(void *ctx, const char *before)
+{
+	if (late || strcmp(before, hold_at) != 0)
+		return;
+	if (epcm_try_exclusive(entry()) == EPCM_GOT)
+		late = entry();
+}
+
+static void late_begin(const char *at)
+{
+	vm_init(&vm, 64);
+	TAP_MUST(vm_ecreate(&vm, SECS) && vm_eadd(&vm, SECS, 1, 0, FLAGS_RW), "late: an enclave");
+	late = NULL;
+	hold_at = at;
+	virt_set_hook(vm.guest, late_hook, NULL);
+}
+
+static void late_end(void)
+{
+	virt_set_hook(vm.guest, NULL, NULL);
+	TAP_MUST(late != NULL, "the page was held");
+	epcm_put_exclusive(late);
+}
+
+/* The SECS is in use when a child that has come is to be counted off: that is done later. */
+static void test_late_count(void)
+{
+	late_begin("EDECVIRTCHILD");
+	virt_set_hook(vm.guest, NULL, NULL);
+	vm_reclaim(&vm);
+	vm_touch(&vm, SECS);
+	secs_nr = vm_nr(&vm, SECS);
+	virt_set_hook(vm.guest, late_hook, NULL);
+	TAP_CHECK(vm_touch(&vm, 1) == 0, "a child comes while its SECS cannot be told");
+	late_end();
+	TAP_CHECK(same(vm_simple(&vm, SGX_EREMOVE, 1),
+		       (struct cpu_outcome){ .fault = CPU_NO_FAULT }) &&
+			  cpu_ok(vm_simple(&vm, SGX_EREMOVE, SECS)),
+		  "when it is removed, the SECS has none");
+	vm_fini(&vm, "a late count");
+}
+
+/* EWB never comes to its end; nor is the page to be had, but whoever touches it is told. */
+static void test_late_write(void)
+{
+	late_begin("EWB");
+	secs_nr = vm_nr(&vm, 1);
+	vm_reclaim(&vm);
+	TAP_CHECK(late && vm_nr(&vm, 1) != CPU_NO_PAGE, "a page that cannot be written stays");
+	TAP_CHECK(vm_touch(&vm, 1) == -EBUSY, "a touch of it waits, but not for ever");
+	late_end();
+	TAP_CHECK(vm_is_intact(&vm, 1, 0, FLAGS_RW), "when the other is done it is there");
+	vm_fini(&vm, "a late write");
+}
+
 int main(void)
 {
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
@@ -237,5 +299,7 @@ int main(void)
 		test_host();
 		test_guest();
 	}
+	test_late_count();
+	test_late_write();
 	return tap_done();
 }
