@@ -38,7 +38,12 @@ static bool free_pass(struct vepc *vepc)
 	uint64_t idx = 0;
 	bool all = true;
 
-	while ((page = vepc_page_next_locked(vepc, &idx))) {
+	for (;; idx++) {
+		vepc_lock(vepc);
+		page = vepc_page_next_locked(vepc, &idx);
+		vepc_unlock(vepc);
+		if (!page)
+			return all;
 		if (vepc->ops)
 			vepc->ops->drop(vepc->keeper, vepc, idx, page);
 		vepc_lock(vepc);
@@ -47,9 +52,7 @@ static bool free_pass(struct vepc *vepc)
 		if (page->frame)
 			all = false;
 		vepc_unlock(vepc);
-		idx++;
 	}
-	return all;
 }
 
 /* Frames that somebody took for the file and died with. */
@@ -149,15 +152,16 @@ static bool stop_reclaim(struct vepc *vepc)
 void vepc_free(struct vepc *vepc)
 {
 	struct vepc_registry *registry = vepc->registry;
-	bool all, quiet;
+	bool all, quiet, died;
 
 	if (vepc->ops)
 		vepc->ops->going(vepc->keeper, vepc);
 	quiet = stop_reclaim(vepc);
 	/* Notices a holder that died. */
 	vepc_lock(vepc);
+	died = vepc->died;
 	vepc_unlock(vepc);
-	if (vepc->died || atomic_load(&vepc->hand_nr) > 0)
+	if (died || atomic_load(&vepc->hand_nr) > 0)
 		free_strays(vepc);
 	all = free_pass(vepc) || free_pass(vepc);
 
@@ -181,7 +185,7 @@ uint32_t vepc_zombie_nr(struct vepc_registry *registry)
 
 	lock_acquire(&registry->lock);
 	list_for_each (pos, &registry->zombies)
-		nr += (uint32_t)LIST_ENTRY(pos, struct vepc, node)->resident;
+		nr += (uint32_t)vepc_resident(LIST_ENTRY(pos, struct vepc, node));
 	lock_release(&registry->lock);
 	return nr;
 }

@@ -8,6 +8,7 @@
 #include "virt/virt_priv.h"
 
 #include <errno.h>
+#include <sched.h>
 
 #include "epc/backing.h"
 #include "epc/epc.h"
@@ -81,10 +82,14 @@ void guest_drop(void *keeper, struct vepc *vepc, uint64_t idx, struct vepc_page 
 	struct virt_guest *guest = keeper;
 	struct kept *kept;
 
-	/* No batch takes anything from a file that goes: this waits for those that had picked it. */
-	if (page->frame && (page->flags & PAGE_TRACKED))
-		epc_untrack_wait(guest->epc, page->frame);
 	guest_lock(guest);
+	/* No batch takes anything from a file that goes: this waits for those that had picked it. */
+	while (page->frame && guest_page_untrack_locked(guest, page) < 0) {
+		guest_unlock(guest);
+		sched_yield();
+		epc_recover(guest->epc);
+		guest_lock(guest);
+	}
 	/* A zombie's page comes here again, without. */
 	if (page->flags & PAGE_COUNTED)
 		guest->page_nr--;
