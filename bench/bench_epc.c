@@ -109,7 +109,6 @@ static const struct sgx_epc_page_ops bare_ops = {
  * in the processor's caches at every size: what differs then is the manager's doing.  The large one is not, from some
  * size on: the row "memory" reads and writes the two structs of its pages and does nothing else.
  */
-enum { METADATA_BYTES = 64 }; /* asserted in src/epc/page.h and src/cpu */
 enum { SET_SMALL = 512, SET_LARGE = 16384 };
 
 static uint32_t nth_page(uint32_t i, uint32_t set, uint32_t pages)
@@ -172,6 +171,19 @@ static double bench_evict(struct fake_machine *m, struct epc_owner *owner)
 	return (now() - start) / (double)n;
 }
 
+static void footprint(const struct epc *epc, uint64_t mib, uint32_t pages)
+{
+	struct epc_footprint f;
+
+	epc_footprint_read(epc, &f);
+	printf("%8lu MiB: %.2f bytes a page; EPCM %.2f, pages %.2f, ghosts %.2f, shadows %.2f, "
+	       "the rest %.2f\n",
+	       (unsigned long)mib,
+	       (double)(f.epcm + f.pages + f.ghosts + f.shadows + f.rest) / pages,
+	       (double)f.epcm / pages, (double)f.pages / pages, (double)f.ghosts / pages,
+	       (double)f.shadows / pages, (double)f.rest / pages);
+}
+
 static void bench_size(uint64_t mib)
 {
 	uint32_t pages = (uint32_t)(mib * 256), i;
@@ -201,6 +213,7 @@ static void bench_size(uint64_t mib)
 	use[1] = bench_use(&m, owner, SET_LARGE, pages);
 	memory = bench_memory(&m, pages);
 	evict = bench_evict(&m, owner);
+	footprint(m.epc, mib, pages);
 	printf("%8lu MiB %8.2f ms %8.0f ns %8.0f ns %8.0f ns %8.0f ns (memory %.0f ns)\n",
 	       (unsigned long)mib, create * 1e3, fill * 1e9 / pages, evict * 1e9, use[0] * 1e9,
 	       use[1] * 1e9, memory * 1e9);
@@ -437,9 +450,9 @@ int main(int argc, char **argv)
 	}
 	bench_threads();
 	bench_huge();
-	printf("bookkeeping alone, %u bytes of metadata a page: create; alloc + track; alloc by "
+	printf("bookkeeping alone, metadata; create; alloc + track; alloc by "
 	       "eviction; untrack + free + alloc + touch + track of %u pages, and of %u\n",
-	       METADATA_BYTES, SET_SMALL, SET_LARGE);
+	       SET_SMALL, SET_LARGE);
 	for (i = 0; i < sizeof(sizes) / sizeof(sizes[0]) && sizes[i] <= mib_max; i++)
 		bench_size(sizes[i]);
 	return 0;

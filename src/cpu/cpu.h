@@ -129,6 +129,8 @@ void cpu_set_bytes(struct cpu *cpu, uint32_t page, void *bytes);
 void *cpu_bytes(const struct cpu *cpu, uint32_t page);
 /* A version in a VA page is about to be asked for. */
 void cpu_prefetch_version(const struct cpu *cpu, uint32_t va, uint32_t slot);
+/* Memory of the EPCM. */
+size_t cpu_epcm_bytes(const struct cpu *cpu);
 /* The entry of @page will be looked at soon: where the EPC is large, it is in no cache. */
 void cpu_epcm_prefetch(const struct cpu *cpu, uint32_t page);
 

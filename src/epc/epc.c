@@ -38,6 +38,7 @@ static void set_sizes(struct epc *epc)
 
 int epc_create(const struct epc_config *config, struct epc **ret_epc)
 {
+	size_t used = arena_used_bytes(config->arena);
 	struct epc *epc;
 	int r = -ENOMEM;
 
@@ -84,6 +85,7 @@ int epc_create(const struct epc_config *config, struct epc **ret_epc)
 	lock_init(&epc->reclaim_lock, LOCK_RECLAIM);
 	batches_init(epc);
 	reclaimers_init(epc);
+	epc->arena_bytes = arena_used_bytes(config->arena) - used;
 	*ret_epc = epc;
 	return 0;
 

@@ -182,6 +182,16 @@ struct epc_stats {
 };
 void epc_stats_read(struct epc *epc, struct epc_stats *ret_stats);
 
+/* What the EPC costs, in bytes, whatever is in it: what grows with it, and the rest. */
+struct epc_footprint {
+	uint64_t epcm;
+	uint64_t pages;   /* what the manager knows of each */
+	uint64_t ghosts;  /* what policies remember of those that have gone */
+	uint64_t shadows; /* of the default policy, for all groups */
+	uint64_t rest; /* locks, shards, batches, samples, the window, the store, the root group */
+};
+void epc_footprint_read(const struct epc *epc, struct epc_footprint *ret_footprint);
+
 /* A section, as CPUID leaf 12H enumerates them. */
 struct epc_section_info {
 	uint32_t first, pages; /* page numbers */

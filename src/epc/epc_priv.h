@@ -106,6 +106,7 @@ struct epc {
 	struct epc_page *pages;
 	uint32_t page_nr;
 	uint32_t low, high, batch_nr;
+	size_t arena_bytes; /* that all of it takes, as it is made */
 	unsigned int section_nr;
 	unsigned int shard_nr;
 	struct shard *shard;

@@ -47,6 +47,11 @@ void ghosts_destroy(struct ghosts *ghosts)
 		shared_unmap(ghosts, ghosts->bytes);
 }
 
+size_t ghosts_bytes(const struct ghosts *ghosts)
+{
+	return ghosts->bytes;
+}
+
 /* The finaliser of MurmurHash3. */
 static uint64_t mix(uint64_t x)
 {

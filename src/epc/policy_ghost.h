@@ -10,6 +10,7 @@
 #define SWSGX_EPC_POLICY_GHOST_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct ghosts;
@@ -18,6 +19,7 @@ struct policy_view;
 /* NULL: no memory. */
 struct ghosts *ghosts_create(uint32_t page_nr);
 void ghosts_destroy(struct ghosts *ghosts);
+size_t ghosts_bytes(const struct ghosts *ghosts);
 
 /* What a page is known by wherever it is: its owner and cookie, mixed.  The same in every run. */
 uint64_t ghost_key(const struct policy_view *view, uint32_t nr);

@@ -5,8 +5,11 @@
  */
 #include <string.h>
 
+#include "cpu/cpu.h"
 #include "epc/backing.h"
 #include "epc/epc_priv.h"
+#include "epc/policy_duel.h"
+#include "epc/policy_ghost.h"
 
 static uint64_t get(const _Atomic uint64_t *counter)
 {
@@ -73,4 +76,15 @@ void epc_stats_read(struct epc *epc, struct epc_stats *ret_stats)
 	ret_stats->stall_ns = get(&c->stall_ns);
 	ret_stats->machine_checks = get(&c->machine_checks);
 	ret_stats->recovered = get(&c->recovered);
+}
+
+void epc_footprint_read(const struct epc *epc, struct epc_footprint *ret_footprint)
+{
+	*ret_footprint = (struct epc_footprint){
+		.epcm = cpu_epcm_bytes(epc->cpu),
+		.pages = (uint64_t)epc->page_nr * sizeof(struct epc_page),
+		.ghosts = ghosts_bytes(epc->view.ghosts),
+		.shadows = shadows_bytes(epc->view.shadows),
+		.rest = epc->arena_bytes,
+	};
 }

@@ -14,7 +14,13 @@
 #include "lib/fake_owner.h"
 #include "lib/tap.h"
 
-enum { PAGES = 64 };
+enum {
+	PAGES = 64,
+	FIXED_BYTES = 24 * 1024, /* of an EPC, however small */
+	MAPS_BYTES =
+		64 *
+		1024, /* the ends of mappings, and what the first touch of other things commits */
+};
 
 static struct epc_group *group(struct epc_group *parent, const char *name)
 {
@@ -153,6 +159,44 @@ static void test_census_of_much(void)
 	fake_machine_destroy(&m);
 }
 
+/* ---- what it costs ------------------------------------------------------------------------------- */
+
+/* All that there is for an EPC of @pages, by what it allocates, beside what the manager says. */
+static uint64_t footprint_of(uint32_t pages)
+{
+	struct epc_footprint f;
+	struct fake_machine m;
+	uint64_t sum;
+
+	TAP_MUST(fake_machine_create(&m, pages, NULL, NULL, 0) == 0, "an EPC of %u pages", pages);
+	epc_footprint_read(m.epc, &f);
+	sum = f.epcm + f.pages + f.ghosts + f.shadows + f.rest;
+	TAP_CHECK(
+		f.rest == arena_used_bytes(m.arena) && f.epcm == cpu_epcm_bytes(m.cpu),
+		"%u pages: EPCM %lu, pages %lu, ghosts %lu, shadows %lu, the rest %lu: %.2f a page",
+		pages, (unsigned long)f.epcm, (unsigned long)f.pages, (unsigned long)f.ghosts,
+		(unsigned long)f.shadows, (unsigned long)f.rest, (double)sum / pages);
+	fake_machine_destroy(&m);
+	return sum;
+}
+
+static void test_footprint(void)
+{
+	static const uint32_t small[] = { 16, 256, 1024, 4096, 8192 };
+	uint64_t sum, pages;
+	unsigned int i;
+
+	for (pages = 16384; pages <= 1u << 26; pages *= 4) {
+		sum = footprint_of((uint32_t)pages);
+		TAP_CHECK(sum <= 64 * pages, "64 bytes a page are enough at %lu MiB",
+			  (unsigned long)(pages >> 8));
+	}
+	/* What does not grow is more than it is good for, but less than six pages of EPC. */
+	for (i = 0; i < sizeof(small) / sizeof(small[0]); i++)
+		TAP_CHECK(footprint_of(small[i]) <= 62ull * small[i] + FIXED_BYTES,
+			  "%u KiB: 62 bytes a page and %u in all", small[i] * 4, FIXED_BYTES);
+}
+
 /* ---- stalls -------------------------------------------------------------------------------------- */
 
 /* Of an owner that never offers a page. */
@@ -170,6 +214,40 @@ static const struct sgx_epc_page_ops idle_ops = {
 	.write = never_write,
 	.put = nothing,
 };
+
+/* The memory that is really there when every page is in use. */
+static void test_footprint_committed(void)
+{
+	struct epc_owner_config config = { .ops = &idle_ops };
+	const uint32_t pages = 16384;
+	struct epc_owner *owner;
+	struct fake_machine m;
+	struct epc_page *page;
+	long before, after;
+	char name[16];
+	size_t used;
+	uint32_t i;
+
+	before = shared_kib();
+	fake_machine_create(&m, pages, NULL, NULL, 0);
+	epc_owner_create(m.epc, &config, &owner);
+	for (i = 0; i < pages; i++) {
+		epc_alloc(m.epc, owner, EPC_UNPLACED, &page);
+		epc_page_set_cookie(page, i);
+		epc_track(m.epc, page);
+	}
+	after = shared_kib();
+	TAP_CHECK(before >= 0 && (uint64_t)(after - before) * 1024 <= 64ull * pages + MAPS_BYTES,
+		  "%ld KiB are there for %u pages in use", after - before, pages);
+	used = arena_used_bytes(m.arena);
+	for (i = 0; i < 100; i++) {
+		snprintf(name, sizeof(name), "g%u", i);
+		group(epc_group_root(m.epc), name);
+	}
+	used = arena_used_bytes(m.arena) - used;
+	TAP_CHECK(used <= 100 * 1536, "a group is %zu bytes more", used / 100);
+	fake_machine_destroy(&m);
+}
 
 static _Atomic unsigned int running;
 static _Atomic unsigned int sleep_ms;
@@ -344,6 +422,8 @@ int main(void)
 	test_counts();
 	test_kinds();
 	test_census_of_much();
+	test_footprint();
+	test_footprint_committed();
 	test_pressure();
 	test_pressure_many();
 	return tap_done();
