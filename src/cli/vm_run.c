@@ -167,6 +167,7 @@ static void show(struct run *run, struct guest *guest, const char *name)
 {
 	struct epc_group_info info;
 	struct report rep;
+	char why[256];
 	struct vm_row row = { .seconds = guest->ended - guest->begun, .first = !run->reference };
 	char *said = said_by(guest->vmm, run->o->vcpus);
 
@@ -176,7 +177,7 @@ static void show(struct run *run, struct guest *guest, const char *name)
 	vmm_info_read(guest->vmm, &row.info);
 	snprintf(row.name, sizeof(row.name), "%s", name);
 	row.peak_pages = info.peak_pages;
-	row.why = rep.what;
+	row.why = report_text(&rep, why, sizeof(why));
 	row.words = said ? said : "";
 	row.same = row.end == 0 && said && (row.first || !strcmp(said, run->reference));
 	run->ok = run->ok && row.same;
