@@ -43,12 +43,14 @@ uint32_t sample_next_used(struct samples *samples)
 	return PAGE_NONE;
 }
 
+/* The last ones, in the order in which they came: those of pages side by side are dropped together. */
 unsigned int sample_take_armed(struct samples *samples, uint32_t nr[SAMPLE_BATCH])
 {
-	unsigned int n = 0;
+	unsigned int i, n = samples->arm_nr < SAMPLE_BATCH ? samples->arm_nr : SAMPLE_BATCH;
 
-	while (n < SAMPLE_BATCH && samples->arm_nr > 0)
-		nr[n++] = samples->arm[--samples->arm_nr];
+	samples->arm_nr -= n;
+	for (i = 0; i < n; i++)
+		nr[i] = samples->arm[samples->arm_nr + i];
 	return n;
 }
 

@@ -83,6 +83,17 @@ static const struct rt_range *range_of_locked(uint64_t win_off, const struct enc
 	return rt_range_find_locked(*ret_la);
 }
 
+/* Pages side by side are one range, and one shoot-down. */
+static unsigned int add_page(struct iovec *iov, unsigned int n, uint64_t la)
+{
+	if (n > 0 && (uint64_t)iov[n - 1].iov_base + iov[n - 1].iov_len == la) {
+		iov[n - 1].iov_len += 4096;
+		return n;
+	}
+	iov[n] = (struct iovec){ .iov_base = (void *)la, .iov_len = 4096 };
+	return n + 1;
+}
+
 /*
  * Only for speed: a system that cannot do it (before Linux 6.13) drops each page by itself when its hole is
  * punched, and so does any other process.  Whoever touches one in between waits for its eviction.
@@ -101,7 +112,7 @@ void rt_unmap(const uint64_t *win_offs, unsigned int nr)
 	for (unsigned int i = 0; i < nr; i++) {
 		range = range_of_locked(win_offs[i], &near, &la);
 		if (range && range->encl == near && range->backed)
-			iov[n++] = (struct iovec){ .iov_base = (void *)la, .iov_len = 4096 };
+			n = add_page(iov, n, la);
 	}
 	if (n && sys6(SYS_process_madvise, SELF, (long)iov, n, MADV_DONTNEED, 0, 0) < 0)
 		rt.can_unmap = false;
