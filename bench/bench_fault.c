@@ -5,6 +5,7 @@
  * The enclave touches one word of each page that is away, so faults are all there is: mincore() tells which are
  * here, for a good policy keeps some of a heap that is gone round and round, and a touch of those costs nothing.
  * Two thousand faults are one sample: pages are evicted in batches, so a single fault pays for none or for sixteen.
+ * Some policies look at all pages in one go, once for as many faults as there are EPC pages; so one row has samples as long as that.
  *
  * The floor is an empty userfaultfd fault of a process without SGX, in turn with ours.
  *
@@ -20,15 +21,16 @@
 #include "floor.h"
 #include "measure.h"
 
-enum { ROUNDS = 60, FAULTS = 2000, HEAP_PER_EPC = 4 };
+enum { ROUNDS = 60, TURNS = 15, FAULTS = 2000, HEAP_PER_EPC = 4 };
 
 struct bench {
 	struct client_encl encl;
 	uint32_t pages;
 	uint32_t *random, *sequential;
 	uint32_t random_at, sequential_at;
+	cpu_set_t cpus;
 	unsigned char *here; /* as mincore() says it */
-	uint32_t list[2][FAULTS];
+	uint32_t *list[2];
 };
 
 /* EPC pages, from CPUID.12H as any program sees it. */
@@ -46,12 +48,13 @@ static uint64_t epc_pages(void)
 	return bytes / 4096;
 }
 
-static void touch(struct bench *b, unsigned int thread, const uint32_t *order, bool write)
+static void touch(struct bench *b, unsigned int thread, const uint32_t *order, uint32_t nr,
+		  bool write)
 {
 	struct encl_op op = { .nr = OP_TOUCH };
 
 	op.arg[0] = (uintptr_t)order;
-	op.arg[1] = FAULTS;
+	op.arg[1] = nr;
 	op.arg[2] = b->encl.base + b->encl.heap;
 	op.arg[3] = write;
 	if (client_call(&b->encl, thread, &op, ENTRY_VDSO) != 0) {
@@ -60,35 +63,42 @@ static void touch(struct bench *b, unsigned int thread, const uint32_t *order, b
 	}
 }
 
-/* Into a list: the next FAULTS pages of @order, which is gone round and round, that are away. */
-static const uint32_t *next(struct bench *b, unsigned int list, const uint32_t *order, uint32_t *at)
+/* Into a list: the next @nr pages of @order, which is gone round and round, that are away. */
+static const uint32_t *next(struct bench *b, unsigned int list, const uint32_t *order, uint32_t *at,
+			    uint32_t nr)
 {
 	void *heap = (void *)(b->encl.base + b->encl.heap);
-	uint32_t nr = 0;
+	uint32_t n = 0;
 
 	if (mincore(heap, b->pages * 4096ul, b->here) < 0) {
 		fprintf(stderr, "bench_fault: cannot tell which pages are here\n");
 		exit(1);
 	}
-	for (uint32_t looked = 0; nr < FAULTS; looked++) {
+	for (uint32_t looked = 0; n < nr; looked++) {
 		if (looked == b->pages) {
 			fprintf(stderr, "bench_fault: too few pages are away\n");
 			exit(1);
 		}
 		if (!(b->here[order[*at]] & 1))
-			b->list[list][nr++] = order[*at];
+			b->list[list][n++] = order[*at];
 		*at = (*at + 1) % b->pages;
 	}
 	return b->list[list];
 }
 
-static double pass_us(struct bench *b, const uint32_t *order, uint32_t *at, bool write)
+static double faults_us(struct bench *b, const uint32_t *order, uint32_t *at, uint32_t nr,
+			bool write)
 {
-	const uint32_t *part = next(b, 0, order, at);
+	const uint32_t *part = next(b, 0, order, at, nr);
 	uint64_t start = measure_thread_ns();
 
-	touch(b, 0, part, write);
-	return (double)(measure_thread_ns() - start) / FAULTS / 1000;
+	touch(b, 0, part, nr, write);
+	return (double)(measure_thread_ns() - start) / nr / 1000;
+}
+
+static double pass_us(struct bench *b, const uint32_t *order, uint32_t *at, bool write)
+{
+	return faults_us(b, order, at, FAULTS, write);
 }
 
 /* What is in the EPC has come in this order, so that it goes in this order: pages side by side go for less. */
@@ -108,16 +118,16 @@ static void *walk(void *arg)
 {
 	struct walker *w = arg;
 
-	measure_pin(w->thread);
-	touch(w->b, w->thread, w->order, true);
+	measure_pin_of(&w->b->cpus, w->thread);
+	touch(w->b, w->thread, w->order, FAULTS, true);
 	return NULL;
 }
 
 /* Wall time for one fault with two threads at work; both figures, of a fault and of the pair. */
 static double pair_us(struct bench *b)
 {
-	struct walker first = { b, 0, next(b, 0, b->random, &b->random_at) };
-	struct walker second = { b, 1, next(b, 1, b->random, &b->random_at) };
+	struct walker first = { b, 0, next(b, 0, b->random, &b->random_at, FAULTS) };
+	struct walker second = { b, 1, next(b, 1, b->random, &b->random_at, FAULTS) };
 	uint64_t start = measure_wall_ns();
 	pthread_t other;
 
@@ -141,8 +151,10 @@ static int prepare(struct bench *b)
 	b->pages = (uint32_t)conf.heap_pages;
 	b->random = malloc(b->pages * sizeof(uint32_t));
 	b->sequential = malloc(b->pages * sizeof(uint32_t));
+	b->list[0] = malloc(b->pages * sizeof(uint32_t));
+	b->list[1] = malloc(b->pages * sizeof(uint32_t));
 	b->here = malloc(b->pages);
-	if (!b->random || !b->sequential || !b->here)
+	if (!b->random || !b->sequential || !b->list[0] || !b->list[1] || !b->here)
 		return -1;
 	measure_shuffle(b->random, b->pages, 7);
 	for (uint32_t i = 0; i < b->pages; i++)
@@ -159,15 +171,18 @@ int main(int argc, char **argv)
 	static struct measure m = { .title = "A fault that evicts a page and loads another" };
 	static struct bench b;
 	struct floor floor;
-	int empty, random, sequential, read, pair;
+	int empty, random, sequential, read, turn, pair;
 
 	m.json = argc == 2 && strcmp(argv[1], "--json") == 0;
-	measure_pin(0);
+	if (sched_getaffinity(0, sizeof(b.cpus), &b.cpus) < 0)
+		return 1;
+	measure_pin_of(&b.cpus, 0);
 	if (floor_start(&floor) < 0 || prepare(&b) < 0)
 		return 1;
 	empty = measure_row(&m, "an empty userfaultfd fault, in the thread", "us", -1, 0);
 	random = measure_row(&m, "random, written to", "us", empty, 3.3);
 	read = measure_row(&m, "random, only read", "us", empty, 3.3);
+	turn = measure_row(&m, "random, as many as the EPC has pages", "us", empty, 3.3);
 	sequential = measure_row(&m, "sequential, written to", "us", empty, 3.3);
 	pair = measure_row(&m, "random, two threads: wall time for each fault", "us", empty, 0);
 	fill(&b, b.random, &b.random_at);
@@ -175,6 +190,11 @@ int main(int argc, char **argv)
 		measure_add(&m, empty, floor_us(&floor, FLOOR_FAULT));
 		measure_add(&m, random, pass_us(&b, b.random, &b.random_at, true));
 		measure_add(&m, read, pass_us(&b, b.random, &b.random_at, false));
+	}
+	for (unsigned int i = 0; i < TURNS; i++) {
+		measure_add(&m, empty, floor_us(&floor, FLOOR_FAULT));
+		measure_add(&m, turn,
+			    faults_us(&b, b.random, &b.random_at, b.pages / HEAP_PER_EPC, true));
 	}
 	for (unsigned int i = 0; i < ROUNDS / 4; i++)
 		measure_add(&m, pair, pair_us(&b));

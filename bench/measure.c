@@ -113,12 +113,18 @@ void measure_print(struct measure *m)
 
 void measure_pin(unsigned int cpu)
 {
-	cpu_set_t all, one;
+	cpu_set_t all;
 
-	if (sched_getaffinity(0, sizeof(all), &all) < 0)
-		return;
+	if (sched_getaffinity(0, sizeof(all), &all) == 0)
+		measure_pin_of(&all, cpu);
+}
+
+void measure_pin_of(const cpu_set_t *all, unsigned int cpu)
+{
+	cpu_set_t one;
+
 	for (unsigned int i = 0; i < CPU_SETSIZE; i++) {
-		if (!CPU_ISSET(i, &all) || cpu-- > 0)
+		if (!CPU_ISSET(i, all) || cpu-- > 0)
 			continue;
 		CPU_ZERO(&one);
 		CPU_SET(i, &one);

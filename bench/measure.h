@@ -6,6 +6,7 @@
 #ifndef SWSGX_BENCH_MEASURE_H
 #define SWSGX_BENCH_MEASURE_H
 
+#include <sched.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -40,6 +41,8 @@ void measure_print(struct measure *m);
 
 /* This thread stays on one CPU; where there is but one, or it may not, nothing happens. */
 void measure_pin(unsigned int cpu);
+/* The same for a thread that was made by one that is pinned: @all are those that the program had at first. */
+void measure_pin_of(const cpu_set_t *all, unsigned int cpu);
 /* A row of numbers below @n, each once, in an order without rhyme: the same with every run. */
 void measure_shuffle(uint32_t *order, uint32_t n, uint64_t seed);
 
