@@ -212,6 +212,7 @@ void rt_fd_set_proc_mem(int fd)
 	lock_acquire(&rt.lock);
 	set_locked(fd, file);
 	lock_release(&rt.lock);
+	rt.proc_mem = true;
 }
 
 void rt_fd_closed(int fd)

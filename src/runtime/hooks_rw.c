@@ -123,7 +123,7 @@ static bool rw_ours(struct rw rw, const long *addr, long *ret)
 	long flags;
 	bool ours;
 
-	if (!rt.used || !rt_fd_ours(rw.fd))
+	if (!rt.proc_mem || !rt.used || !rt_fd_ours(rw.fd))
 		return false;
 	flags = sys(SYS_fcntl, rw.fd, F_GETFL, 0);
 	if (flags < 0 || (flags & O_ACCMODE) == (rw.write ? O_RDONLY : O_WRONLY) ||
@@ -165,7 +165,7 @@ HOOK ssize_t read(int fd, void *buf, size_t bytes)
 {
 	long r;
 
-	if (rw_ours((struct rw){ fd, false, buf, bytes, 0 }, NULL, &r))
+	if (rt.proc_mem && rw_ours((struct rw){ fd, false, buf, bytes, 0 }, NULL, &r))
 		return sys_errno(r);
 	return rt_next.read ? rt_next.read(fd, buf, bytes)
 			    : sys_errno(sys(SYS_read, fd, buf, bytes));
@@ -175,7 +175,7 @@ HOOK ssize_t write(int fd, const void *buf, size_t bytes)
 {
 	long r;
 
-	if (rw_ours((struct rw){ fd, true, (uint8_t *)buf, bytes, 0 }, NULL, &r))
+	if (rt.proc_mem && rw_ours((struct rw){ fd, true, (uint8_t *)buf, bytes, 0 }, NULL, &r))
 		return sys_errno(r);
 	return rt_next.write ? rt_next.write(fd, buf, bytes)
 			     : sys_errno(sys(SYS_write, fd, buf, bytes));
@@ -185,7 +185,7 @@ HOOK ssize_t pread(int fd, void *buf, size_t bytes, off_t at)
 {
 	long r;
 
-	if (rw_ours((struct rw){ fd, false, buf, bytes, 0 }, &at, &r))
+	if (rt.proc_mem && rw_ours((struct rw){ fd, false, buf, bytes, 0 }, &at, &r))
 		return sys_errno(r);
 	return rt_next.pread ? rt_next.pread(fd, buf, bytes, at)
 			     : sys_errno(sys4(SYS_pread64, fd, buf, bytes, at));
@@ -195,7 +195,7 @@ HOOK ssize_t pwrite(int fd, const void *buf, size_t bytes, off_t at)
 {
 	long r;
 
-	if (rw_ours((struct rw){ fd, true, (uint8_t *)buf, bytes, 0 }, &at, &r))
+	if (rt.proc_mem && rw_ours((struct rw){ fd, true, (uint8_t *)buf, bytes, 0 }, &at, &r))
 		return sys_errno(r);
 	return rt_next.pwrite ? rt_next.pwrite(fd, buf, bytes, at)
 			      : sys_errno(sys4(SYS_pwrite64, fd, buf, bytes, at));

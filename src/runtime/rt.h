@@ -197,6 +197,7 @@ struct rt {
 	unsigned long kernel_vdso;
 	const unsigned long *auxv; /* on the initial stack, patched */
 	bool proc_auxv_right;      /* /proc/self/auxv shows the same */
+	bool proc_mem;             /* /proc/self/mem was opened once: read() and write() look */
 	uint64_t xsave_bytes;
 	int stats_fd;
 	bool stats_json;
