@@ -2,8 +2,10 @@
 /*
  * SGX_CONFLICT exits: two logical processors wanted one page, or one enclave's tracking.
  *
- * The host works on pages that the guest cannot touch meanwhile, but for a SECS: there it leaves a note
- * (evict.c), which an exit that names the SECS takes away.
+ * The host works on pages that the guest cannot touch meanwhile, but for a SECS: there it notes when it did
+ * (kept_work_locked()).  A processor has asked last at a time of its own; what was done since may have been in its way.  So
+ * several that met one instruction of the host's are all told, and one that goes on meeting another of the guest's
+ * is not told for ever.
  */
 #include "virt/virt_priv.h"
 
@@ -31,20 +33,18 @@ static struct kept *kept_at_locked(struct virt_guest *guest, const struct cpu_ex
 	return page ? kept_of(page) : NULL;
 }
 
-bool virt_conflict_is_ours(struct virt_guest *guest, const struct cpu_exit *exit)
+bool virt_conflict_is_ours(struct virt_guest *guest, const struct cpu_exit *exit, uint64_t *told)
 {
-	uint16_t flag = is_tracking(exit) ? KEPT_HOST_TRACKED : KEPT_HOST_LOCKED;
 	struct kept *kept;
 	bool ours = false;
 
 	assert(exit->reason == CPU_EXIT_SGX_CONFLICT);
 	guest_lock(guest);
 	kept = kept_at_locked(guest, exit);
-	if (kept) {
-		ours = kept->flags & flag;
-		kept->flags &= (uint16_t)~flag;
-		kept_done_locked(guest, kept);
-	}
+	if (kept)
+		ours = (is_tracking(exit) ? kept->tracked_at : kept->locked_at) > *told;
+	/* With the lock held no leaf of ours is under way. */
+	*told = guest->works;
 	guest_unlock(guest);
 	return ours;
 }

@@ -357,7 +357,7 @@ static int execute(struct insn *insn)
 		if (r < 0 || insn->out.fault != CPU_VM_EXIT)
 			return r;
 		vcpu->conflicts++;
-		if (!virt_conflict_is_ours(insn->guest, &s.exit))
+		if (!virt_conflict_is_ours(insn->guest, &s.exit, &vcpu->told))
 			break;
 		vcpu->reruns++;
 	}

@@ -109,7 +109,7 @@ static bool child_count_locked(struct virt_guest *guest, struct kept *kept, uint
 
 	if (!secs)
 		return false;
-	secs->flags |= KEPT_HOST_LOCKED;
+	kept_work_locked(guest, secs, false);
 	if (!cpu_ok(count_child(guest, nr, secs_nr, true))) {
 		kept_done_locked(guest, secs);
 		return false;
@@ -128,7 +128,7 @@ void guest_evict_settle_locked(struct virt_guest *guest, struct kept *secs)
 	while (nr != CPU_NO_PAGE && secs->virt > secs->children) {
 		struct cpu_outcome out;
 
-		secs->flags |= KEPT_HOST_LOCKED;
+		kept_work_locked(guest, secs, false);
 		out = count_child(guest, nr, nr, false);
 		if (is_conflict(out))
 			return;
@@ -286,7 +286,7 @@ static void track_locked(struct virt_guest *guest, struct kept *kept, uint32_t n
 	uint32_t secs = kept_nr_locked(guest, kept->secs);
 	struct cpu_outcome out;
 
-	kept->secs->flags |= KEPT_HOST_TRACKED | KEPT_HOST_LOCKED;
+	kept_work_locked(guest, kept->secs, true);
 	for (int i = 0; i < TRACK_TRIES; i++) {
 		guest_next(guest, "ETRACKC");
 		out = encls_etrackc(guest->cpu, nr);
@@ -368,6 +368,7 @@ static int write_locked(struct virt_guest *guest, struct kept *kept, struct vepc
 	guest_evict_forget_child_locked(guest, kept);
 	guest_slots_put_locked(guest, &kept->slots);
 	kept->flags &= KEPT_NAMED;
+	kept->locked_at = kept->tracked_at = 0;
 	kept_done_locked(guest, kept);
 	guest_va_trim_locked(guest);
 	return 0;

@@ -208,11 +208,18 @@ struct kept *kept_need_locked(struct virt_guest *guest, struct vepc *vepc, uint6
 void kept_done_locked(struct virt_guest *guest, struct kept *kept)
 {
 	assert(!kept->slots.va || kept->flags);
-	if (kept->flags || kept->children || kept->virt)
+	if (kept->flags || kept->children || kept->virt || kept->locked_at)
 		return;
 	if (kept->vepc)
 		vepc_page_locked(kept->vepc, kept->idx)->kept = NULL;
 	arena_free(guest->arena, kept, sizeof(*kept));
+}
+
+void kept_work_locked(struct virt_guest *guest, struct kept *secs, bool tracks)
+{
+	secs->locked_at = ++guest->works;
+	if (tracks)
+		secs->tracked_at = secs->locked_at;
 }
 
 uint32_t kept_nr_locked(struct virt_guest *guest, const struct kept *kept)
@@ -234,7 +241,8 @@ struct cpu_outcome kept_name_locked(struct virt_guest *guest, struct kept *kept,
 	struct cpu_outcome out;
 
 	/* Noted first, so that there is no moment at which it could be forgotten. */
-	kept->flags |= KEPT_NAMED | KEPT_HOST_LOCKED;
+	kept->flags |= KEPT_NAMED;
+	kept_work_locked(guest, kept, false);
 	for (int i = 0; i < TRACK_TRIES; i++) {
 		guest_next(guest, "ESETCONTEXT");
 		out = enclv_esetcontext(guest->cpu, nr, &context);

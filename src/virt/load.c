@@ -224,7 +224,7 @@ static int eld_locked(struct load *l, struct kept *kept, uint32_t nr)
 	if (backing_fetch(guest->backing, kept->slots.backing) < 0)
 		return -EIO;
 	if (kept->secs)
-		kept->secs->flags |= KEPT_HOST_LOCKED;
+		kept_work_locked(guest, kept->secs, false);
 	for (int i = 0; i < TRACK_TRIES; i++) {
 		guest_next(guest, blocked ? "ELDBC" : "ELDUC");
 		out = blocked ? encls_eldbc(guest->cpu, &pi, nr, va, kept->slots.slot)
@@ -255,7 +255,7 @@ void guest_load_done_locked(struct virt_guest *guest, struct kept *kept, struct 
 		secs_back_locked(guest, kept, nr);
 	guest_evict_forget_child_locked(guest, kept);
 	guest_slots_put_locked(guest, &kept->slots);
-	kept->flags &= KEPT_NAMED | KEPT_HOST_TRACKED | KEPT_HOST_LOCKED;
+	kept->flags &= KEPT_NAMED;
 	page->flags = PAGE_COUNTED;
 	kept_done_locked(guest, kept);
 }

@@ -21,6 +21,7 @@ static void forget_locked(struct virt_guest *guest, struct kept *kept)
 
 	/* First: it is not away any more, whatever is still known of it. */
 	kept->flags &= KEPT_NAMED;
+	kept->locked_at = kept->tracked_at = 0;
 	if (away) {
 		guest->away--;
 		guest->page_nr--;

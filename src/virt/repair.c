@@ -131,7 +131,7 @@ static void stay(struct virt_guest *guest, struct kept *kept)
 {
 	guest_evict_forget_child_locked(guest, kept);
 	guest_slots_put_locked(guest, &kept->slots);
-	kept->flags &= KEPT_NAMED | KEPT_HOST_TRACKED | KEPT_HOST_LOCKED;
+	kept->flags &= KEPT_NAMED;
 }
 
 /* With a slot, and not away. */

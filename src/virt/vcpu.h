@@ -55,7 +55,8 @@ struct virt_vcpu {
 	struct virt_mmu mmu;
 	uint64_t feature_control;
 	uint64_t lepubkeyhash[4];
-	bool paging; /* CR0.PG */
+	uint64_t told; /* virt_conflict_is_ours() */
+	bool paging;   /* CR0.PG */
 	uint8_t cpl;
 	/* How often an ENCLS came by an exit, and which of them were conflicts; run again for the host's sake. */
 	uint64_t exits, conflicts, reruns;

@@ -78,6 +78,8 @@ struct kept {
 		*secs; /* of a child that leaves or is away: it is one of its virtual children */
 	uint32_t children; /* of a SECS: how many name it as their secs */
 	uint32_t virt;     /* and what its VIRTCHILDCNT is: more, until that could be told */
+	/* Likewise: when we last tracked it, and when a leaf of ours last held it, by guest.works; 0: never. */
+	uint64_t tracked_at, locked_at;
 };
 
 #define KEPT_LEAVING       0x01u /* the reclaimer has it in hand: nobody else may use the page */
@@ -85,8 +87,6 @@ struct kept {
 #define KEPT_BLANK         0x04u  /* leaving without any contents */
 #define KEPT_BLOCKED       0x08u  /* EBLOCKed by us: the guest must not see that */
 #define KEPT_GUEST_BLOCKED 0x10u  /* by the guest: it must see that, after it has come back, too */
-#define KEPT_HOST_TRACKED  0x40u  /* of a SECS: our ETRACKC was in the way; until somebody asks */
-#define KEPT_HOST_LOCKED   0x80u  /* and a leaf of ours held the page */
 #define KEPT_NAMED         0x100u /* the ENCLAVECONTEXT of the SECS that is in the page, or was */
 
 /* Of vepc_page.flags. */
@@ -121,6 +121,7 @@ struct virt_guest {
 	struct va_set versions;
 	uint64_t page_nr; /* resident or away: each is sure of a slot */
 	uint64_t evictions, loads, away, lost;
+	uint64_t works; /* how often a leaf of ours has been in the guest's way at a SECS */
 	void (*hook)(void *ctx, const char *before);
 	void *hook_ctx;
 };
@@ -141,6 +142,8 @@ struct kept *kept_need_locked(struct virt_guest *guest, struct vepc *vepc, uint6
 			      struct vepc_page *page);
 /* Forget it, unless it is needed. */
 void kept_done_locked(struct virt_guest *guest, struct kept *kept);
+/* A leaf of ours is about to hold the SECS, which an exit of a processor that meets it must be able to tell. */
+void kept_work_locked(struct virt_guest *guest, struct kept *secs, bool tracks);
 /* The EPC page of the page that @kept belongs to, or CPU_NO_PAGE. */
 uint32_t kept_nr_locked(struct virt_guest *guest, const struct kept *kept);
 /* ENCLAVECONTEXT of a SECS that the host has loaded, see kept_named(). */

@@ -167,7 +167,7 @@ static void leave(uint64_t epoch)
 static void test_host(void)
 {
 	struct cpu_exit seen;
-	uint64_t epoch = 0;
+	uint64_t epoch = 0, other = 0;
 	bool whole = true;
 
 	vm_init(&vm, 64);
@@ -191,8 +191,11 @@ static void test_host(void)
 	TAP_CHECK(met_nr == 1 && met.fault == CPU_VM_EXIT && seen.reason == CPU_EXIT_SGX_CONFLICT &&
 			  seen.code == row->code,
 		  "%s: exit %u", row->name, row->code);
-	TAP_CHECK(virt_conflict_is_ours(vm.guest, &seen), "%s: it was the host", row->name);
-	TAP_CHECK(!virt_conflict_is_ours(vm.guest, &seen),
+	TAP_CHECK(virt_conflict_is_ours(vm.guest, &seen, &vm.told), "%s: it was the host",
+		  row->name);
+	TAP_CHECK(virt_conflict_is_ours(vm.guest, &seen, &other),
+		  "%s: another processor that met it is told, too", row->name);
+	TAP_CHECK(!virt_conflict_is_ours(vm.guest, &seen, &vm.told),
 		  "%s: another exit would be another one's doing", row->name);
 	TAP_CHECK(same(guest_executes(), row->alone) && vm.exits == 0,
 		  "%s: the guest executes it again, and sees no conflict", row->name);

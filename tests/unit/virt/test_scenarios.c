@@ -278,9 +278,9 @@ static void test_track(void)
 			  guest_track.exit.reason == CPU_EXIT_SGX_CONFLICT &&
 			  guest_track.exit.code == 0,
 		  "it comes in the middle of the host's: an exit, code 0");
-	TAP_CHECK(virt_conflict_is_ours(vm.guest, &guest_track.exit),
+	TAP_CHECK(virt_conflict_is_ours(vm.guest, &guest_track.exit, &vm.told),
 		  "the host was in the way: the guest runs it again");
-	TAP_CHECK(!virt_conflict_is_ours(vm.guest, &guest_track.exit) &&
+	TAP_CHECK(!virt_conflict_is_ours(vm.guest, &guest_track.exit, &vm.told) &&
 			  virt_conflict_outcome(&guest_track.exit, SGX_ETRACK).fault == CPU_GP,
 		  "another one would be the guest's own doing: #GP");
 	TAP_CHECK(cpu_ok(vm_simple(&vm, SGX_ETRACK, 0)) && intact(1, 4), "run again it works");

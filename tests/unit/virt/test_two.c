@@ -46,6 +46,7 @@ struct processor {
 	bool exited;          /* by a conflict, at the logged place, and the VMM has not answered */
 	unsigned int exit_at; /* in the log */
 	struct cpu_exit exit;
+	uint64_t told;
 };
 
 /* One machine, with what its processors have. */
@@ -239,7 +240,7 @@ static void answer(unsigned int cpu)
 	const struct op *op = &p->op[p->done - 1];
 
 	p->exited = false;
-	if (!virt_conflict_is_ours(main_side.vm.guest, &p->exit)) {
+	if (!virt_conflict_is_ours(main_side.vm.guest, &p->exit, &p->told)) {
 		done_log[p->exit_at].out = virt_conflict_outcome(&p->exit, op->leaf);
 		return;
 	}

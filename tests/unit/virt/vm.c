@@ -228,7 +228,7 @@ struct cpu_outcome vm_encls(struct vm *vm, struct cpu_operands *ops, uint32_t pa
 		if (out.fault != CPU_VM_EXIT || vm->raw_exits)
 			return out;
 		vm->exits++;
-		if (!virt_conflict_is_ours(vm->guest, &vm->exit))
+		if (!virt_conflict_is_ours(vm->guest, &vm->exit, &vm->told))
 			return virt_conflict_outcome(&vm->exit, ops->leaf);
 		vm->reruns++;
 	}

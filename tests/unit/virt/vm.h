@@ -29,6 +29,7 @@ struct vm {
 	struct vepc *file[2];
 	uint64_t gpa[2]; /* of the regions */
 	struct cpu_exit exit;
+	uint64_t told; /* virt_conflict_is_ours() */
 	unsigned int exits, reruns;
 	unsigned int leaves; /* that the processor was given by the guest */
 	bool raw_exits;      /* an instruction that exits is handed back as that */
