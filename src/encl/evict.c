@@ -95,8 +95,6 @@ static bool evict_reclaim(struct epc_page *frame)
 
 static bool evict_slots_get_locked(struct encl *encl, struct encl_page *page) REQUIRES(&encl->lock)
 {
-	uint32_t slot;
-
 	if (page->va)
 		return true; /* from an eviction that failed half way */
 	if (backing_alloc(encl->backing, &page->backing) < 0) {
@@ -104,9 +102,7 @@ static bool evict_slots_get_locked(struct encl *encl, struct encl_page *page) RE
 		return false;
 	}
 	if (!va_slot_get_locked(encl, page)) {
-		slot = page->backing;
-		page->backing = BACKING_NO_SLOT;
-		backing_free(encl->backing, slot);
+		backing_free(encl->backing, &page->backing);
 		return false;
 	}
 	/* A version that cannot be read again would be the end of the page. */
@@ -118,12 +114,8 @@ static bool evict_slots_get_locked(struct encl *encl, struct encl_page *page) RE
 
 void evict_slots_put_locked(struct encl *encl, struct encl_page *page)
 {
-	uint32_t slot = page->backing;
-
-	/* Whoever dies on the way has lost a slot; nobody ever frees one twice. */
 	va_slot_put_locked(encl, page);
-	page->backing = BACKING_NO_SLOT;
-	backing_free(encl->backing, slot);
+	backing_free(encl->backing, &page->backing);
 }
 
 static bool evict_block_locked(struct encl *encl, struct encl_page *page) REQUIRES(&encl->lock)

@@ -76,14 +76,11 @@ static bool free_page(struct encl *encl, struct encl_page *page)
 	return false;
 }
 
-/* Of a page, for good: whoever dies in here loses a slot, nobody frees one twice. */
+/* Of a page, for good. */
 static void free_backing(struct encl *encl, struct encl_page *page)
 {
-	uint32_t slot = page->backing;
-
-	page->backing = BACKING_NO_SLOT;
-	if (slot != BACKING_NO_SLOT)
-		backing_free(encl->backing, slot);
+	if (page->backing != BACKING_NO_SLOT)
+		backing_free(encl->backing, &page->backing);
 }
 
 static unsigned int free_vas(struct encl *encl, unsigned int level)

@@ -143,16 +143,12 @@ static void repair_free_locked(struct encl *encl) REQUIRES(&encl->lock)
 /* What became of the page: EWB and EREMOVE that were done are noted. False: there is no such page any more. */
 static bool repair_note_locked(struct encl *encl, struct encl_page *page) REQUIRES(&encl->lock)
 {
-	uint32_t slot = page->backing;
-
 	if (page->epc_page && !frame_epcm(encl, page->epc_page).valid) {
 		page->epc_page = NULL;
 		page->flags = ENCL_PAGE_EXISTS;
 	}
-	if (!page->va && slot != BACKING_NO_SLOT) {
-		page->backing = BACKING_NO_SLOT;
-		backing_free(encl->backing, slot);
-	}
+	if (!page->va && page->backing != BACKING_NO_SLOT)
+		backing_free(encl->backing, &page->backing);
 	if (page->va)
 		va_note_slot(&page->va->slots, page->va_slot, page->epc_page != NULL);
 	if (page->epc_page) {

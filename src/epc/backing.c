@@ -139,9 +139,60 @@ static int slots_fill(const struct backing *backing, uint32_t first, uint32_t nr
 	return backing_reserve(backing->file >= 0 ? backing->file : backing->fd, first, nr);
 }
 
+/* Changes stay in this order where the process is killed between them. */
+static void in_order(void)
+{
+	atomic_signal_fence(memory_order_seq_cst);
+}
+
+static uint32_t chain_nr(struct backing *backing, uint32_t first)
+{
+	uint32_t nr = 0;
+
+	for (; first != BACKING_NO_SLOT; first = backing->next[first]) {
+		if (first >= backing->grown)
+			backing->grown = first + 1;
+		nr++;
+	}
+	return nr;
+}
+
+/* A slot is in the hands of its record or on a chain: what was begun is ended, and the rest counted. */
+static void backing_repair_locked(struct backing *backing) REQUIRES(&backing->lock)
+{
+	uint32_t slot = backing->moving_slot, bare_nr;
+	bool held, free;
+
+	if (backing->moving) {
+		held = *backing->moving == slot;
+		free = backing->free_first == slot;
+		if (held && free)
+			backing->free_first = backing->next[slot];
+		else if (!held && !free && backing->bare_first != slot) {
+			backing->next[slot] = backing->free_first;
+			in_order();
+			backing->free_first = slot;
+		}
+		in_order();
+		backing->moving = NULL;
+	}
+	backing->free_nr = chain_nr(backing, backing->free_first);
+	bare_nr = chain_nr(backing, backing->bare_first);
+	atomic_store(&backing->used, backing->grown - backing->free_nr - bare_nr);
+	backing->lock.holder_died = false;
+}
+
+static void backing_lock(struct backing *backing) ACQUIRES(&backing->lock)
+{
+	lock_acquire(&backing->lock);
+	if (backing->lock.holder_died)
+		backing_repair_locked(backing);
+}
+
 static void free_push_locked(struct backing *backing, uint32_t slot) REQUIRES(&backing->lock)
 {
 	backing->next[slot] = backing->free_first;
+	in_order();
 	backing->free_first = slot;
 	backing->free_nr++;
 }
@@ -172,48 +223,68 @@ static int grow_locked(struct backing *backing) REQUIRES(&backing->lock)
 	}
 	if (r < 0)
 		return r;
-	backing->grown += nr;
-	for (slot = backing->grown; nr > 0; nr--)
+	for (slot = backing->grown + nr; slot > backing->grown;)
 		free_push_locked(backing, --slot);
+	in_order();
+	backing->grown += nr;
 	return 0;
+}
+
+/* It is said by *@record whose it is, from here on. */
+static void hand_out_locked(struct backing *backing, uint32_t *record) REQUIRES(&backing->lock)
+{
+	uint32_t slot = backing->free_first;
+
+	if (backing->file >= 0)
+		backing->state[slot] = SLOT_MEMORY;
+	backing->moving_slot = slot;
+	in_order();
+	backing->moving = record;
+	in_order();
+	*record = slot;
+	in_order();
+	backing->free_first = backing->next[slot];
+	in_order();
+	backing->moving = NULL;
+	backing->free_nr--;
+	atomic_fetch_add_explicit(&backing->used, 1, memory_order_relaxed);
 }
 
 int backing_alloc(struct backing *backing, uint32_t *ret_slot)
 {
-	uint32_t slot = BACKING_NO_SLOT;
 	int r;
 
 	r = backing_file_ready(backing);
 	if (r < 0)
 		return r;
-	lock_acquire(&backing->lock);
+	backing_lock(backing);
 	r = backing->fail;
 	if (r == 0 && backing->free_first == BACKING_NO_SLOT)
 		r = grow_locked(backing);
 	/* Its memory went to the system when it was last free, or in the file. */
 	if (r == 0 && backing->file >= 0)
 		r = backing_reserve(backing->fd, backing->free_first, 1);
-	if (r == 0) {
-		slot = backing->free_first;
-		backing->free_first = backing->next[slot];
-		backing->free_nr--;
-		if (backing->file >= 0)
-			backing->state[slot] = SLOT_MEMORY;
-		atomic_fetch_add_explicit(&backing->used, 1, memory_order_relaxed);
-	}
-	lock_release(&backing->lock);
-	/* Told last: whoever dies before has lost a slot, but never does anyone have one that is still free. */
 	if (r == 0)
-		*ret_slot = slot;
+		hand_out_locked(backing, ret_slot);
+	lock_release(&backing->lock);
 	return r;
 }
 
-void backing_free(struct backing *backing, uint32_t slot)
+/* Its storage goes back to the system. */
+static bool strip_locked(const struct backing *backing, uint32_t slot) REQUIRES(&backing->lock)
 {
-	uint32_t used;
+	return fallocate(backing->file >= 0 ? backing->file : backing->fd,
+			 FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)slot * SGX_PAGE_SIZE,
+			 SGX_PAGE_SIZE) == 0;
+}
+
+void backing_free(struct backing *backing, uint32_t *record)
+{
+	uint32_t slot = *record, used;
+	bool bare;
 
 	assert(slot < backing->slot_nr_max);
-	lock_acquire(&backing->lock);
+	backing_lock(backing);
 	assert(slot < backing->grown);
 	used = atomic_fetch_sub_explicit(&backing->used, 1, memory_order_relaxed) - 1;
 	assert(used < backing->slot_nr_max);
@@ -222,15 +293,22 @@ void backing_free(struct backing *backing, uint32_t slot)
 		backing->state[slot] = SLOT_MEMORY;
 		backing_punch(backing->fd, slot);
 	}
-	if (backing->free_nr >= KEEP_SLOTS + used &&
-	    fallocate(backing->file >= 0 ? backing->file : backing->fd,
-		      FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)slot * SGX_PAGE_SIZE,
-		      SGX_PAGE_SIZE) == 0) {
+	backing->moving_slot = slot;
+	in_order();
+	backing->moving = record;
+	in_order();
+	*record = BACKING_NO_SLOT;
+	in_order();
+	bare = backing->free_nr >= KEEP_SLOTS + used && strip_locked(backing, slot);
+	if (bare) {
 		backing->next[slot] = backing->bare_first;
+		in_order();
 		backing->bare_first = slot;
 	} else {
 		free_push_locked(backing, slot);
 	}
+	in_order();
+	backing->moving = NULL;
 	lock_release(&backing->lock);
 }
 

@@ -26,11 +26,15 @@ int backing_create(struct arena *arena, const char *path, uint64_t bytes_max, st
 void backing_destroy(struct backing *backing);
 
 /*
+ * *@ret_slot, in shared memory, says who has a slot: it is written in one step with the slot's taking, whoever dies
+ * meanwhile, and cleared in one with its giving back.
+ *
  * A slot whose memory is there, and room for it in the file: writing to it cannot fail any more.  -ENOSPC: full, or the
  * disk is; -EIO and others: the file does not take what waits for it.
  */
 int backing_alloc(struct backing *backing, uint32_t *ret_slot);
-void backing_free(struct backing *backing, uint32_t slot);
+/* *@slot is BACKING_NO_SLOT from now on. */
+void backing_free(struct backing *backing, uint32_t *slot);
 /* The slot has been filled: it may go to the file when its turn comes. */
 void backing_complete(struct backing *backing, uint32_t slot);
 /* Before a slot is read: it is in memory from now on.  0, or what the file said (-EIO); then it still is in the file. */

@@ -34,6 +34,9 @@ struct backing {
 	uint32_t free_first; /* chain of free slots with storage */
 	uint32_t free_nr;
 	uint32_t bare_first; /* and without */
+	/* Whose slot is changing hands, for whoever finds that its holder died; NULL: none is. */
+	uint32_t *moving;
+	uint32_t moving_slot;
 	int fail;
 	_Atomic uint32_t used;
 	uint32_t waiting[BACKING_QUEUE]; /* some of them may have been freed meanwhile */

@@ -190,7 +190,7 @@ static void compact(struct batch *batch)
 		if (batch->entry[from].phase == BATCH_NONE)
 			continue;
 		if (to != from) {
-			/* In both places for a moment, and in one of them as BATCH_NONE at any time. */
+			/* In both places for a moment: batch_recover() knows. */
 			batch->entry[to].nr = batch->entry[from].nr;
 			batch->entry[to].win_page = batch->entry[from].win_page;
 			batch->entry[to].stage = batch->entry[from].stage;
@@ -394,6 +394,20 @@ static unsigned int pass_free(struct epc *epc, struct batch *batch)
 	return nr;
 }
 
+/* An entry that was moved and is still where it was: only one of the two counts. */
+static void drop_copies(struct batch *batch)
+{
+	unsigned int i, j;
+
+	for (i = 0; i < EPC_BATCH_MAX; i++) {
+		for (j = i + 1; j < EPC_BATCH_MAX && batch->entry[i].phase != BATCH_NONE; j++) {
+			if (batch->entry[j].phase != BATCH_NONE &&
+			    batch->entry[j].nr == batch->entry[i].nr)
+				batch->entry[j].phase = BATCH_NONE;
+		}
+	}
+}
+
 /* A batch whose runner died.  Every page in it is at one of the phases; those that nothing was done to go back. */
 static void batch_recover(struct epc *epc, struct batch *batch) REQUIRES(&batch->lock)
 {
@@ -402,6 +416,7 @@ static void batch_recover(struct epc *epc, struct batch *batch) REQUIRES(&batch-
 
 	count(&epc->counters.recovered, 1);
 	batch->nr = EPC_BATCH_MAX;
+	drop_copies(batch);
 	for (i = 0; i < EPC_BATCH_MAX; i++) {
 		entry = &batch->entry[i];
 		if (entry->phase == BATCH_PICKED)

@@ -157,7 +157,6 @@ bool guest_slots_get_locked(struct virt_guest *guest, unsigned int level, struct
 
 void guest_slots_put_locked(struct virt_guest *guest, struct slots *slots)
 {
-	uint32_t backing = slots->backing;
 	struct va *va = slots->va;
 
 	if (va) {
@@ -165,9 +164,8 @@ void guest_slots_put_locked(struct virt_guest *guest, struct slots *slots)
 		slots->va = NULL;
 		va_slot_put(&guest->versions, &va->page, slots->slot);
 	}
-	slots->backing = BACKING_NO_SLOT;
-	if (backing != BACKING_NO_SLOT)
-		backing_free(guest->backing, backing);
+	if (slots->backing != BACKING_NO_SLOT)
+		backing_free(guest->backing, &slots->backing);
 }
 
 void guest_slots_idle_locked(struct slots *slots)

@@ -236,7 +236,7 @@ static void owner_free(struct fake_owner *owner)
 			page_gone(owner, fp);
 		}
 		if (fp->slot != UINT32_MAX)
-			backing_free(epc_backing(owner->epc), fp->slot);
+			backing_free(epc_backing(owner->epc), &fp->slot);
 		fp->slot = UINT32_MAX;
 	}
 	owner->freed = true;
@@ -272,7 +272,7 @@ static void load_locked(struct fake_owner *owner, uint32_t i, struct epc_page *p
 	if (fp->slot != UINT32_MAX) {
 		memcpy(cpu_bytes(cpu, nr), backing_page(epc_backing(owner->epc), fp->slot),
 		       SGX_PAGE_SIZE);
-		backing_free(epc_backing(owner->epc), fp->slot);
+		backing_free(epc_backing(owner->epc), &fp->slot);
 		fp->slot = UINT32_MAX;
 		epc_count(owner->epc_owner, EPC_LOADS, 1);
 	} else {
@@ -373,7 +373,7 @@ int fake_remove(struct fake_owner *owner, uint32_t i)
 			page_gone(owner, fp);
 	}
 	if (r == 0 && fp->slot != UINT32_MAX) {
-		backing_free(epc_backing(owner->epc), fp->slot);
+		backing_free(epc_backing(owner->epc), &fp->slot);
 		fp->slot = UINT32_MAX;
 	}
 	if (r == 0)

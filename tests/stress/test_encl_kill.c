@@ -564,9 +564,8 @@ static void run(const struct step *step, unsigned int rounds, unsigned int seed)
 	}
 	arena_free(s.w.arena, s.lp, sizeof(*s.lp));
 	world_audit(&s.w, step->name);
-	/* A slot of the store that was on its way from one hand to another may be lost, a frame never. */
 	world_left(&s.w, &left);
-	TAP_CHECK(left.frames == 0 && left.slots <= 2,
+	TAP_CHECK(left.frames == 0 && left.slots == 0,
 		  "%s: nothing is left over (%lu frames, %lu slots, %lu bytes)", step->name,
 		  (unsigned long)left.frames, (unsigned long)left.slots, (unsigned long)left.bytes);
 	world_destroy(&s.w);

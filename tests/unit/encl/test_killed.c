@@ -99,9 +99,8 @@ int main(void)
 	TAP_CHECK(t.bystander_bad == 0, "the bystander never noticed (%u)", t.bystander_bad);
 	build_fini(&bystander);
 	world_audit(&w, "killed");
-	/* A slot of the store that was on its way from one hand to another may be lost, a frame never. */
 	world_left(&w, &left);
-	TAP_CHECK(left.frames == 0 && left.slots <= 3,
+	TAP_CHECK(left.frames == 0 && left.slots == 0,
 		  "of %d processes nothing is left over (%llu frames, %llu slots, %llu bytes)",
 		  ROUNDS * CHILDREN, (unsigned long long)left.frames,
 		  (unsigned long long)left.slots, (unsigned long long)left.bytes);

@@ -4,10 +4,12 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "arch/sgx.h"
@@ -35,16 +37,68 @@ static void test_slots(struct arena *arena, const char *path, const char *name)
 		wrong += *(unsigned char *)backing_pcmd(backing, slot[i]) != (unsigned char)(i + 1);
 	}
 	TAP_CHECK(wrong == 0, "%s: each with its own bytes", name);
-	backing_free(backing, slot[17]);
-	TAP_CHECK(backing_alloc(backing, &again) == 0 && again == slot[17],
+	again = slot[17];
+	backing_free(backing, &slot[17]);
+	TAP_CHECK(slot[17] == BACKING_NO_SLOT && backing_alloc(backing, &slot[17]) == 0 &&
+			  slot[17] == again,
 		  "%s: a freed slot is used again", name);
 	backing_fail(backing, -EIO);
 	TAP_CHECK(backing_alloc(backing, &again) == -EIO, "%s: an injected failure", name);
 	backing_fail(backing, 0);
 	for (i = 0; i < NR; i++)
-		backing_free(backing, slot[i]);
+		backing_free(backing, &slot[i]);
 	TAP_CHECK(backing_used(backing) == 0, "%s: all free", name);
 	backing_destroy(backing);
+}
+
+/* Whoever is killed at any instruction leaves each slot with its record or with the store. */
+static void test_killed(struct arena *arena)
+{
+	enum { RECORDS = 200, ROUNDS = 200 };
+	uint32_t *record = arena_alloc(arena, RECORDS * sizeof(*record));
+	unsigned int round, i, held = 0, again = 0, seed = 1;
+	struct backing *backing;
+	pid_t pid;
+
+	TAP_MUST(backing_create(arena, NULL, 0, &backing) == 0, "a store for processes");
+	for (i = 0; i < RECORDS; i++)
+		record[i] = BACKING_NO_SLOT;
+	for (round = 0; round < ROUNDS; round++) {
+		pid = fork();
+		if (pid == 0) {
+			for (i = round * 7;; i = i * 5 + 1) {
+				uint32_t *mine = &record[i % RECORDS];
+
+				if (*mine == BACKING_NO_SLOT)
+					(void)backing_alloc(backing, mine);
+				else
+					backing_free(backing, mine);
+			}
+		}
+		usleep((unsigned int)rand_r(&seed) % 300);
+		kill(pid, SIGKILL);
+		waitpid(pid, NULL, 0);
+	}
+	/* The one who comes next finds what the last one left. */
+	if (record[0] == BACKING_NO_SLOT)
+		(void)backing_alloc(backing, &record[0]);
+	else
+		backing_free(backing, &record[0]);
+	for (i = 0; i < RECORDS; i++) {
+		held += record[i] != BACKING_NO_SLOT;
+		for (unsigned int j = 0; j < i; j++)
+			again += record[i] != BACKING_NO_SLOT && record[i] == record[j];
+	}
+	TAP_CHECK(backing_used(backing) == held && again == 0,
+		  "%u kills: %u slots are in use, %u are held, %u by two", ROUNDS,
+		  backing_used(backing), held, again);
+	for (i = 0; i < RECORDS; i++) {
+		if (record[i] != BACKING_NO_SLOT)
+			backing_free(backing, &record[i]);
+	}
+	TAP_CHECK(backing_used(backing) == 0, "and none at the end");
+	backing_destroy(backing);
+	arena_free(arena, record, RECORDS * sizeof(*record));
 }
 
 static void test_cap(struct arena *arena)
@@ -59,7 +113,7 @@ static void test_cap(struct arena *arena)
 		nr++;
 	TAP_CHECK(nr == 10, "holds %u", nr);
 	TAP_CHECK(backing_alloc(backing, &other) == -ENOSPC, "and then is full");
-	backing_free(backing, slot);
+	backing_free(backing, &slot);
 	TAP_CHECK(backing_alloc(backing, &other) == 0, "until one is freed");
 	backing_destroy(backing);
 }
@@ -88,7 +142,7 @@ static void test_give_back(struct arena *arena)
 	for (i = 0; i < MANY; i++)
 		wrong += backing_alloc(backing, &slot[i]) != 0;
 	for (i = 0; i < MANY; i++)
-		backing_free(backing, slot[i]);
+		backing_free(backing, &slot[i]);
 	for (i = 0; i < MANY; i++) {
 		wrong += backing_alloc(backing, &slot[i]) != 0;
 		*(uint32_t *)backing_page(backing, slot[i]) = i;
@@ -146,7 +200,7 @@ static void test_full_disk(struct arena *arena)
 	}
 	TAP_CHECK(r == -ENOSPC && nr > 200 && nr <= 256, "a disk of 256 pages holds %u, then %d",
 		  nr, r);
-	backing_free(backing, slot);
+	backing_free(backing, &slot);
 	TAP_CHECK(backing_alloc(backing, &slot) == 0, "a freed slot can be had again");
 	backing_destroy(backing);
 	umount(dir);
@@ -215,7 +269,7 @@ static void test_batches(struct arena *arena, const char *path, const char *name
 		  "%s: they come back as they went", name);
 	TAP_CHECK(wrong(backing, slot, MANY) == 0, "%s: and again", name);
 	for (r = 0; r < MANY; r += 2)
-		backing_free(backing, slot[r]);
+		backing_free(backing, &slot[r]);
 	backing_write_out(backing);
 	TAP_CHECK(backing_used(backing) == MANY / 2, "%s: half are free", name);
 	backing_destroy(backing);
@@ -259,7 +313,7 @@ static void test_read_fails(struct arena *arena, const char *path)
 	backing_fail_file(backing, &none);
 	TAP_CHECK(wrong(backing, slot, 64) == 0, "and what it was to read is there later");
 	for (r = 0; r < 64; r++)
-		backing_free(backing, slot[r]);
+		backing_free(backing, &slot[r]);
 	backing_fail_file(backing, &lies);
 	fill(backing, slot, 64, &r);
 	TAP_CHECK(wrong(backing, slot, 64) == 64, "a file that lies holds something else");
@@ -279,7 +333,7 @@ static void test_meanwhile(struct arena *arena, const char *path)
 	backing_fail_file(backing, &faults);
 	fill(backing, slot, 100, &r);
 	for (i = 0; i < 100; i += 3)
-		backing_free(backing, slot[i]);
+		backing_free(backing, &slot[i]);
 	for (i = 1; i < 100; i += 3)
 		(void)backing_fetch(backing, slot[i]);
 	backing_fail_file(backing, &none);
@@ -319,6 +373,7 @@ int main(void)
 	size_t used = arena_used_bytes(arena);
 
 	test_slots(arena, NULL, "memory");
+	test_killed(arena);
 	test_cap(arena);
 	test_give_back(arena);
 	test_files(arena);
