@@ -251,6 +251,7 @@ void script_run(void)
 	uint64_t first, now;
 
 	build(e);
+	call_vmm(CALL_BUILT, 0);
 	first = now = enclave_ask(e, 0, CALL_HASH, ENCLAVE_HEAP, e->heap, 0);
 	while (percpu()->fault.vector == NO_FAULT && now == first)
 		now = enclave_ask(e, 0, CALL_HASH, ENCLAVE_HEAP, e->heap, 0);

@@ -31,6 +31,8 @@ enum guest_script {
 /* Of SCRIPT_TOUCH: some are about to be touched, when the answer is 1; and have been */
 #define CALL_NEXT 0x101
 #define CALL_DONE 0x102
+/* Of SCRIPT_RUN: this processor has its enclave */
+#define CALL_BUILT 0x103
 
 /* And of SCRIPT_SCENARIO: this is the moment for the host to do something. arg: a page, unless it says else */
 enum guest_now {
