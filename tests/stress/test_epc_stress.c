@@ -18,7 +18,7 @@
 #include "lib/fake_owner.h"
 #include "lib/tap.h"
 
-enum { SHARED = 4, THREADS_MAX = 64 };
+enum { SHARED = 4, THREADS_MAX = 64, SECONDS_MAX = 20 };
 
 struct stress {
 	struct fake_machine m;
@@ -113,11 +113,28 @@ static void *lend(void *arg)
 	return NULL;
 }
 
+/* For so long; and where the machine is busy, until it has let each thread do its part, or for SECONDS_MAX. */
+static void wait_for(struct stress *s, unsigned int threads, unsigned int ms)
+{
+	struct timespec ts = { ms / 1000, (long)(ms % 1000) * 1000000 };
+	time_t start = time(NULL);
+	uint64_t sum, least;
+	unsigned int i;
+
+	do {
+		nanosleep(&ts, NULL);
+		ts = (struct timespec){ .tv_nsec = 5000000 };
+		for (i = 0, sum = 0, least = UINT64_MAX; i < threads; i++) {
+			sum += s->uses[i];
+			least = s->uses[i] < least ? s->uses[i] : least;
+		}
+	} while (least * 20 * threads < sum && time(NULL) - start < SECONDS_MAX);
+}
+
 static void run(const char *policy, uint32_t epc_pages, unsigned int ms, unsigned int threads)
 {
 	static struct stress s;
 	static struct worker w[THREADS_MAX];
-	struct timespec ts = { ms / 1000, (long)(ms % 1000) * 1000000 };
 	uint64_t sum = 0, least = UINT64_MAX, wrong = 0;
 	pthread_t auditor, background;
 	unsigned int i;
@@ -135,7 +152,7 @@ static void run(const char *policy, uint32_t epc_pages, unsigned int ms, unsigne
 	}
 	pthread_create(&auditor, NULL, audit, &s);
 	pthread_create(&background, NULL, lend, s.m.epc);
-	nanosleep(&ts, NULL);
+	wait_for(&s, threads, ms);
 	atomic_store(&s.stop, true);
 	for (i = 0; i < threads; i++) {
 		pthread_join(w[i].thread, NULL);
