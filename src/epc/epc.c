@@ -170,7 +170,7 @@ struct search {
 	uint64_t since_ns;
 	uint64_t looked;
 	uint64_t unwritten;
-	unsigned int rounds;
+	unsigned int rounds; /* one after the other with nothing in anybody's hands */
 };
 
 /* True while it makes sense to try once more. */
@@ -180,8 +180,8 @@ static bool may_still_come(struct epc_group *top, const struct search *search)
 
 	if (now_ns() - search->since_ns > STUCK_NS)
 		return false;
-	/* A page in somebody's hands will be free, or may be tried again. */
-	if (atomic_load_explicit(&epc->in_batch_nr, memory_order_relaxed) > 0)
+	/* A page that was in somebody's hands is free, or may be tried again. */
+	if (search->rounds == 0)
 		return true;
 	if (search->unwritten >= UNWRITTEN_MAX)
 		return false;
@@ -225,6 +225,7 @@ static struct epc_page *alloc_reclaiming(struct epc_owner *owner, struct epc_gro
 	struct search search = { .since_ns = start };
 	struct reclaim_result result;
 	struct epc_page *page;
+	bool in_hand;
 	int freed;
 
 	count(&epc->counters.stalls, 1);
@@ -235,6 +236,8 @@ static struct epc_page *alloc_reclaiming(struct epc_owner *owner, struct epc_gro
 			count(&epc->counters.direct_reclaims, 1);
 			epc_count(owner, EPC_DIRECT_RECLAIMS, 1);
 		}
+		/* Before the try: of a batch that ends behind it the next can have a page. */
+		in_hand = atomic_load(&epc->in_batch_nr) > 0;
 		page = alloc_try(owner, &top);
 		if (page)
 			break;
@@ -244,7 +247,8 @@ static struct epc_page *alloc_reclaiming(struct epc_owner *owner, struct epc_gro
 		}
 		search.looked += result.looked;
 		search.unwritten += result.unwritten;
-		search.rounds++;
+		in_hand = in_hand || atomic_load(&epc->in_batch_nr) > 0;
+		search.rounds = in_hand ? 0 : search.rounds + 1;
 		if (!may_still_come(top, &search))
 			break;
 		/* Others hold pages: let them go on; and if they are dead, do it for them. */
