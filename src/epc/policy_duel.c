@@ -452,9 +452,10 @@ bool duel_lirs_is_sure(const struct duel *d)
 
 /* ---- what happens to real pages --------------------------------------------------------------------- */
 
+/* The half that is of the page alone: which set of ghosts it has says little where those are few. */
 static uint32_t short_key(uint64_t key)
 {
-	return (uint32_t)(key >> 16);
+	return (uint32_t)key;
 }
 
 static bool is_sampled(const struct duel *d, uint32_t key)
