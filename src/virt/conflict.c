@@ -5,11 +5,12 @@
  * The host works on pages that the guest cannot touch meanwhile, but for a SECS: there it notes when it did
  * (kept_work_locked()).  A processor has asked last at a time of its own; what was done since may have been in its way.  So
  * several that met one instruction of the host's are all told, and one that goes on meeting another of the guest's
- * is not told for ever.
+ * is not told for ever.  A page whose region has gone meanwhile was in the host's hands: the next try finds it nowhere.
  */
 #include "virt/virt_priv.h"
 
 #include <assert.h>
+#include <errno.h>
 
 #include "vepc/vepc.h"
 
@@ -18,30 +19,35 @@ static bool is_tracking(const struct cpu_exit *exit)
 	return exit->code + 1 == CPU_TRACKING_RESOURCE || exit->code + 1 == CPU_TRACKING_REFERENCE;
 }
 
-/* Exits about tracking name an ENCLAVECONTEXT, which may be ours; the others a guest-physical address. */
-static struct kept *kept_at_locked(struct virt_guest *guest, const struct cpu_exit *exit)
+/* Exits about tracking name an ENCLAVECONTEXT, which may be ours; the others a guest-physical address. -ENOENT: no region. */
+static int kept_at_locked(struct virt_guest *guest, const struct cpu_exit *exit,
+			  struct kept **ret_kept)
 {
 	struct vepc_page *page;
 	struct vepc *vepc;
 	uint64_t off;
 
-	if (is_tracking(exit) && (exit->guest_physical & 1))
-		return (struct kept *)(uintptr_t)(exit->guest_physical & ~1ull);
+	if (is_tracking(exit) && (exit->guest_physical & 1)) {
+		*ret_kept = (struct kept *)(uintptr_t)(exit->guest_physical & ~1ull);
+		return 0;
+	}
 	if (guest_region_find_locked(guest, exit->guest_physical, &vepc, &off) < 0)
-		return NULL;
+		return -ENOENT;
 	page = vepc_page_locked(vepc, off / SGX_PAGE_SIZE);
-	return page ? kept_of(page) : NULL;
+	*ret_kept = page ? kept_of(page) : NULL;
+	return 0;
 }
 
 bool virt_conflict_is_ours(struct virt_guest *guest, const struct cpu_exit *exit, uint64_t *told)
 {
-	struct kept *kept;
+	struct kept *kept = NULL;
 	bool ours = false;
 
 	assert(exit->reason == CPU_EXIT_SGX_CONFLICT);
 	guest_lock(guest);
-	kept = kept_at_locked(guest, exit);
-	if (kept)
+	if (kept_at_locked(guest, exit, &kept) < 0)
+		ours = true;
+	else if (kept)
 		ours = (is_tracking(exit) ? kept->tracked_at : kept->locked_at) > *told;
 	/* With the lock held no leaf of ours is under way. */
 	*told = guest->works;

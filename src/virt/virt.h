@@ -81,7 +81,8 @@ int virt_step(struct virt_guest *guest, const uint64_t *gpas, unsigned int nr, v
  * An instruction of the guest met a conflict and exited with @exit (CPU_EXIT_SGX_CONFLICT).  True: the host's
  * work was in the way, and the guest executes the instruction again.  False: the guest's own doing; it gets
  * what virt_conflict_outcome() says it would see natively.  Each time that the host was in the way each processor is
- * told once: *@told is the processor's own, 0 at first.
+ * told once: *@told is the processor's own, 0 at first.  True as well where the page's region has been deleted or moved
+ * since: executed again, the instruction finds what is there now.
  */
 bool virt_conflict_is_ours(struct virt_guest *guest, const struct cpu_exit *exit, uint64_t *told);
 struct cpu_outcome virt_conflict_outcome(const struct cpu_exit *exit, enum sgx_encls leaf);

@@ -206,6 +206,36 @@ static void test_host(void)
 	vm_fini(&vm, row->name);
 }
 
+static int place_region(uint64_t gpa)
+{
+	struct virt_region region = { .slot = 0,
+				      .gpa = gpa,
+				      .bytes = VM_PAGES * SGX_PAGE_SIZE,
+				      .hva = VM_HVA,
+				      .vepc = vm.file[0] };
+
+	return virt_set_region(vm.guest, &region);
+}
+
+/* The VMM moves the region between the exit and its answer. */
+static void test_moved(void)
+{
+	struct cpu_exit seen = { .reason = CPU_EXIT_SGX_CONFLICT, .code = CPU_PAGE_EXCEPTION - 1 };
+
+	vm_init(&vm, 64);
+	TAP_MUST(vm_ecreate(&vm, SECS) && vm_eadd(&vm, SECS, 1, 0, FLAGS_RW), "an enclave");
+	seen.guest_physical = vm_gpa(&vm, SECS);
+	TAP_CHECK(!virt_conflict_is_ours(vm.guest, &seen, &vm.told), "nobody but the guest");
+	TAP_MUST(place_region(64 * VM_GPA) == 0, "its region moves");
+	TAP_CHECK(virt_conflict_is_ours(vm.guest, &seen, &vm.told),
+		  "a conflict about a page that is not there any more is the host's");
+	TAP_MUST(place_region(VM_GPA) == 0, "and comes back");
+	TAP_CHECK(!virt_conflict_is_ours(vm.guest, &seen, &vm.told) &&
+			  vm_is_intact(&vm, 1, 0, FLAGS_RW),
+		  "then it is as before");
+	vm_fini(&vm, "moved");
+}
+
 /* The host has nothing to do with it. */
 static void test_guest(void)
 {
@@ -297,6 +327,7 @@ static void test_late_write(void)
 
 int main(void)
 {
+	test_moved();
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		row = &rows[i];
 		test_host();
