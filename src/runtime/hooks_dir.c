@@ -124,6 +124,12 @@ HOOK void rewinddir(DIR *dir)
 	NEXT(rewinddir)(dir);
 }
 
+HOOK void seekdir(DIR *dir, long at)
+{
+	forget(dir);
+	NEXT(seekdir)(dir, at);
+}
+
 HOOK int closedir(DIR *dir)
 {
 	forget(dir);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
- * read() and write(), for the one file with which they are not libc's alone: /proc/self/mem, by which profilers and
- * SDKs reach the pages of their own debug enclaves, eight bytes at a time, as the kernel lets them by EDBGRD and
- * EDBGWR.  What is no enclave's goes to the kernel, as everything does that is read or written elsewhere.
+ * read() and write() and their kin, for the one file with which they are not libc's alone: /proc/self/mem, by which
+ * profilers and SDKs reach the pages of their own debug enclaves, eight bytes at a time, as the kernel lets them by
+ * EDBGRD and EDBGWR.  What is no enclave's goes to the kernel, as everything does that is read or written elsewhere.
  */
 /* Both spellings of each call are defined here, so the headers may not turn one into the other. */
 #undef _FILE_OFFSET_BITS
@@ -10,7 +10,9 @@
 #include "runtime/hooks.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "runtime/next.h"
@@ -127,7 +129,7 @@ static bool rw_ours(struct rw rw, const long *addr, long *ret)
 		return false;
 	flags = sys(SYS_fcntl, rw.fd, F_GETFL, 0);
 	if (flags < 0 || (flags & O_ACCMODE) == (rw.write ? O_RDONLY : O_WRONLY) ||
-	    (addr && *addr < 0))
+	    (addr && *addr < 0) || (ssize_t)rw.bytes < 0)
 		return false;
 	t = rt_thread_self();
 	rt_critical_enter(t);
@@ -145,17 +147,67 @@ static bool rw_ours(struct rw rw, const long *addr, long *ret)
 	return ours;
 }
 
+/* One after the other, as the kernel does it. False: as rw_ours(); what is wrong with the array the kernel says. */
+static bool vector_ours(long nr, const long a[6], const long *addr, long *ret)
+{
+	struct rw rw = { .fd = (int)a[0],
+			 .write = nr == SYS_writev || nr == SYS_pwritev || nr == SYS_pwritev2 };
+	const struct iovec *user = (const struct iovec *)a[1];
+	long done = 0, at = addr ? *addr : 0, r = 0;
+	struct iovec iov;
+
+	if (!rt.proc_mem || a[2] < 1 || a[2] > IOV_MAX)
+		return false;
+	for (long i = 0; i < a[2] && !rt_copy_user(&iov, user + i, sizeof(iov)); i++) {
+		rw.buf = iov.iov_base;
+		rw.bytes = iov.iov_len;
+		r = 0;
+		if (!rw_ours(rw, addr ? &at : NULL, &r) && i == 0)
+			return false;
+		done += r > 0 ? r : 0;
+		at += r > 0 ? r : 0;
+		*ret = done ? done : r;
+		if (r < 0 || (size_t)r < iov.iov_len)
+			return true;
+	}
+	return done > 0;
+}
+
 long rt_sys_rw(long nr, const long a[6], int *ret_handled)
 {
 	struct rw rw = { .fd = (int)a[0],
 			 .write = nr == SYS_write || nr == SYS_pwrite64,
 			 .buf = (uint8_t *)a[1],
 			 .bytes = (size_t)a[2] };
-	bool here = nr == SYS_read || nr == SYS_write;
 	long r = -ENOSYS;
 
-	*ret_handled = (here || nr == SYS_pread64 || nr == SYS_pwrite64) &&
-		       rw_ours(rw, here ? NULL : &a[3], &r);
+	*ret_handled = 0;
+	switch (nr) {
+	case SYS_read:
+	case SYS_write:
+		*ret_handled = rw_ours(rw, NULL, &r);
+		break;
+	case SYS_pread64:
+	case SYS_pwrite64:
+		*ret_handled = rw_ours(rw, &a[3], &r);
+		break;
+	case SYS_readv:
+	case SYS_writev:
+		*ret_handled = vector_ours(nr, a, NULL, &r);
+		break;
+	case SYS_preadv:
+	case SYS_pwritev:
+		*ret_handled = vector_ours(nr, a, &a[3], &r);
+		break;
+	case SYS_preadv2:
+	case SYS_pwritev2:
+		/* -1 is the position; flags such a file does not know. */
+		if (!(a[5] & ~(long)RWF_HIPRI))
+			*ret_handled = vector_ours(nr, a, a[3] == -1 ? NULL : &a[3], &r);
+		break;
+	default:
+		break;
+	}
 	return r;
 }
 
@@ -236,3 +288,57 @@ HOOK ssize_t __pread64_chk(int fd, void *buf, size_t bytes, off64_t at, size_t r
 {
 	return __pread_chk(fd, buf, bytes, at, room);
 }
+
+/* All of them: the system call, and libc's where it is another file, which is where a thread may be cancelled. */
+static bool vector_call(long nr, const long a[6], ssize_t *ret)
+{
+	int handled = 0;
+	long r;
+
+	if (!rt.proc_mem)
+		return false;
+	r = rt_sys_rw(nr, a, &handled);
+	if (handled)
+		*ret = sys_errno(r);
+	return handled;
+}
+
+#define VECTOR_HOOK(name)                                                              \
+	HOOK ssize_t name(int fd, const struct iovec *iov, int nr)                     \
+	{                                                                              \
+		ssize_t r;                                                             \
+                                                                                       \
+		if (vector_call(SYS_##name, (const long[6]){ fd, (long)iov, nr }, &r)) \
+			return r;                                                      \
+		return NEXT(name)(fd, iov, nr);                                        \
+	}
+#define VECTOR_AT_HOOK(name, call, off)                                                    \
+	HOOK ssize_t name(int fd, const struct iovec *iov, int nr, off at)                 \
+	{                                                                                  \
+		ssize_t r;                                                                 \
+                                                                                           \
+		if (vector_call(SYS_##call, (const long[6]){ fd, (long)iov, nr, at }, &r)) \
+			return r;                                                          \
+		return NEXT(call)(fd, iov, nr, at);                                        \
+	}
+#define VECTOR_FLAGS_HOOK(name, call, off)                                                      \
+	HOOK ssize_t name(int fd, const struct iovec *iov, int nr, off at, int flags)           \
+	{                                                                                       \
+		ssize_t r;                                                                      \
+                                                                                                \
+		if (vector_call(SYS_##call, (const long[6]){ fd, (long)iov, nr, at, 0, flags }, \
+				&r))                                                            \
+			return r;                                                               \
+		return NEXT(call)(fd, iov, nr, at, flags);                                      \
+	}
+
+VECTOR_HOOK(readv)
+VECTOR_HOOK(writev)
+VECTOR_AT_HOOK(preadv, preadv, off_t)
+VECTOR_AT_HOOK(preadv64, preadv, off64_t)
+VECTOR_AT_HOOK(pwritev, pwritev, off_t)
+VECTOR_AT_HOOK(pwritev64, pwritev, off64_t)
+VECTOR_FLAGS_HOOK(preadv2, preadv2, off_t)
+VECTOR_FLAGS_HOOK(preadv64v2, preadv2, off64_t)
+VECTOR_FLAGS_HOOK(pwritev2, pwritev2, off_t)
+VECTOR_FLAGS_HOOK(pwritev64v2, pwritev2, off64_t)

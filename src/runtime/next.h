@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/select.h>
+#include <sys/uio.h>
 #include <threads.h>
 #include <time.h>
 
@@ -41,11 +42,18 @@
 	X(int, __openat64_2, (int, const char *, int))                                           \
 	X(struct dirent *, readdir, (DIR *))                                                     \
 	X(void, rewinddir, (DIR *))                                                              \
+	X(void, seekdir, (DIR *, long))                                                          \
 	X(int, closedir, (DIR *))                                                                \
 	X(ssize_t, read, (int, void *, size_t))                                                  \
 	X(ssize_t, write, (int, const void *, size_t))                                           \
 	X(ssize_t, pread, (int, void *, size_t, off_t))                                          \
 	X(ssize_t, pwrite, (int, const void *, size_t, off_t))                                   \
+	X(ssize_t, readv, (int, const struct iovec *, int))                                      \
+	X(ssize_t, writev, (int, const struct iovec *, int))                                     \
+	X(ssize_t, preadv, (int, const struct iovec *, int, off_t))                              \
+	X(ssize_t, pwritev, (int, const struct iovec *, int, off_t))                             \
+	X(ssize_t, preadv2, (int, const struct iovec *, int, off_t, int))                        \
+	X(ssize_t, pwritev2, (int, const struct iovec *, int, off_t, int))                       \
 	X(int, close, (int))                                                                     \
 	X(int, fcntl, (int, int, ...))                                                           \
 	X(int, fcntl64, (int, int, ...))                                                         \

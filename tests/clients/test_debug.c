@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "client.h"
@@ -163,14 +164,58 @@ static void check_rest(void)
 		  "EIO where the enclave has no page");
 }
 
+/* By several pieces: each call that reads or writes. */
+static void check_vectors(void)
+{
+	off_t heap = (off_t)(e.base + e.heap);
+	uint64_t low = 0x11, high = 0x2233;
+	struct iovec iov[] = { { &low, 8 }, { &high, 2 }, { (void *)8, 1 } };
+	size_t too_many = SIZE_MAX;
+	void *wild = (void *)8;
+	int nr = -1;
+	char *p;
+
+	__asm__("" : "+r"(wild), "+r"(too_many), "+r"(nr));
+	TAP_CHECK(pwritev(mem, iov, 2, heap) == 10 && peek((uint64_t)heap + 8) << 48 >> 48 == high,
+		  "pwritev");
+	low = high = 0;
+	TAP_CHECK(preadv(mem, iov, 2, heap) == 10 && low == 0x11 && high == 0x2233, "preadv");
+	TAP_CHECK(preadv(mem, iov, 3, heap) == 10, "as far as it goes");
+	TAP_CHECK(preadv(mem, iov + 2, 1, heap) == -1 && errno == EFAULT, "a wild piece: EFAULT");
+	TAP_CHECK(preadv(mem, wild, 1, heap) == -1 && errno == EFAULT, "a wild array: EFAULT");
+	TAP_CHECK(preadv(mem, iov, nr, heap) == -1 && errno == EINVAL, "less than none: EINVAL");
+	p = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	TAP_CHECK(pread(mem, p, too_many, heap) == -1 && errno == EFAULT && !*p,
+		  "more than there are addresses: EFAULT, and nothing is read");
+	munmap(p, PAGE);
+	low = 0x44;
+	lseek(mem, heap, SEEK_SET);
+	TAP_CHECK(writev(mem, iov, 1) == 8 && peek((uint64_t)heap) == 0x44, "writev");
+	TAP_CHECK(pwritev2(mem, iov + 1, 1, -1, 0) == 2 && lseek(mem, 0, SEEK_CUR) == heap + 10,
+		  "pwritev2 at the position, which moves on");
+	lseek(mem, heap, SEEK_SET);
+	low = 0;
+	TAP_CHECK(readv(mem, iov, 2) == 10 && low == 0x44, "readv");
+	low = 0;
+	TAP_CHECK(preadv2(mem, iov, 1, heap, 0) == 8 && low == 0x44, "preadv2");
+	TAP_CHECK(preadv2(mem, iov, 1, heap, RWF_DSYNC) == -1 && errno == EOPNOTSUPP,
+		  "with a flag that such a file does not know: EOPNOTSUPP");
+}
+
 static void check_production(void)
 {
 	struct client_conf conf = { .heap_pages = 4 };
 	uint64_t value;
+	struct iovec iov = { &value, 8 };
 
 	TAP_MUST(!client_create(&e, &conf), "a production enclave");
 	TAP_CHECK(pread(mem, &value, 8, (off_t)(e.base + e.heap)) == -1 && errno == EIO,
 		  "its heap: EIO");
+	client_op(&e, 0, OP_WRITE, e.base + e.heap, 1, 0);
+	TAP_CHECK(preadv(mem, &iov, 1, (off_t)(e.base + e.heap)) == -1 && errno == EIO,
+		  "by preadv as well");
+	lseek(mem, (off_t)(e.base + e.heap), SEEK_SET);
+	TAP_CHECK(readv(mem, &iov, 1) == -1 && errno == EIO, "and by readv");
 	TAP_CHECK(!poke(e.tcs[0] + 8, SGX_TCS_DBGOPTIN) && errno == EIO, "DBGOPTIN: EIO");
 	TAP_CHECK(!client_op(&e, 0, OP_NOP, 0, 0, 0), "and it runs");
 	client_destroy(&e);
@@ -193,6 +238,7 @@ int main(void)
 	check_opt_in();
 	check_ssa();
 	check_position();
+	check_vectors();
 	check_rest();
 	client_destroy(&e);
 	check_production();

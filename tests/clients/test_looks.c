@@ -160,8 +160,10 @@ static int listed(DIR *dir, const char *name, unsigned char type)
 static void check_listing(void)
 {
 	DIR *dir = opendir("/dev"), *second = opendir("/dev"), *other = opendir("/proc/self");
+	long begin;
 
 	TAP_MUST(dir && second && other, "folders");
+	begin = telldir(dir);
 	TAP_CHECK(listed(dir, "sgx_enclave", DT_CHR) == 1, "/dev lists sgx_enclave, once");
 	TAP_CHECK(!readdir(dir) && !readdir(dir), "and has an end");
 	TAP_CHECK(listed(second, "sgx_provision", DT_CHR) == 1, "a second listing sgx_provision");
@@ -169,6 +171,8 @@ static void check_listing(void)
 	TAP_CHECK(listed(dir, "null", DT_CHR) == 1, "begun anew it lists what it has always had");
 	rewinddir(dir);
 	TAP_CHECK(listed(dir, "sgx_enclave", DT_CHR) == 1, "and the node again");
+	seekdir(dir, begin);
+	TAP_CHECK(listed(dir, "sgx_enclave", DT_CHR) == 1, "and from a place that was noted");
 	TAP_CHECK(listed(other, "sgx_enclave", DT_CHR) == 0, "other folders do not");
 	TAP_CHECK(!closedir(dir) && !closedir(second) && !closedir(other), "closed");
 	for (int i = 0; i < 100; i++) {
