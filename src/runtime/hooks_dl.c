@@ -9,7 +9,9 @@
 #include "runtime/hooks.h"
 
 #include <dlfcn.h>
+#include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "runtime/rt.h"
 
@@ -36,7 +38,15 @@ void rt_dlsym_find(void)
 		*(void **)&rt_dlsym_real = dlvsym(RTLD_NEXT, "dlsym", "GLIBC_2.2.5");
 }
 
-/* Not before the program runs: dlopen() would initialise libc, ahead of its turn and without an environment. */
+/*
+ * Until then dlopen() would initialise it, ahead of its turn and without an environment.  We are initialised before
+ * it, and what a program has in its .preinit_array runs before it.
+ */
+static bool libc_is_initialised(void)
+{
+	return environ || *program_invocation_name;
+}
+
 static void open_handles(void)
 {
 	Dl_info info;
@@ -51,9 +61,11 @@ static void *own_symbol(const char *name)
 {
 	void *own;
 
+	if (!rt.ready || !libc_is_initialised())
+		return NULL;
 	if (!self)
 		open_handles();
-	own = rt.ready && self ? rt_dlsym_real(self, name) : NULL;
+	own = self ? rt_dlsym_real(self, name) : NULL;
 	if (!own)
 		dlerror();
 	return own >= (const void *)__ehdr_start && own < (const void *)_end ? own : NULL;

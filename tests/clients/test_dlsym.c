@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -112,11 +113,25 @@ static void check_vdso(void)
 	client_destroy(&e);
 }
 
+/* Before libc is initialised, as instrumented programs do it. */
+static void *early;
+
+static void look_up_early(void) { early = dlsym(dlopen(NULL, RTLD_LAZY), "open"); }
+
+__attribute__((section(".preinit_array"), used)) static void (*const preinit)(void) = look_up_early;
+
+static void check_early(void)
+{
+	TAP_CHECK(early != NULL, "dlsym() works before libc is initialised");
+	TAP_CHECK(getenv("PATH") != NULL, "and the program has its environment");
+}
+
 int main(int argc, char **argv)
 {
 	void *libc = dlopen("libc.so.6", RTLD_LAZY), *program = dlopen(NULL, RTLD_LAZY);
 
 	TAP_MUST(libc && program, "handles of libc and of the program");
+	check_early();
 	check_device(libc, "libc");
 	check_device(program, "the program");
 	check_device(RTLD_DEFAULT, "RTLD_DEFAULT");
