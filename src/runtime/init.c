@@ -180,6 +180,7 @@ static void fork_child(void)
 		if (rt.uffd >= 0)
 			sys(SYS_close, rt.uffd, 0, 0);
 		rt.uffd = -1;
+		rt_device_fork_child(false);
 		return;
 	}
 	rt_device_fork_child(ours);

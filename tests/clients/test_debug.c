@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "client.h"
@@ -221,6 +222,29 @@ static void check_production(void)
 	client_destroy(&e);
 }
 
+/* A descriptor from before a fork is of the parent's memory, where there is no such enclave. */
+static void check_inherited(const struct client_conf *conf)
+{
+	pid_t child = fork();
+	int status = -1;
+
+	if (child == 0) {
+		uint64_t value;
+		int own;
+
+		if (client_create(&e, conf))
+			_exit(1);
+		client_op(&e, 0, OP_WRITE, e.base + e.heap, 1, 0);
+		own = open("/proc/self/mem", O_RDONLY);
+		if (pread(own, &value, 8, (off_t)(e.base + e.heap)) != 8)
+			_exit(2);
+		_exit(pread(mem, &value, 8, (off_t)(e.base + e.heap)) == -1 ? 0 : 3);
+	}
+	waitpid(child, &status, 0);
+	TAP_CHECK(status == 0, "a child reads its own memory, and its parent's (%#x)",
+		  (unsigned int)status);
+}
+
 int main(void)
 {
 	struct client_conf conf = { .threads = 2,
@@ -232,6 +256,7 @@ int main(void)
 	snprintf(path, sizeof(path), "/proc/%d/mem", getpid());
 	mem = open(path, O_RDWR | O_LARGEFILE | O_CLOEXEC);
 	TAP_MUST(mem >= 0, "%s can be opened", path);
+	check_inherited(&conf);
 	TAP_MUST(!client_create(&e, &conf), "a debug enclave");
 	check_heap();
 	check_tcs();
