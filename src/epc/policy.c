@@ -11,7 +11,7 @@
 #include "epc/policy_sample.h"
 
 static const struct epc_policy *const policies[] = {
-	&policy_adaptive, /* LIRS's order or Linux's, whichever does better */
+	&policy_adaptive, /* LIRS's order, CLOCK's or Linux's, whichever does best */
 	&policy_upstream, /* Linux's */
 	&policy_clock,    /* CLOCK */
 	&policy_sieve,    /* SIEVE */

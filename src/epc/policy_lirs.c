@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
- * LIRS (Jiang and Zhang, SIGMETRICS 2002) from what software SGX sees, and the default policy, which plays it or
- * Linux's order, whichever does better (policy_duel.h).
+ * LIRS (Jiang and Zhang, SIGMETRICS 2002) from what software SGX sees, and the default policy, which plays it,
+ * Linux's order or CLOCK's, whichever does best (policy_duel.h).
  *
  * LIRS keeps the pages that are used again soonest, by when they were used last and the time before.  Those
  * are *hot*; the others are *cold*, few, and the ones that go.  A page becomes hot when it is used again before the
@@ -12,7 +12,8 @@
  * Time counts pages brought in.  A stamp has 8 bits, of which each stands for a sixteenth of the pages: the oldest
  * hot page is looked at often enough that no stamp gets so old that it looks new.
  *
- * Linux's order on the same two lists: the older of the first pages of both goes first, and new pages start as used.
+ * Linux's order and CLOCK's on the same two lists: the older of the first pages of both goes first.  In Linux's new pages
+ * start as used; those that came before it was known which order it would be are treated as if they had.
  *
  * Which list is the hot one changes when the order does, so that all pages become hot at once.
  */
@@ -39,7 +40,8 @@ struct lirs {
 	struct duel *duel; /* NULL: LIRS and nothing else */
 	struct pagelist list[2];
 	unsigned int hot;      /* the list of hot pages; the other has the cold ones */
-	bool upstream;         /* Linux's order is in force */
+	enum duel_order order; /* in force */
+	bool grace;            /* the hot pages are owed what Linux's order gives new ones */
 	bool full;             /* a victim was wanted: until then every page is hot */
 	uint32_t capacity;     /* pages there were when victims were wanted */
 	uint32_t unwatched;    /* the next to be armed of those that came before there was need */
@@ -125,7 +127,7 @@ static void time_passes(struct lirs *l)
 	}
 	if (++l->to_hand >= HAND_EVERY) {
 		l->to_hand = 0;
-		look_at_oldest(l, hot_list(l), !l->upstream);
+		look_at_oldest(l, hot_list(l), l->order == DUEL_LIRS);
 		look_at_oldest(l, cold_list(l), false);
 	}
 }
@@ -140,6 +142,8 @@ static void watch(struct lirs *l, uint32_t nr)
 		if (!l->full && order_nr(l) < l->view.page_nr / 4)
 			return;
 		l->watching = true;
+		if (l->duel && !l->full)
+			duel_watch(l->duel);
 		l->unwatched_nr = order_nr(l);
 		l->unwatched = l->list[0].nr >= l->list[1].nr ? l->list[0].first : l->list[1].first;
 	}
@@ -148,7 +152,7 @@ static void watch(struct lirs *l, uint32_t nr)
 		sample_arm(&l->view, l->unwatched);
 		l->unwatched = page_next(l->view.pages, l->unwatched);
 	}
-	if (!l->upstream || duel_is_sampled(l->duel, ghost_key(&l->view, nr)))
+	if (l->order != DUEL_UPSTREAM || duel_is_sampled(l->duel, ghost_key(&l->view, nr)))
 		sample_arm_new(&l->view, nr);
 }
 
@@ -213,11 +217,12 @@ static uint32_t lirs_victim(struct lirs *l, unsigned int *looked)
 	return PAGE_NONE;
 }
 
-/* ---- Linux's order -------------------------------------------------------------------------------- */
+/* ---- Linux's order, and CLOCK's -------------------------------------------------------------------- */
 
-static uint32_t upstream_victim(struct lirs *l, unsigned int *looked)
+static uint32_t fifo_victim(struct lirs *l, unsigned int *looked)
 {
 	uint32_t a, b, nr;
+	bool used;
 
 	while (*looked < POLICY_LOOK_MAX && order_nr(l) > 0) {
 		++*looked;
@@ -226,8 +231,10 @@ static uint32_t upstream_victim(struct lirs *l, unsigned int *looked)
 		nr = a == PAGE_NONE || (b != PAGE_NONE && newer(stamp_of(l, a), stamp_of(l, b)))
 			     ? b
 			     : a;
-		if (!sample_test_and_arm(&l->view, nr))
+		used = sample_test_and_arm(&l->view, nr);
+		if (!used && !(l->grace && nr == a))
 			return nr;
+		sample_arm(&l->view, nr);
 		requeue(l, nr, false);
 	}
 	return PAGE_NONE;
@@ -236,11 +243,23 @@ static uint32_t upstream_victim(struct lirs *l, unsigned int *looked)
 /* The one that the shadows recommend, from now on. */
 static void choose_order(struct lirs *l)
 {
-	bool upstream = l->duel && duel_upstream_wins(l->duel);
+	enum duel_order order = l->duel ? duel_order(l->duel) : DUEL_LIRS;
 
-	if (l->upstream && !upstream && cold_list(l)->nr > hot_list(l)->nr)
+	if (l->order != DUEL_LIRS && order == DUEL_LIRS && cold_list(l)->nr > hot_list(l)->nr)
 		l->hot = !l->hot;
-	l->upstream = upstream;
+	if (order != DUEL_UPSTREAM)
+		l->grace = false;
+	l->order = order;
+}
+
+/* The first time that a victim is wanted. */
+static void is_full(struct lirs *l)
+{
+	l->full = true;
+	if (!l->duel)
+		return;
+	duel_start(l->duel);
+	l->grace = duel_order(l->duel) == DUEL_UPSTREAM;
 }
 
 /* ---- the table ------------------------------------------------------------------------------------ */
@@ -252,6 +271,7 @@ static void *create(struct arena *arena, const struct policy_view *view, bool du
 	if (!l)
 		return NULL;
 	l->view = *view;
+	l->order = DUEL_LIRS;
 	l->unwatched = PAGE_NONE;
 	pagelist_init(&l->list[0]);
 	pagelist_init(&l->list[1]);
@@ -291,13 +311,13 @@ static void lirs_insert(void *p, uint32_t nr)
 	uint8_t stamp;
 
 	time_passes(l);
-	sample_set(&l->view, nr, l->upstream);
+	sample_set(&l->view, nr, l->order == DUEL_UPSTREAM);
 	if (l->duel)
 		duel_load(l->duel, key, nr);
 	watch(l, nr);
 	l->view.pages[nr].stamp = l->now;
 	ghost = ghost_take(l->view.ghosts, key, &stamp);
-	if (l->upstream)
+	if (l->order != DUEL_LIRS)
 		hot = false;
 	else if (!l->full || hot_list(l)->nr < hot_max(l))
 		hot = true;
@@ -334,12 +354,12 @@ static uint32_t lirs_pick(void *p, unsigned int *ret_looked)
 		l->capacity = nr;
 	else
 		l->capacity -= (l->capacity - nr) / 64;
-	if (l->duel) {
+	if (l->duel)
 		duel_set_capacity(l->duel, l->capacity);
-		choose_order(l);
-	}
-	l->full = true;
-	nr = l->upstream ? upstream_victim(l, ret_looked) : lirs_victim(l, ret_looked);
+	if (!l->full)
+		is_full(l);
+	choose_order(l);
+	nr = l->order == DUEL_LIRS ? lirs_victim(l, ret_looked) : fifo_victim(l, ret_looked);
 	if (nr != PAGE_NONE)
 		take_out(l, nr);
 	return nr;
@@ -354,7 +374,7 @@ static void lirs_put_back(void *p, uint32_t nr, enum policy_return why)
 	struct lirs *l = p;
 
 	l->view.pages[nr].stamp = l->now;
-	add_tail(l, nr, !l->upstream);
+	add_tail(l, nr, l->order == DUEL_LIRS);
 }
 
 static void lirs_evicted(void *p, uint32_t nr)

@@ -1,0 +1,421 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * Shadows: policies that are played without pages, to see how they would do.  See policy_duel_priv.h.
+ *
+ * They are as their models are in what matters for the number of faults: they evict as many pages at once as a batch
+ * does, and see no use that the manager would not see.
+ *
+ * Not here: which pages are played, and what follows from it (policy_duel.c).
+ */
+#include <string.h>
+
+#include "base/arena.h"
+#include "epc/pagelist.h"
+#include "epc/policy_duel_priv.h"
+#include "epc/policy_sample.h"
+
+enum {
+	POOL_BYTES_A_PAGE = 4, /* of EPC */
+	NODE_NR_MIN = 1024,
+	NODE_NR_MAX = 2200,
+	NODES_A_BUCKET = 2,
+	BATCH_NR = 16,
+};
+
+/* ---- the pool ----------------------------------------------------------------------------------- */
+
+static uint16_t *pool_buckets(struct shadows *pool)
+{
+	return (uint16_t *)&pool->node[pool->node_nr];
+}
+
+void shadows_reset(struct shadows *pool)
+{
+	memset(pool_buckets(pool), 0xff, pool->bucket_nr * sizeof(uint16_t));
+	memset(pool->numbers, 0, sizeof(pool->numbers));
+	pool->first = NULL;
+	pool->duel_nr = 0;
+	pool->free = NO_NODE;
+	pool->never_used = 0;
+}
+
+struct shadows *shadows_create(uint32_t page_nr)
+{
+	uint64_t node_nr = (uint64_t)page_nr * POOL_BYTES_A_PAGE / sizeof(struct node);
+	struct shadows *pool;
+	uint64_t bucket_nr;
+	size_t bytes;
+
+	if (node_nr < NODE_NR_MIN)
+		node_nr = NODE_NR_MIN;
+	if (node_nr > NODE_NR_MAX)
+		node_nr = NODE_NR_MAX;
+	bucket_nr = node_nr / NODES_A_BUCKET;
+	bytes = sizeof(*pool) + node_nr * sizeof(struct node) + bucket_nr * sizeof(uint16_t);
+	pool = shared_map(bytes);
+	if (!pool)
+		return NULL;
+	pool->bytes = bytes;
+	pool->node_nr = (uint16_t)node_nr;
+	pool->bucket_nr = (uint16_t)bucket_nr;
+	shadows_reset(pool);
+	return pool;
+}
+
+void shadows_destroy(struct shadows *pool)
+{
+	if (pool)
+		shared_unmap(pool, pool->bytes);
+}
+
+size_t shadows_bytes(const struct shadows *pool)
+{
+	return pool->bytes;
+}
+
+/* ---- queues ------------------------------------------------------------------------------------- */
+
+static void queue_init(struct node_queue *q)
+{
+	q->first = q->last = NO_NODE;
+	q->nr = 0;
+}
+
+static void queue_add(struct duel *d, struct node_queue *q, unsigned int shadow, uint16_t n)
+{
+	d->node[n].next[shadow] = NO_NODE;
+	d->node[n].prev[shadow] = q->last;
+	if (q->last == NO_NODE)
+		q->first = n;
+	else
+		d->node[q->last].next[shadow] = n;
+	q->last = n;
+	q->nr++;
+}
+
+static void queue_del(struct duel *d, struct node_queue *q, unsigned int shadow, uint16_t n)
+{
+	struct node *node = &d->node[n];
+
+	if (node->prev[shadow] == NO_NODE)
+		q->first = node->next[shadow];
+	else
+		d->node[node->prev[shadow]].next[shadow] = node->next[shadow];
+	if (node->next[shadow] == NO_NODE)
+		q->last = node->prev[shadow];
+	else
+		d->node[node->next[shadow]].prev[shadow] = node->prev[shadow];
+	q->nr--;
+}
+
+static void queue_rotate(struct duel *d, struct node_queue *q, unsigned int shadow)
+{
+	uint16_t n = q->first;
+
+	queue_del(d, q, shadow, n);
+	queue_add(d, q, shadow, n);
+}
+
+/* ---- nodes -------------------------------------------------------------------------------------- */
+
+static uint16_t *bucket_of(struct duel *d, uint32_t key)
+{
+	struct shadows *pool = d->view.shadows;
+
+	return &pool_buckets(pool)[(key >> 8) % pool->bucket_nr];
+}
+
+static bool is_node_of(const struct duel *d, const struct node *node, uint32_t key)
+{
+	return node->key == key && node->duel == d->number && node->scout == d->is_scout;
+}
+
+uint16_t node_find(struct duel *d, uint32_t key)
+{
+	uint16_t n = d->joined ? *bucket_of(d, key) : NO_NODE;
+
+	while (n != NO_NODE && !is_node_of(d, &d->node[n], key))
+		n = d->node[n].chain;
+	return n;
+}
+
+/* There is one: access() sees to that. */
+uint16_t node_new(struct duel *d, uint32_t key)
+{
+	struct shadows *pool = d->view.shadows;
+	uint16_t n = pool->free;
+
+	if (n != NO_NODE) {
+		pool->free = d->node[n].chain;
+	} else {
+		assert(pool->never_used < pool->node_nr);
+		n = pool->never_used++;
+	}
+	d->node[n] = (struct node){ .key = key,
+				    .nr = PAGE_NONE,
+				    .chain = *bucket_of(d, key),
+				    .duel = d->number,
+				    .scout = d->is_scout };
+	*bucket_of(d, key) = n;
+	d->node_nr++;
+	return n;
+}
+
+/* Unless a shadow still knows it. */
+static void node_release(struct duel *d, uint16_t n)
+{
+	uint16_t *link = bucket_of(d, d->node[n].key);
+
+	if (d->node[n].in || d->node[n].lirs != LIRS_NONE)
+		return;
+	while (*link != n)
+		link = &d->node[*link].chain;
+	*link = d->node[n].chain;
+	d->node[n].chain = d->view.shadows->free;
+	d->view.shadows->free = n;
+	d->node_nr--;
+}
+
+static bool is_used(const struct node *node, unsigned int shadow)
+{
+	return node->used >> shadow & 1;
+}
+
+static void set_used(struct node *node, unsigned int shadow, bool used)
+{
+	unsigned int others = node->used & ~(1u << shadow);
+
+	node->used = (others | (unsigned int)used << shadow) & 7u;
+}
+
+/* As the manager does it: so many pages go at once. */
+static uint32_t batch(const struct duel *d)
+{
+	uint32_t nr = d->pages / 4 < BATCH_NR ? d->pages / 4 : BATCH_NR;
+
+	nr >>= d->shift;
+	if (nr > d->capacity / 4)
+		nr = d->capacity / 4;
+	return nr ? nr : 1;
+}
+
+/* The shadow wants to know of the next use. */
+static void node_arm(struct duel *d, uint16_t n, unsigned int shadow)
+{
+	set_used(&d->node[n], shadow, false);
+	if (d->node[n].nr != PAGE_NONE)
+		sample_arm(&d->view, d->node[n].nr);
+}
+
+/* ---- Linux's shadow and CLOCK's: each returns true for a fault --------------------------------------- */
+
+static void fifo_evict(struct duel *d, unsigned int shadow)
+{
+	struct node_queue *fifo = &d->fifo[shadow];
+	uint16_t n = fifo->first;
+
+	/* Ends: each round takes a page's one chance away. */
+	while (is_used(&d->node[n], shadow)) {
+		node_arm(d, n, shadow);
+		queue_rotate(d, fifo, shadow);
+		n = fifo->first;
+	}
+	queue_del(d, fifo, shadow, n);
+	d->node[n].in &= (uint8_t) ~(1u << shadow) & 3u;
+	node_arm(d, n, shadow);
+	node_release(d, n);
+}
+
+static bool fifo_access(struct duel *d, uint16_t n, unsigned int shadow)
+{
+	struct node *node = &d->node[n];
+
+	if (node->in >> shadow & 1) {
+		set_used(node, shadow, true);
+		return false;
+	}
+	if (d->fifo[shadow].nr >= d->capacity) {
+		while (d->fifo[shadow].nr > d->capacity - batch(d))
+			fifo_evict(d, shadow);
+	}
+	set_used(node, shadow, shadow == UPSTREAM);
+	node->in |= (uint8_t)(1u << shadow) & 3u;
+	queue_add(d, &d->fifo[shadow], shadow, n);
+	return true;
+}
+
+/* ---- LIRS's shadow: as policy_lirs.c ---------------------------------------------------------------- */
+
+static uint32_t hot_max(const struct duel *d)
+{
+	uint32_t cold = d->capacity / DUEL_COLD_PART;
+
+	return d->capacity - (cold < batch(d) + 1 ? batch(d) + 1 : cold);
+}
+
+static void hot_rotate(struct duel *d)
+{
+	uint16_t n = d->hot.first;
+
+	node_arm(d, n, LIRS);
+	d->node[n].stamp = d->now;
+	queue_rotate(d, &d->hot, LIRS);
+}
+
+/* Used since the hot page that was not used for longest. */
+static bool is_hotter(struct duel *d, uint32_t stamp)
+{
+	const struct node *oldest;
+
+	while (d->hot.nr > 0) {
+		oldest = &d->node[d->hot.first];
+		if ((int32_t)(stamp - oldest->stamp) <= 0)
+			return false;
+		if (!is_used(oldest, LIRS))
+			return true;
+		hot_rotate(d);
+	}
+	return true;
+}
+
+static void lirs_demote(struct duel *d)
+{
+	uint16_t n;
+
+	while (is_used(&d->node[d->hot.first], LIRS))
+		hot_rotate(d);
+	n = d->hot.first;
+	queue_del(d, &d->hot, LIRS, n);
+	d->node[n].lirs = LIRS_COLD;
+	queue_add(d, &d->cold, LIRS, n);
+}
+
+static void lirs_add(struct duel *d, uint16_t n, bool hot)
+{
+	d->node[n].lirs = hot ? LIRS_HOT : LIRS_COLD;
+	queue_add(d, hot ? &d->hot : &d->cold, LIRS, n);
+	while (d->hot.nr > hot_max(d))
+		lirs_demote(d);
+}
+
+static void lirs_forget_oldest(struct duel *d)
+{
+	uint16_t n = d->ghosts.first;
+
+	queue_del(d, &d->ghosts, LIRS, n);
+	d->node[n].lirs = LIRS_NONE;
+	node_release(d, n);
+}
+
+/* One step towards room for a page. */
+static void lirs_evict_step(struct duel *d)
+{
+	uint32_t stamp;
+	uint16_t n;
+
+	if (d->cold.nr == 0)
+		lirs_demote(d);
+	n = d->cold.first;
+	queue_del(d, &d->cold, LIRS, n);
+	if (is_used(&d->node[n], LIRS)) {
+		stamp = d->node[n].stamp;
+		d->node[n].stamp = d->now;
+		node_arm(d, n, LIRS);
+		lirs_add(d, n, is_hotter(d, stamp));
+		return;
+	}
+	d->node[n].lirs = LIRS_GHOST;
+	queue_add(d, &d->ghosts, LIRS, n);
+	node_arm(d, n, LIRS);
+	while (d->ghosts.nr > d->capacity)
+		lirs_forget_oldest(d);
+}
+
+static bool lirs_access(struct duel *d, uint16_t n)
+{
+	struct node *node = &d->node[n];
+	bool ghost = node->lirs == LIRS_GHOST;
+
+	if (node->lirs == LIRS_HOT || node->lirs == LIRS_COLD) {
+		set_used(node, LIRS, true);
+		return false;
+	}
+	d->now++;
+	if (ghost)
+		queue_del(d, &d->ghosts, LIRS, n);
+	node->lirs = LIRS_NONE;
+	if (d->hot.nr + d->cold.nr >= d->capacity) {
+		while (d->hot.nr + d->cold.nr > d->capacity - batch(d))
+			lirs_evict_step(d);
+	}
+	ghost = ghost && is_hotter(d, node->stamp);
+	node->stamp = d->now;
+	set_used(node, LIRS, false);
+	lirs_add(d, n, ghost || d->hot.nr < hot_max(d));
+	return true;
+}
+
+/* ---- all of them ---------------------------------------------------------------------------------- */
+
+void node_forget(struct duel *d, uint16_t n)
+{
+	struct node *node = &d->node[n];
+	unsigned int i;
+	struct node_queue *const lirs[] = {
+		[LIRS_HOT] = &d->hot, [LIRS_COLD] = &d->cold, [LIRS_GHOST] = &d->ghosts
+	};
+
+	for (i = 0; i < FIFO_NR; i++) {
+		if (node->in >> i & 1)
+			queue_del(d, &d->fifo[i], i, n);
+	}
+	if (node->lirs != LIRS_NONE)
+		queue_del(d, lirs[node->lirs], LIRS, n);
+	node->in = 0;
+	node->lirs = LIRS_NONE;
+	node_release(d, n);
+}
+
+void shadows_use(struct duel *d, uint16_t n, bool ret_fault[SHADOW_NR])
+{
+	ret_fault[UPSTREAM] = fifo_access(d, n, UPSTREAM);
+	ret_fault[CLOCK] = fifo_access(d, n, CLOCK);
+	ret_fault[LIRS] = lirs_access(d, n);
+}
+
+void queues_init(struct duel *d)
+{
+	queue_init(&d->fifo[UPSTREAM]);
+	queue_init(&d->fifo[CLOCK]);
+	queue_init(&d->hot);
+	queue_init(&d->cold);
+	queue_init(&d->ghosts);
+	d->node_nr = 0;
+}
+
+static bool queue_check(const struct duel *d, const struct node_queue *q, unsigned int shadow)
+{
+	uint16_t prev = NO_NODE, n = q->first;
+	uint32_t count = 0;
+
+	while (n != NO_NODE && count < q->nr) {
+		if (d->node[n].prev[shadow] != prev)
+			return false;
+		prev = n;
+		n = d->node[n].next[shadow];
+		count++;
+	}
+	return n == NO_NODE && count == q->nr && prev == q->last;
+}
+
+bool queues_check(const struct duel *d)
+{
+	uint32_t lirs_nr = d->hot.nr + d->cold.nr + d->ghosts.nr;
+	uint32_t fifo_nr = d->fifo[UPSTREAM].nr + d->fifo[CLOCK].nr;
+
+	return queue_check(d, &d->fifo[UPSTREAM], UPSTREAM) &&
+	       queue_check(d, &d->fifo[CLOCK], CLOCK) && queue_check(d, &d->hot, LIRS) &&
+	       queue_check(d, &d->cold, LIRS) && queue_check(d, &d->ghosts, LIRS) &&
+	       d->node_nr <= fifo_nr + lirs_nr && 2 * d->node_nr >= fifo_nr &&
+	       d->node_nr >= lirs_nr;
+}
