@@ -60,11 +60,34 @@ const char *rt_device_name(enum rt_fd_kind kind)
 	return name[kind];
 }
 
+/* Each name in the @n bytes of @path after a slash; "." and empty ones are none. The length, or 0 where it is too long. */
+static size_t append_folders(char *to, size_t len, size_t bytes, const char *path, size_t n)
+{
+	const char *end = path + n;
+	size_t part;
+
+	for (; path < end; path += part) {
+		path += *path == '/';
+		part = strcspn(path, "/");
+		if (part > (size_t)(end - path))
+			part = (size_t)(end - path);
+		if (part == 0 || (part == 1 && *path == '.'))
+			continue;
+		if (len + 1 + part >= bytes)
+			return 0;
+		to[len++] = '/';
+		memcpy(to + len, path, part);
+		len += part;
+	}
+	to[len] = 0;
+	return len;
+}
+
 int rt_device_path_at(int dir, const char *path)
 {
 	const char *slash = strrchr(path, '/');
 	const char *name = slash ? slash + 1 : path;
-	size_t i, n = slash ? (size_t)(slash - path) : 0;
+	size_t i, len = 0;
 	char in[64];
 
 	/* Nearly every path ends here. */
@@ -73,19 +96,13 @@ int rt_device_path_at(int dir, const char *path)
 			break;
 	if (i == sizeof(nodes) / sizeof(nodes[0]))
 		return RT_FD_NONE;
-	if (path[0] == '/') {
-		if (n >= sizeof(in))
+	if (path[0] != '/') {
+		if (!rt_folder(dir, in, sizeof(in)))
 			return RT_FD_NONE;
-		memcpy(in, path, n);
-		in[n] = 0;
-	} else {
-		if (!rt_folder(dir, in, sizeof(in) - 8))
-			return RT_FD_NONE;
-		if (n == 3 && !memcmp(path, "sgx", 3))
-			strcat(in, "/sgx");
-		else if (n)
-			return RT_FD_NONE;
+		len = strcmp(in, "/") ? strlen(in) : 0;
 	}
+	if (!append_folders(in, len, sizeof(in), path, (size_t)(name - path)))
+		return RT_FD_NONE;
 	for (; i < sizeof(nodes) / sizeof(nodes[0]); i++)
 		if (!strcmp(name, nodes[i].name) && !strcmp(in, nodes[i].dir))
 			return (int)nodes[i].kind;
@@ -154,6 +171,8 @@ long rt_device_open(enum rt_fd_kind kind, int flags)
 	encl_put(file.encl);
 	vepc_put(file.vepc);
 	file.ino = inode_of((int)fd);
+	/* Who had the number before may have closed it past us. */
+	rt_fd_closed((int)fd);
 	lock_acquire(&rt.lock);
 	set_locked(fd, file);
 	lock_release(&rt.lock);
@@ -209,6 +228,7 @@ void rt_fd_set_proc_mem(int fd)
 
 	if (fd < 0 || (size_t)fd >= rt.fd_max)
 		return;
+	rt_fd_closed(fd);
 	lock_acquire(&rt.lock);
 	set_locked(fd, file);
 	lock_release(&rt.lock);

@@ -86,6 +86,38 @@ static void check_open(const char *path)
 	close(dir);
 }
 
+static void check_relative(int dir, const char *path, bool there)
+{
+	struct stat st;
+	int fd = openat(dir, path, O_RDWR);
+
+	TAP_CHECK((fd >= 0) == there && (fstatat(dir, path, &st, 0) == 0) == there,
+		  "%s from a folder: %s", path, there ? "there" : "not there");
+	if (fd >= 0)
+		close(fd);
+}
+
+/* As the kernel takes a path apart. */
+static void check_spellings(void)
+{
+	static const char *const same[] = { "/dev//sgx_enclave", "//dev/./sgx_enclave",
+					    "/dev/sgx//enclave", "/dev/./sgx/./provision" };
+	int dev = open("/dev", O_RDONLY | O_DIRECTORY), root = open("/", O_RDONLY | O_DIRECTORY);
+
+	for (size_t i = 0; i < sizeof(same) / sizeof(same[0]); i++)
+		check_fd(open(same[i], O_RDWR), same[i], "open");
+	check_relative(dev, "./sgx_enclave", true);
+	check_relative(dev, "sgx//enclave", true);
+	check_relative(dev, ".//sgx/enclave", true);
+	check_relative(root, "dev/sgx_enclave", true);
+	check_relative(root, "./dev/sgx/enclave", true);
+	check_relative(root, "sgx_enclave", false);
+	check_relative(dev, "sg/enclave", false);
+	check_relative(dev, "dev/sgx_enclave", false);
+	close(dev);
+	close(root);
+}
+
 static void check_cloexec(void)
 {
 	int a = open("/dev/sgx_enclave", O_RDWR), b = open("/dev/sgx_enclave", O_RDWR | O_CLOEXEC);
@@ -159,6 +191,7 @@ int main(void)
 		check_stat(nodes[i]);
 		check_open(nodes[i]);
 	}
+	check_spellings();
 	check_cloexec();
 	check_dup();
 	check_absent();
