@@ -253,7 +253,7 @@ static struct epc_page *alloc_reclaiming(struct epc_owner *owner, struct epc_gro
 			break;
 		/* Others hold pages: let them go on; and if they are dead, do it for them. */
 		if (result.looked == 0 || atomic_load(&epc->in_batch_nr) > 0)
-			freed_wait(epc);
+			freed_wait(epc, top);
 		else
 			sched_yield();
 		reclaim_recover(epc);

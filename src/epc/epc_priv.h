@@ -213,8 +213,8 @@ void page_leave_if_broken_locked(struct epc *epc, struct epc_page *page)
 	REQUIRES(&epc->reclaim_lock);
 
 /* freed.c */
-/* Sleep until pages have been freed, or a moment. */
-void freed_wait(struct epc *epc);
+/* Sleep until pages have been freed, or a moment. @top: whose pages would help, the root's: all. */
+void freed_wait(struct epc *epc, struct epc_group *top);
 /* @n pages have been: whoever waits may try again. */
 void freed_wake(struct epc *epc, unsigned int n);
 

@@ -16,14 +16,16 @@
 
 #define SLEEP_NS 1000000
 
-void freed_wait(struct epc *epc)
+void freed_wait(struct epc *epc, struct epc_group *top)
 {
+	bool any = top == epc_group_root(epc);
 	const struct timespec ts = { .tv_nsec = SLEEP_NS };
 	uint32_t seen = atomic_load(&epc->freed_seq);
 
 	/* Announced before the last look: who frees a page behind that look sees that it is wanted. */
 	atomic_store(&epc->freed_wanted, true);
-	if (!atomic_load(&epc->with_free))
+	/* What is free elsewhere does not help a group at its max. */
+	if (!any || !atomic_load(&epc->with_free))
 		syscall(SYS_futex, &epc->freed_seq, FUTEX_WAIT, seen, &ts, NULL, 0);
 }
 
