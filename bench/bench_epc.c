@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
- * What the manager costs by itself: an owner's work (crypto, page tables) is left out or is a plain copy.
+ * What the manager costs by itself: an owner's work (crypto, page tables) is left out or is a plain copy.  What an
+ * operation costs in EPCs of different sizes is in bench_scale.c.
  *
- *   bench_epc [seconds for each row [MiB of the largest EPC]]
+ *   bench_epc [seconds for each row]
  */
 #include <pthread.h>
 #include <sched.h>
@@ -77,148 +78,28 @@ static void bench_take(struct window *window, const char *name, unsigned int bat
 	window_range_free(window, base, (uint64_t)batch * stride * 4096);
 }
 
-/* ---- bookkeeping at every size: contents are left out ------------------------------------- */
+/* ---- pages that nobody offers: free ones alone --------------------------------------------- */
 
-static bool yes(struct epc_page *page)
+static bool never(struct epc_page *page)
 {
-	return true;
+	return false;
 }
 
-static struct cpu *bench_cpu;
-static struct epc *bench_epc;
-
-static int forget(struct epc_page *page)
+static int never_write(struct epc_page *page)
 {
-	encls_eremove(bench_cpu, epc_page_nr(bench_epc, page));
-	return 0;
+	return -1;
 }
 
 static void nothing(struct epc_page *page) {}
 
 static const struct sgx_epc_page_ops bare_ops = {
 	.name = "bare",
-	.get = yes,
-	.reclaim = yes,
-	.block = yes,
-	.write = forget,
+	.get = never,
+	.reclaim = never,
+	.block = never,
+	.write = never_write,
 	.put = nothing,
 };
-
-/*
- * A working set of pages, no two alike, without order, all over the EPC.  The small one and all that is known of it is
- * in the processor's caches at every size: what differs then is the manager's doing.  The large one is not, from some
- * size on: the row "memory" reads and writes the two structs of its pages and does nothing else.
- */
-enum { SET_SMALL = 512, SET_LARGE = 16384 };
-
-static uint32_t nth_page(uint32_t i, uint32_t set, uint32_t pages)
-{
-	/* Odd multiples are a permutation of what is below a power of two. */
-	uint32_t part = i * 40503u % set;
-
-	return (uint32_t)((uint64_t)part * pages / set) + i % (pages / set);
-}
-
-static double bench_memory(struct fake_machine *m, uint32_t pages)
-{
-	double start = now();
-	unsigned long n = 0, i;
-
-	while (now() - start < row_seconds) {
-		for (i = 0; i < 1000; i++, n++) {
-			uint32_t nr = nth_page((uint32_t)(n % SET_LARGE), SET_LARGE, pages);
-			struct epc_page *page = epc_page_at(m->epc, nr);
-
-			epc_page_set_cookie(page, n);
-			cpu_set_bytes(m->cpu, nr, NULL);
-		}
-	}
-	return (now() - start) / (double)n;
-}
-
-static double bench_use(struct fake_machine *m, struct epc_owner *owner, uint32_t set,
-			uint32_t pages)
-{
-	double start = now();
-	unsigned long n = 0, i;
-	struct epc_page *page;
-
-	while (now() - start < row_seconds) {
-		for (i = 0; i < 1000; i++, n++) {
-			page = epc_page_at(m->epc, nth_page((uint32_t)(n % set), set, pages));
-			epc_untrack(m->epc, page);
-			epc_free(m->epc, page);
-			epc_alloc(m->epc, owner, EPC_UNPLACED, &page);
-			epc_touch(m->epc, page);
-			epc_track(m->epc, page);
-		}
-	}
-	return (now() - start) / (double)n;
-}
-
-static double bench_evict(struct fake_machine *m, struct epc_owner *owner)
-{
-	double start = now();
-	unsigned long n = 0, i;
-	struct epc_page *page;
-
-	while (now() - start < row_seconds) {
-		for (i = 0; i < 1000; i++, n++) {
-			epc_alloc(m->epc, owner, EPC_UNPLACED | EPC_MAY_RECLAIM, &page);
-			epc_track(m->epc, page);
-		}
-	}
-	return (now() - start) / (double)n;
-}
-
-static void footprint(const struct epc *epc, uint64_t mib, uint32_t pages)
-{
-	struct epc_footprint f;
-
-	epc_footprint_read(epc, &f);
-	printf("%8lu MiB: %.2f bytes a page; EPCM %.2f, pages %.2f, ghosts %.2f, shadows %.2f, "
-	       "the rest %.2f\n",
-	       (unsigned long)mib,
-	       (double)(f.epcm + f.pages + f.ghosts + f.shadows + f.rest) / pages,
-	       (double)f.epcm / pages, (double)f.pages / pages, (double)f.ghosts / pages,
-	       (double)f.shadows / pages, (double)f.rest / pages);
-}
-
-static void bench_size(uint64_t mib)
-{
-	uint32_t pages = (uint32_t)(mib * 256), i;
-	double start, create, fill, memory, use[2], evict;
-	struct epc_owner_config config = { .ops = &bare_ops };
-	struct epc_owner *owner;
-	struct fake_machine m;
-	struct epc_page *page;
-
-	start = now();
-	if (fake_machine_create(&m, pages, NULL, NULL, 0) < 0) {
-		printf("%8lu MiB: no memory\n", (unsigned long)mib);
-		return;
-	}
-	create = now() - start;
-	bench_cpu = m.cpu;
-	bench_epc = m.epc;
-	config.owner = &m;
-	epc_owner_create(m.epc, &config, &owner);
-	start = now();
-	for (i = 0; i < pages; i++) {
-		epc_alloc(m.epc, owner, EPC_UNPLACED, &page);
-		epc_track(m.epc, page);
-	}
-	fill = now() - start;
-	use[0] = bench_use(&m, owner, SET_SMALL, pages);
-	use[1] = bench_use(&m, owner, SET_LARGE, pages);
-	memory = bench_memory(&m, pages);
-	evict = bench_evict(&m, owner);
-	footprint(m.epc, mib, pages);
-	printf("%8lu MiB %8.2f ms %8.0f ns %8.0f ns %8.0f ns %8.0f ns (memory %.0f ns)\n",
-	       (unsigned long)mib, create * 1e3, fill * 1e9 / pages, evict * 1e9, use[0] * 1e9,
-	       use[1] * 1e9, memory * 1e9);
-	fake_machine_destroy(&m);
-}
 
 /* Nothing is walked at start, and sanitising is lazy: one page is had as soon as of any other EPC. */
 static void bench_huge(void)
@@ -422,15 +303,11 @@ static void bench_background(unsigned int threads, double busy_us)
 
 int main(int argc, char **argv)
 {
-	static const uint64_t sizes[] = { 64, 1024, 16384, 262144 };
-	unsigned long mib_max = 16384; /* 256 GiB take 4 GiB of memory and some time */
 	struct fake_machine m;
 	unsigned int i;
 
 	if (argc > 1)
 		row_seconds = strtod(argv[1], NULL);
-	if (argc > 2)
-		mib_max = strtoul(argv[2], NULL, 0);
 	printf("the window, a page:\n");
 	fake_machine_create(&m, 64, NULL, NULL, 0);
 	bench_take(epc_window(m.epc), "take 16, scattered, mapped", 16, 7, true);
@@ -450,10 +327,5 @@ int main(int argc, char **argv)
 	}
 	bench_threads();
 	bench_huge();
-	printf("bookkeeping alone, metadata; create; alloc + track; alloc by "
-	       "eviction; untrack + free + alloc + touch + track of %u pages, and of %u\n",
-	       SET_SMALL, SET_LARGE);
-	for (i = 0; i < sizeof(sizes) / sizeof(sizes[0]) && sizes[i] <= mib_max; i++)
-		bench_size(sizes[i]);
 	return 0;
 }

@@ -238,6 +238,20 @@ static void print_table(const struct machine *machine, unsigned int size_nr)
 	print_row(machine, size_nr, "an allocation that evicts", "", ns);
 }
 
+static void print_footprint(const struct machine *machine)
+{
+	double pages = machine->pages;
+	struct epc_footprint f;
+
+	epc_footprint_read(machine->m.epc, &f);
+	printf("%8lu MiB: %.2f bytes of metadata a page; EPCM %.2f, pages %.2f, ghosts %.2f, "
+	       "shadows %.2f, the rest %.2f\n",
+	       (unsigned long)machine->mib,
+	       (double)(f.epcm + f.pages + f.ghosts + f.shadows + f.rest) / pages,
+	       (double)f.epcm / pages, (double)f.pages / pages, (double)f.ghosts / pages,
+	       (double)f.shadows / pages, (double)f.rest / pages);
+}
+
 int main(int argc, char **argv)
 {
 	static const uint64_t sizes[SIZES_MAX] = { 64, 1024, 16384, 262144 };
@@ -266,6 +280,8 @@ int main(int argc, char **argv)
 			round_of_evictions(&machine[i]);
 	}
 	print_table(machine, size_nr);
+	for (i = 0; i < size_nr; i++)
+		print_footprint(&machine[i]);
 	for (i = 0; i < size_nr; i++)
 		fake_machine_destroy(&machine[i].m);
 	return 0;
