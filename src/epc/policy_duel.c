@@ -255,6 +255,7 @@ static bool make_room(struct duel *d, uint32_t key)
 	}
 	return is_sampled(d, key);
 }
+
 static void access(struct duel *d, uint64_t key64, uint32_t nr, bool real)
 {
 	uint32_t key = short_key(key64);
