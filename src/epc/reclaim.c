@@ -14,7 +14,7 @@
  * dies, whoever comes next finds its lock with a dead holder and sees it through.  What dies with
  * the process is at most a reference on an owner, taken by a get() that had not been noted yet.
  *
- * Not here: which pages to try (policy_*.c), when to run (epc.c), what a page means to its owner (owner.h).
+ * Not here: which pages to try (policy_*.c), when to run (alloc.c, reclaimd.c), what a page means to its owner (owner.h).
  */
 #include <errno.h>
 #include <string.h>

@@ -7,7 +7,7 @@
  * runs batches until the high one is reached.  The first is woken at `low`, the next ones at half of that, a third and
  * so on: one alone keeps up with little demand, and all of them help where there is much.
  *
- * An allocation never waits for them: when no page is free it runs a batch itself (epc.c).
+ * An allocation never waits for them: when no page is free it runs a batch itself (alloc.c).
  *
  * Watermarks grow with the square root of the EPC: what must be in reserve depends on how many may ask at once,
  * which grows with the machine but more slowly.
