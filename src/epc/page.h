@@ -28,6 +28,7 @@ enum page_flag {
 		16, /* the bytes are where its owner wants them, or were when a batch took them */
 	PAGE_TAKEN = 32,    /* the bytes are on a batch's stage */
 	PAGE_POISONED = 64, /* for good: poison.c */
+	PAGE_WRITTEN = 128, /* its batch has written it, and is about to free it */
 };
 
 /*
@@ -87,6 +88,12 @@ static inline void page_set_owner(struct epc_page *page, const struct epc_owner 
 static inline void page_set_cookie(struct epc_page *page, uint64_t cookie)
 {
 	atomic_store_explicit(&page->cookie, cookie, memory_order_relaxed);
+}
+
+/* Of a batch, with the page's record still there: from now on the page is nobody's, record or not. */
+static inline void page_set_written(struct epc_page *page)
+{
+	atomic_fetch_or_explicit(&page->flags, PAGE_WRITTEN, memory_order_release);
 }
 
 /* Begins a new life: of its flags, only the one that is for good is left. */

@@ -364,6 +364,7 @@ static unsigned int pass_free(struct epc *epc, struct batch *batch)
 		if (entry->stage == NO_STAGE)
 			page_drop_bytes(epc, &epc->pages[entry->nr]);
 		cpu_set_bytes(epc->cpu, entry->nr, NULL);
+		page_set_written(&epc->pages[entry->nr]);
 		tally_add(&evictions, page_owner(&epc->pages[entry->nr]), EPC_EVICTIONS);
 		owner_copy(&copy[nr], &epc->pages[entry->nr]);
 		freed[nr++] = entry->nr;

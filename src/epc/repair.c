@@ -25,10 +25,13 @@ static bool in_some_batch(struct epc *epc, uint32_t nr)
 	return false;
 }
 
-/* On its way into a batch, or out of one, when its process died. */
+/*
+ * On its way into a batch, or out of one, when its process died.  The EPCM is not asked whether it was written: blank
+ * pages, which are never valid there, have owners who count on them.
+ */
 static void order_stray_locked(struct epc *epc, uint32_t nr) REQUIRES(&epc->reclaim_lock)
 {
-	if (!cpu_epcm_read(epc->cpu, nr).valid) {
+	if (atomic_load(&epc->pages[nr].flags) & PAGE_WRITTEN) {
 		section_free(epc, &nr, 1);
 		return;
 	}
