@@ -40,7 +40,7 @@ struct swsgx_page;
  * struct swsgx_epc_config - how large an EPC is to be, and how it reclaims
  * @bytes:  size of the EPC, a multiple of SWSGX_PAGE_SIZE, from 16 pages to 1 TiB
  * @policy: the order of eviction, as `swsgx run --policy` takes it: "adaptive" (the default, as NULL is), "upstream",
- *          "clock", "sieve", "s3fifo" or "lirs"
+ *          "clock", "sieve", "s3fifo", "lirs" or "clockpro"
  */
 struct swsgx_epc_config {
 	uint64_t bytes;

@@ -17,6 +17,7 @@ static const struct epc_policy *const policies[] = {
 	&policy_sieve,    /* SIEVE */
 	&policy_s3fifo,   /* S3-FIFO */
 	&policy_lirs,     /* LIRS */
+	&policy_clockpro, /* CLOCK-Pro */
 	NULL,
 };
 

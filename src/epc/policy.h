@@ -86,6 +86,7 @@ const struct epc_policy *policy_at(unsigned int i);
 
 extern const struct epc_policy policy_adaptive;
 extern const struct epc_policy policy_clock;
+extern const struct epc_policy policy_clockpro;
 extern const struct epc_policy policy_lirs;
 extern const struct epc_policy policy_s3fifo;
 extern const struct epc_policy policy_sieve;
