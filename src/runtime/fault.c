@@ -177,6 +177,17 @@ put:
 
 /* ---- the abort page ------------------------------------------------------------------------------- */
 
+static bool show_ones(uint64_t la)
+{
+	long r = sys6(SYS_mmap, (long)la, 4096, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+
+	if (r < 0 && r > -4096)
+		return false;
+	memset((void *)la, 0xff, 4096);
+	return true;
+}
+
 /*
  * Show a page of 0xff at @la, run one instruction, and take it away: reads see ones, writes are dropped,
  * however the instruction is made.  Signals wait for that instruction.
@@ -184,15 +195,18 @@ put:
 bool rt_abort_page_step(struct rt_thread *t, ucontext_t *uc, uint64_t la, struct rt_range *range)
 {
 	uint64_t *mask = (uint64_t *)&uc->uc_sigmask;
-	long r;
+	const struct rt_range *now;
+	bool same, shown;
 
 	if (t->abort_nr == sizeof(t->abort_page) / sizeof(t->abort_page[0]))
 		return false;
-	r = sys6(SYS_mmap, (long)la, 4096, PROT_READ | PROT_WRITE,
-		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
-	if (r < 0)
-		return false;
-	memset((void *)la, 0xff, 4096);
+	lock_acquire(&rt.lock);
+	now = rt_range_find_locked(la);
+	same = now && now->encl == range->encl;
+	shown = same && show_ones(la);
+	lock_release(&rt.lock);
+	if (!shown)
+		return !same; /* something else is mapped: the instruction looks at that */
 	if (!t->abort_nr) {
 		t->abort_tf = (uint64_t)uc->uc_mcontext.gregs[REG_EFL] & RFLAGS_TF;
 		t->abort_mask = *mask;

@@ -76,6 +76,25 @@ static long map_vepc(struct vepc *vepc, uint64_t addr, uint64_t len, int prot, i
 	return r < 0 ? r : at;
 }
 
+/*
+ * A call that puts something else at [addr, addr + len), if it is @fixed there.  Under the lock: what drops pages of
+ * a range, or changes what its VMA allows, must not meet what lies there now.
+ */
+static long put_upon(uint64_t addr, uint64_t len, bool fixed, const long call[7])
+{
+	long r;
+
+	if (!fixed || !range_touches(addr, addr + len))
+		return sys6(call[0], call[1], call[2], call[3], call[4], call[5], call[6]);
+	lock_acquire(&rt.lock);
+	r = sys6(call[0], call[1], call[2], call[3], call[4], call[5], call[6]);
+	if (r >= 0 || r < -4095)
+		range_cut_locked(addr, addr + len);
+	lock_release(&rt.lock);
+	rt_range_bury();
+	return r;
+}
+
 long rt_mmap(uint64_t addr, uint64_t len, int prot, int flags, int fd, uint64_t off)
 {
 	struct rt_fd file;
@@ -91,15 +110,9 @@ long rt_mmap(uint64_t addr, uint64_t len, int prot, int flags, int fd, uint64_t 
 		rt_fd_put(&file);
 		return r;
 	}
-	r = sys6(SYS_mmap, (long)addr, (long)len, prot, flags, fd, (long)off);
-	if ((r >= 0 || r < -4095) && (flags & MAP_FIXED) &&
-	    range_touches((uint64_t)r, (uint64_t)r + page_up(len))) {
-		lock_acquire(&rt.lock);
-		range_cut_locked((uint64_t)r, (uint64_t)r + page_up(len));
-		lock_release(&rt.lock);
-		rt_range_bury();
-	}
-	return r;
+	return put_upon(addr, page_up(len), flags & MAP_FIXED,
+			(const long[7]){ SYS_mmap, (long)addr, (long)len, prot, flags, fd,
+					 (long)off });
 }
 
 long rt_munmap(uint64_t addr, uint64_t len)
@@ -229,20 +242,18 @@ long rt_mremap(uint64_t addr, uint64_t old_len, uint64_t new_len, int flags, uin
 
 	old_len = page_up(old_len);
 	new_len = page_up(new_len);
-	if (!range_touches(addr, addr + old_len) || !rt_range_get(addr, &range)) {
-		r = sys6(SYS_mremap, (long)addr, (long)old_len, (long)new_len, flags,
-			 (long)new_addr, 0);
-		if (r > 0 && (flags & MREMAP_FIXED) &&
-		    range_touches((uint64_t)r, (uint64_t)r + new_len)) {
-			lock_acquire(&rt.lock);
-			range_cut_locked((uint64_t)r, (uint64_t)r + new_len);
-			lock_release(&rt.lock);
-			rt_range_bury();
-		}
-		return r;
-	}
-	r = new_len ? -EFAULT : -EINVAL;
-	if (!new_len || new_len > old_len || addr + old_len > range.end)
+	if (!range_touches(addr, addr + old_len) || !rt_range_get(addr, &range))
+		return put_upon(new_addr, new_len, flags & MREMAP_FIXED,
+				(const long[7]){ SYS_mremap, (long)addr, (long)old_len,
+						 (long)new_len, flags, (long)new_addr });
+	r = -EINVAL;
+	if (!new_len || (addr & 4095) || (flags & ~(MREMAP_MAYMOVE | MREMAP_FIXED)))
+		goto put;
+	if ((flags & MREMAP_FIXED) && (!(flags & MREMAP_MAYMOVE) || (new_addr & 4095) ||
+				       (new_addr < addr + old_len && addr < new_addr + new_len)))
+		goto put;
+	r = -EFAULT;
+	if (new_len > old_len || addr + old_len > range.end)
 		goto put;
 	r = (long)addr;
 	if (!(flags & MREMAP_FIXED)) {

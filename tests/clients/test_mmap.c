@@ -155,6 +155,13 @@ static void check_parts(void)
 	p = mremap(heap, 2 * PAGE, 4 * PAGE, MREMAP_MAYMOVE);
 	TAP_CHECK(p == MAP_FAILED && errno == EFAULT,
 		  "mremap cannot grow it (VM_DONTEXPAND): EFAULT");
+	p = mremap(heap, 2 * PAGE, 2 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, heap + PAGE);
+	TAP_CHECK(p == MAP_FAILED && errno == EINVAL, "mremap onto a part of itself: EINVAL");
+	p = mremap(heap, 2 * PAGE, 2 * PAGE, MREMAP_FIXED, heap + 4 * PAGE);
+	TAP_CHECK(p == MAP_FAILED && errno == EINVAL, "fixed, but not to be moved: EINVAL");
+	p = mremap(heap + 1, 2 * PAGE, PAGE, 0);
+	TAP_CHECK(p == MAP_FAILED && errno == EINVAL, "from the middle of a page: EINVAL");
+	TAP_CHECK(works(&e), "none of these has changed anything");
 	p = mremap(heap, 2 * PAGE, PAGE, 0);
 	TAP_CHECK(p == heap && read_signal(heap + PAGE) == SIGSEGV, "mremap can shrink it");
 	TAP_CHECK(client_op(&e, 0, OP_READ, (uintptr_t)heap + 3 * PAGE, 0, 0) == 0x333,
