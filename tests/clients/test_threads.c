@@ -130,7 +130,7 @@ static void check_exiting(void)
 	for (int i = 0; i < 20; i++) {
 		gone = others_stop = 0;
 		others_count = 0;
-		pthread_create(&a, NULL, leave, &a);
+		pthread_create(&a, NULL, leave, &e);
 		while (!gone)
 			usleep(100);
 		pthread_create(&b, NULL, stay, NULL);
