@@ -516,6 +516,8 @@ bool rt_signal_drain(struct rt_back *top)
 		async(d.sig, &d.info, uc, t, !ours && t->lp->in_enclave);
 		back->code = way_back(t, ours);
 	}
+	/* One that came upon this very loop has been taken by it, and held nothing but this handler. */
+	t->deferred_masked = false;
 	errno = saved_errno;
 	return true;
 }

@@ -4,6 +4,7 @@
  * those that a program uses for itself, and of those that a fault raises too.  None may be lost, none may change what
  * comes of a call, and those that queue come in the order in which they were sent.
  */
+#include <errno.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/time.h>
@@ -160,6 +161,44 @@ static void check_child(void)
 	TAP_CHECK(status == 0, "the same in a child (status %#x)", status);
 }
 
+/* Signals upon handlers upon calls, and now and then a fork: the child's mask is its parent's, which is empty. */
+static void check_masks(void)
+{
+	static const int kinds[] = { SIGILL, SIGBUS, SIGTRAP };
+	struct sigaction sa = { .sa_sigaction = on_tick, .sa_flags = SA_SIGINFO | SA_RESTART };
+	uint64_t end = now_ns() + 3 * WINDOW_NS;
+	unsigned int forks = 0, wrong = 0;
+	timer_t timer[3];
+
+	for (unsigned int i = 0; i < 3; i++) {
+		sigaction(kinds[i], &sa, NULL);
+		timer[i] = start_timer(kinds[i], 50000 + 7000 * i);
+	}
+	for (; now_ns() < end; forks++) {
+		struct encl_op op = { .nr = OP_NOP };
+		int status = -1;
+		sigset_t mask;
+		pid_t pid;
+
+		for (int i = 0; i < 20; i++)
+			client_call(&e, 0, &op, i % 2 ? ENTRY_VDSO : ENTRY_UD2);
+		pid = fork();
+		if (!pid) {
+			sigprocmask(SIG_BLOCK, NULL, &mask);
+			_exit(!sigisemptyset(&mask));
+		}
+		while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+			;
+		wrong += status != 0;
+	}
+	for (unsigned int i = 0; i < 3; i++) {
+		timer_delete(timer[i]);
+		usleep(1000);
+		signal(kinds[i], SIG_DFL);
+	}
+	TAP_CHECK(!wrong, "%u of %u forked children begin with signals blocked", wrong, forks);
+}
+
 static void on_value(int signo, siginfo_t *info, void *context)
 {
 	(void)signo, (void)context;
@@ -223,6 +262,7 @@ int main(void)
 	check_two(SIGSEGV, SIGALRM);
 	check_two(SIGILL, SIGBUS);
 	check_child();
+	check_masks();
 	check_order();
 	client_destroy(&e);
 	return tap_done();
