@@ -88,6 +88,7 @@ LOCK_ATTR(no_thread_safety_analysis) struct encl_hand *hand_get_locked(struct en
 		return NULL;
 	config.owner = hand;
 	config.group = epc_owner_group(encl->epc_owner);
+	config.part_of = encl->epc_owner;
 	if (epc_owner_create(encl->epc, &config, &hand->epc_owner) < 0) {
 		arena_free(encl->arena, hand, sizeof(*hand));
 		return NULL;

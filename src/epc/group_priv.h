@@ -66,6 +66,8 @@ struct epc_owner {
 	struct epc_group *group;
 	const char *name;
 	uint32_t id;
+	struct epc_owner
+		*told_as; /* whose numbers its are: its own, or of the one that it is a part of */
 
 	unsigned int (*running)(void *owner);
 

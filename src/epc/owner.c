@@ -24,6 +24,8 @@ int epc_owner_create(struct epc *epc, const struct epc_owner_config *config,
 	owner->group = config->group ? config->group : epc_group_root(epc);
 	owner->name = config->name ? config->name : ops->name;
 	owner->id = config->id;
+	owner->told_as = config->part_of ? config->part_of : owner;
+	assert(owner->told_as->group == owner->group);
 	owner->running = config->running;
 	groups_lock(epc);
 	list_add_tail(&owner->group->owners, &owner->node);

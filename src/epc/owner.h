@@ -56,6 +56,8 @@ struct sgx_epc_page_ops {
  * @group: where its pages are charged (epc/group.h), NULL for the root
  * @name:  for statistics; NULL: @ops->name
  * @id:    likewise
+ * @part_of: an owner of the same group that outlives this one, or NULL.  What this one counts and waits for is told as that
+ *           one's, and this one is not listed
  * @running: how many logical processors run in it now, or NULL when it cannot tell.  For statistics; called with locks of
  *           the manager held, so it takes none and only looks
  */
@@ -65,6 +67,7 @@ struct epc_owner_config {
 	struct epc_group *group;
 	const char *name;
 	uint32_t id;
+	struct epc_owner *part_of;
 	unsigned int (*running)(void *owner);
 };
 

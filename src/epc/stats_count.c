@@ -56,7 +56,7 @@ static unsigned int slot_of_thread(void)
 
 void epc_count(struct epc_owner *owner, enum epc_count what, uint64_t n)
 {
-	count(&owner->counts.slot[slot_of_thread()].nr[what], n);
+	count(&owner->told_as->counts.slot[slot_of_thread()].nr[what], n);
 }
 
 static void counts_add(const struct counts *counts, uint64_t *sum)
@@ -125,7 +125,7 @@ static void census_shard_locked(struct epc *epc, const struct shard *shard, uint
 		if (!owner)
 			continue;
 		kind = kind_of(epc, nr);
-		owner->kind[kind]++;
+		owner->told_as->kind[kind]++;
 		section_kind[kind]++;
 	}
 }
@@ -165,9 +165,9 @@ bool epc_owner_read(struct epc_group *group, unsigned int n, struct epc_owner_in
 	memset(ret_info, 0, sizeof(*ret_info));
 	groups_lock(epc);
 	list_for_each (pos, &group->owners) {
-		if (n-- > 0)
-			continue;
 		owner = LIST_ENTRY(pos, struct epc_owner, node);
+		if (owner->told_as != owner || n-- > 0)
+			continue;
 		ret_info->name = owner->name;
 		ret_info->id = owner->id;
 		counts_add(&owner->counts, ret_info->count);

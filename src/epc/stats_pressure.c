@@ -162,6 +162,7 @@ struct stalled *stall_begin(struct epc_owner *owner)
 	struct stalled *s = epc->stalled, *end = epc->stalled + EPC_STALLED_MAX;
 	uint64_t now = now_ns();
 
+	owner = owner->told_as;
 	groups_lock(epc);
 	while (s < end && s->owner)
 		s++;
@@ -181,6 +182,7 @@ void stall_end(struct stalled *stalled, struct epc_owner *owner)
 {
 	if (!stalled)
 		return;
+	owner = owner->told_as;
 	groups_lock(owner->epc);
 	stalled->owner = NULL;
 	edge_locked(owner, now_ns());

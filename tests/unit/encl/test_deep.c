@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "epc/stats.h"
 #include "lib/tap.h"
 #include "lib/thread.h"
 #include "lib/world.h"
@@ -23,6 +24,35 @@ static unsigned int frames_used(struct world *w)
 
 	epc_stats_read(w->epc, &stats);
 	return (unsigned int)(stats.owned + stats.tracked + stats.in_batch);
+}
+
+/* What it took is told as the enclave's alone, whichever threads' hands the pages went through. */
+static void check_numbers(struct world *w)
+{
+	struct epc_owner_info info, other;
+	uint64_t here = 0;
+
+	epc_census(w->epc);
+	TAP_MUST(epc_owner_read(epc_group_root(w->epc), 0, &info) &&
+			 !epc_owner_read(epc_group_root(w->epc), 1, &other),
+		 "there is one owner to tell of");
+	for (unsigned int i = 0; i < EPC_KIND_NR; i++)
+		here += info.kind[i];
+	TAP_CHECK(here == frames_used(w) && info.count[EPC_ALLOCS] - info.count[EPC_FREES] -
+							    info.count[EPC_EVICTIONS] ==
+						    here,
+		  "its pages are what it took less what it gave and what was evicted: %lu - %lu - "
+		  "%lu = "
+		  "%lu",
+		  (unsigned long)info.count[EPC_ALLOCS], (unsigned long)info.count[EPC_FREES],
+		  (unsigned long)info.count[EPC_EVICTIONS], (unsigned long)here);
+	TAP_CHECK(info.count[EPC_LOADS] > nr && info.count[EPC_STALLS] > 0 &&
+			  info.count[EPC_DIRECT_RECLAIMS] >= info.count[EPC_STALLS] &&
+			  info.count[EPC_STALL_NS] > 0 && info.pressure[EPC_SOME].total_ns > 0,
+		  "and it waited for pages: %lu times, %lu ms of all threads, %lu of the clock",
+		  (unsigned long)info.count[EPC_STALLS],
+		  (unsigned long)info.count[EPC_STALL_NS] / 1000000,
+		  (unsigned long)info.pressure[EPC_SOME].total_ns / 1000000);
 }
 
 static uint64_t pick(uint64_t *x)
@@ -82,6 +112,7 @@ static void test_deep(void)
 	for (uint64_t i = nr; i-- > 0;)
 		bad += touch_page(b.encl, i, version[i], version[i], NULL) != TOUCH_OK;
 	TAP_CHECK(bad == 0, "each page is what it was last, backwards (%u)", bad);
+	check_numbers(&w);
 	encl_info_read(b.encl, &info);
 	TAP_CHECK(info.va_pages >= (nr + 1 + 511) / 512 + 1, "%lu VA pages, with a level above",
 		  (unsigned long)info.va_pages);
