@@ -35,7 +35,9 @@
  */
 #define EPC_DEFAULT "128M"
 
-#define EPC_MIN_BYTES 32768u
+#define EPC_MIN_BYTES 36864u
+#define EPC_MAX_BYTES (1ull << 40)
+#define SLOT_BYTES    (4096u + 128u) /* of an evicted page, with its PCMD */
 #define SECTIONS_MAX  8u
 #define STATS_FD_MIN  200 /* out of the way of programs that count on low numbers */
 
@@ -164,9 +166,11 @@ static int add_section(struct run_options *o, const char *text, struct report *r
 	return 0;
 }
 
-/* One instruction may need its SECS, a VA page, the TCS, an SSA frame, code, stack and data at once. */
+/* One instruction may need its SECS, VA pages, the TCS, an SSA frame, code, stack and data at once. */
 static int check_epc(const struct run_options *o, struct report *rep)
 {
+	if (o->epc_bytes > EPC_MAX_BYTES)
+		return report_fail(rep, -ERANGE, "all --epc together are too large (1T at most)");
 	if (o->epc_bytes >= EPC_MIN_BYTES)
 		return 0;
 	report_hint(rep, "give it %uK at least; a program with several threads needs more",
@@ -186,6 +190,11 @@ static int set_backing_max(struct run_options *o, const char *text, struct repor
 		return r;
 	if (!bytes)
 		return report_fail(rep, -EINVAL, "a store for --backing of no bytes holds nothing");
+	if (bytes < SLOT_BYTES) {
+		report_hint(rep, "a page takes %u bytes with what it is checked by", SLOT_BYTES);
+		return report_fail(rep, -EINVAL, "'%s' for --backing-max has no room for one page",
+				   text);
+	}
 	snprintf(o->backing_max, sizeof(o->backing_max), "%" PRIu64, bytes);
 	return 0;
 }

@@ -250,7 +250,7 @@ static void hand_out_locked(struct backing *backing, uint32_t *record) REQUIRES(
 	atomic_fetch_add_explicit(&backing->used, 1, memory_order_relaxed);
 }
 
-int backing_alloc(struct backing *backing, uint32_t *ret_slot)
+static int slot_alloc(struct backing *backing, uint32_t *ret_slot)
 {
 	int r;
 
@@ -267,6 +267,15 @@ int backing_alloc(struct backing *backing, uint32_t *ret_slot)
 	if (r == 0)
 		hand_out_locked(backing, ret_slot);
 	lock_release(&backing->lock);
+	return r;
+}
+
+int backing_alloc(struct backing *backing, uint32_t *ret_slot)
+{
+	int r = slot_alloc(backing, ret_slot);
+
+	if (r < 0)
+		atomic_fetch_add_explicit(&backing->refused, 1, memory_order_relaxed);
 	return r;
 }
 

@@ -54,6 +54,7 @@ struct backing_stats {
 	uint64_t waiting; /* slots that the file does not have yet */
 	uint64_t written, read;
 	uint64_t write_errors, read_errors; /* batches, slots */
+	uint64_t refused;                   /* slots that could not be had */
 };
 void backing_stats_read(struct backing *backing, struct backing_stats *ret_stats);
 

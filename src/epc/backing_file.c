@@ -310,5 +310,6 @@ void backing_stats_read(struct backing *backing, struct backing_stats *ret_stats
 		.read = atomic_load(&backing->read),
 		.write_errors = atomic_load(&backing->write_errors),
 		.read_errors = atomic_load(&backing->read_errors),
+		.refused = atomic_load(&backing->refused),
 	};
 }

@@ -57,6 +57,7 @@ struct backing {
 	_Atomic int write_error; /* of the last try, 0: it worked */
 	struct backing_faults faults;
 	_Atomic uint64_t written, read, write_errors, read_errors;
+	_Atomic uint64_t refused; /* with a file or without */
 };
 
 /* Open @path: 0 or -errno.  Nothing, for NULL. */

@@ -176,7 +176,9 @@ struct epc_stats {
 	uint64_t backing_waiting;               /* of those, not yet in the file */
 	uint64_t backing_written, backing_read; /* pages, to and from the file */
 	uint64_t backing_write_errors, backing_read_errors;
-	uint64_t stall_ns; /* time allocating threads spent reclaiming */
+	uint64_t
+		backing_refused; /* times that a page found no slot: full, or the file takes nothing */
+	uint64_t stall_ns;       /* time allocating threads spent reclaiming */
 	uint64_t machine_checks;
 	uint64_t recovered; /* times that the work of a dead process was seen through */
 };
@@ -198,6 +200,7 @@ struct epc_section_info {
 	int node;              /* -1: none was named */
 	uint64_t free, dirty, poisoned;
 	uint64_t allocs, frees;
+	uint64_t evictions; /* of those freed */
 };
 unsigned int epc_section_nr(const struct epc *epc);
 void epc_section_read(struct epc *epc, unsigned int i, struct epc_section_info *ret_info);

@@ -54,6 +54,7 @@ struct shard {
 	struct pagelist poisoned; /* never to be handed out */
 	uint32_t poisoned_ahead;  /* those of them from dirty_next on */
 	uint64_t allocs, frees;
+	uint64_t evictions; /* of the frees: those by a batch */
 };
 
 /* How far a page in a batch has come.  Whoever finds a batch left by a dead process goes on from here. */

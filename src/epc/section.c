@@ -286,6 +286,7 @@ void section_free(struct epc *epc, const uint32_t *nr, unsigned int n)
 		shard_lock(epc, shard);
 		for (; i < n && shard_of(epc, nr[i]) == shard; i++) {
 			owner = page_owner(&epc->pages[nr[i]]);
+			shard->evictions += page_state(&epc->pages[nr[i]]) == EPC_PAGE_IN_BATCH;
 			/* First of all: whoever finds this half done sees that the page is free. */
 			page_begin(&epc->pages[nr[i]], NULL, EPC_PAGE_FREE);
 			group_uncharge(owner->group, (unsigned int)(shard - epc->shard));
@@ -323,6 +324,7 @@ void epc_section_read(struct epc *epc, unsigned int i, struct epc_section_info *
 		ret_info->poisoned += shard->poisoned.nr;
 		ret_info->allocs += shard->allocs;
 		ret_info->frees += shard->frees;
+		ret_info->evictions += shard->evictions;
 		shard_unlock(shard);
 	}
 }

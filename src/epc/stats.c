@@ -69,6 +69,7 @@ void epc_stats_read(struct epc *epc, struct epc_stats *ret_stats)
 	ret_stats->backing_read = file.read;
 	ret_stats->backing_write_errors = file.write_errors;
 	ret_stats->backing_read_errors = file.read_errors;
+	ret_stats->backing_refused = file.refused;
 	ret_stats->backing_slots = backing_used(epc->backing);
 	ret_stats->backing_slots_peak = get(&c->backing_slots_peak);
 	if (ret_stats->backing_slots > ret_stats->backing_slots_peak)

@@ -120,6 +120,7 @@ static const struct {
 	F(backing_read),
 	F(backing_write_errors),
 	F(backing_read_errors),
+	F(backing_refused),
 	F(machine_checks),
 #undef F
 };
@@ -228,8 +229,10 @@ static void put_section(struct out *out, bool json, unsigned int i)
 	out->comma = true;
 	number(out, "free", info.free);
 	number(out, "dirty", info.dirty);
+	number(out, "poisoned", info.poisoned);
 	number(out, "allocs", info.allocs);
 	number(out, "frees", info.frees);
+	number(out, "evictions", info.evictions);
 	put_kinds(out, true, kind);
 	close_(out, '}');
 }

@@ -58,7 +58,7 @@ static void test_failing(const char *dir, int err)
 	had = sweep(owner);
 	s = stats_of(m.epc);
 	resident = fake_resident(owner);
-	TAP_CHECK(had < PAGES && s.backing_write_errors > 0,
+	TAP_CHECK(had < PAGES && s.backing_write_errors > 0 && s.backing_refused > 0,
 		  "writes fail with %d: %u of %u uses can be served", err, had, PAGES);
 	TAP_CHECK(resident == EPC_PAGES && s.backing_waiting <= 384,
 		  "the EPC is full of pages that stay, %lu wait in memory",
@@ -115,6 +115,7 @@ static void test_capped(const char *dir)
 		  "a cap of 100 pages: EPC and store together hold %u", had);
 	TAP_CHECK(fake_use(owner, PAGES - 1, EPC_MAY_RECLAIM) == -ENOMEM,
 		  "and who wants more is told");
+	TAP_CHECK(stats_of(m.epc).backing_refused > 0, "it is counted");
 	check_audit(m.epc, "of a full store");
 	fake_owner_put(owner);
 	check_audit(m.epc, "at the end");
