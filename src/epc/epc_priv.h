@@ -92,7 +92,7 @@ struct reclaimer {
 
 /* Added to by anyone, relaxed: they are told, nothing depends on them. */
 struct epc_counters {
-	_Atomic uint64_t evictions, evict_failures;
+	_Atomic uint64_t evict_failures;
 	_Atomic uint64_t direct_reclaims, background_batches, stalls, batches, scanned,
 		second_chances;
 	_Atomic uint64_t stall_ns, machine_checks, backing_slots_peak, recovered;

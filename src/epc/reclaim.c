@@ -351,7 +351,6 @@ static unsigned int pass_free(struct epc *epc, struct batch *batch)
 {
 	struct owner_copy copy[EPC_BATCH_MAX];
 	uint32_t freed[EPC_BATCH_MAX];
-	struct tally evictions = { 0 };
 	struct epc_group *group;
 	struct batch_entry *entry;
 	unsigned int i, nr = 0;
@@ -365,11 +364,9 @@ static unsigned int pass_free(struct epc *epc, struct batch *batch)
 			page_drop_bytes(epc, &epc->pages[entry->nr]);
 		cpu_set_bytes(epc->cpu, entry->nr, NULL);
 		page_set_written(&epc->pages[entry->nr]);
-		tally_add(&evictions, page_owner(&epc->pages[entry->nr]), EPC_EVICTIONS);
 		owner_copy(&copy[nr], &epc->pages[entry->nr]);
 		freed[nr++] = entry->nr;
 	}
-	tally_add(&evictions, NULL, EPC_EVICTIONS);
 	order_lock(epc);
 	epc->batch_seq++;
 	for (i = 0; i < batch->nr; i++)
@@ -385,10 +382,8 @@ static unsigned int pass_free(struct epc *epc, struct batch *batch)
 	order_unlock(epc);
 	window_take_done(epc->window, slot_of(epc, batch));
 	batch->nr = 0;
-	if (nr > 0) {
-		count(&epc->counters.evictions, nr);
+	if (nr > 0)
 		note_peak(epc);
-	}
 	for (i = 0; i < nr; i++)
 		owner_put(&copy[i]);
 	backing_write_out(epc->backing);

@@ -275,26 +275,36 @@ struct epc_page *section_alloc(struct epc *epc, struct epc_owner *owner)
 	return &epc->pages[nr];
 }
 
+/* Counted with the change itself, so that a process that dies between two pages leaves the sums right. */
+static void page_free_locked(struct epc *epc, struct shard *shard, uint32_t nr)
+	REQUIRES(&shard->lock)
+{
+	struct epc_page *page = &epc->pages[nr];
+	struct epc_owner *owner = page_owner(page);
+	bool evicted = page_state(page) == EPC_PAGE_IN_BATCH;
+
+	/* First of all: whoever finds this half done sees that the page is free. */
+	page_begin(page, NULL, EPC_PAGE_FREE);
+	group_uncharge(owner->group, (unsigned int)(shard - epc->shard));
+	shard->frees++;
+	if (evicted) {
+		shard->evictions++;
+		epc_count(owner, EPC_EVICTIONS, 1);
+	}
+	if (!is_broken_locked(epc, shard, nr))
+		pagelist_add(epc->pages, &shard->free, nr);
+}
+
 void section_free(struct epc *epc, const uint32_t *nr, unsigned int n)
 {
-	const struct epc_owner *owner;
 	struct shard *shard;
 	unsigned int i = 0;
 
 	while (i < n) {
 		shard = shard_of(epc, nr[i]);
 		shard_lock(epc, shard);
-		for (; i < n && shard_of(epc, nr[i]) == shard; i++) {
-			owner = page_owner(&epc->pages[nr[i]]);
-			shard->evictions += page_state(&epc->pages[nr[i]]) == EPC_PAGE_IN_BATCH;
-			/* First of all: whoever finds this half done sees that the page is free. */
-			page_begin(&epc->pages[nr[i]], NULL, EPC_PAGE_FREE);
-			group_uncharge(owner->group, (unsigned int)(shard - epc->shard));
-			shard->frees++;
-			if (is_broken_locked(epc, shard, nr[i]))
-				continue;
-			pagelist_add(epc->pages, &shard->free, nr[i]);
-		}
+		for (; i < n && shard_of(epc, nr[i]) == shard; i++)
+			page_free_locked(epc, shard, nr[i]);
 		shard_count_locked(epc, shard);
 		shard_unlock(shard);
 	}

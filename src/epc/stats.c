@@ -52,9 +52,9 @@ void epc_stats_read(struct epc *epc, struct epc_stats *ret_stats)
 	count_states(epc, ret_stats);
 	ret_stats->low = epc->low;
 	ret_stats->high = epc->high;
-	ret_stats->evictions = get(&c->evictions);
 	ret_stats->evict_failures = get(&c->evict_failures);
 	epc_group_stats_read(epc_group_root(epc), &all);
+	ret_stats->evictions = all.count[EPC_EVICTIONS];
 	ret_stats->loads = all.count[EPC_LOADS];
 	ret_stats->faults = all.count[EPC_FAULTS];
 	ret_stats->direct_reclaims = get(&c->direct_reclaims);

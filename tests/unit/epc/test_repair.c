@@ -14,6 +14,7 @@
 #include "epc/epc_priv.h"
 #include "epc/owner.h"
 #include "epc/policy.h"
+#include "epc/stats.h"
 #include "lib/fake_owner.h"
 #include "lib/tap.h"
 
@@ -81,6 +82,7 @@ static void test_blank(void)
 	struct epc_owner_config config = { .ops = &blank_ops };
 	struct epc_page *page[PAGES], *more;
 	unsigned int i, twice = 0, got = 0;
+	struct epc_owner_info info;
 	struct epc_owner *owner;
 	struct fake_machine m;
 	struct epc_stats s;
@@ -113,6 +115,11 @@ static void test_blank(void)
 	epc_stats_read(m.epc, &s);
 	TAP_CHECK(epc_page_state(page[5]) == EPC_PAGE_FREE && s.free == 1,
 		  "one that was written is free");
+	(void)epc_owner_read(epc_group_root(m.epc), 0, &info);
+	TAP_CHECK(info.count[EPC_ALLOCS] - info.count[EPC_FREES] - info.count[EPC_EVICTIONS] ==
+				  PAGES - 1 &&
+			  info.count[EPC_EVICTIONS] == 1 && s.evictions == 1,
+		  "and its owner has one less, by an eviction");
 	fake_machine_destroy(&m);
 }
 
