@@ -5,8 +5,9 @@
  * An allocation takes a free page, or evicts others' until there is one.  It gives up when it has offered
  * every tracked page to its owner LOOK_ROUNDS times and none could go, or has slept NOTHING_ROUNDS times with no page
  * tracked, with nobody else's batch under way; when UNWRITTEN_MAX pages in a row could not be written: the store is full, or fails; or when
- * nothing has moved for STUCK_NS: then some process holds pages and does not run.  A page that
- * somebody else takes away under its nose is progress, for somebody, and counts from the beginning.
+ * nothing has moved for STUCK_NS, no page been offered that had not been so often: then some process holds pages and
+ * does not run.  A page that somebody else takes away under its nose is progress, for somebody, and counts from the
+ * beginning.
  *
  * Not here: which pages are free (section.c), one batch (reclaim.c), how to wait (freed.c).
  */
@@ -45,15 +46,34 @@ static uint32_t tracked_nr(struct epc_group *top)
 /* What an allocation has seen since anything last moved. */
 struct search {
 	uint64_t since_ns;
-	uint64_t looked;
+	uint64_t looked, looked_then; /* then: at since_ns */
 	uint64_t unwritten;
 	unsigned int rounds; /* one after the other with nothing in anybody's hands */
 };
 
-/* True while it makes sense to try once more. */
-static bool may_still_come(struct epc_group *top, const struct search *search)
+static bool has_offered_all(struct epc_group *top, const struct search *search)
 {
-	if (now_ns() - search->since_ns > STUCK_NS)
+	return search->looked >= (uint64_t)LOOK_ROUNDS * tracked_nr(top);
+}
+
+/* Nothing has moved for long.  To spare many pages takes a while as well, and is a move. */
+static bool is_stuck(struct epc_group *top, struct search *search)
+{
+	uint64_t now = now_ns();
+
+	if (now - search->since_ns <= STUCK_NS)
+		return false;
+	if (search->looked == search->looked_then || has_offered_all(top, search))
+		return true;
+	search->since_ns = now;
+	search->looked_then = search->looked;
+	return false;
+}
+
+/* True while it makes sense to try once more. */
+static bool may_still_come(struct epc_group *top, struct search *search)
+{
+	if (is_stuck(top, search))
 		return false;
 	/* A page that was in somebody's hands is free, or may be tried again. */
 	if (search->rounds == 0)
@@ -63,8 +83,7 @@ static bool may_still_come(struct epc_group *top, const struct search *search)
 	/* Every page is with its owner, maybe on its way in: it will be offered soon, or its owner keeps it. */
 	if (search->looked == 0)
 		return search->rounds < NOTHING_ROUNDS;
-	return search->rounds < LOOK_ROUNDS ||
-	       search->looked < (uint64_t)LOOK_ROUNDS * tracked_nr(top);
+	return search->rounds < LOOK_ROUNDS || !has_offered_all(top, search);
 }
 
 /* A page, if there is one and the group may have it; else NULL, and who must give some first. */

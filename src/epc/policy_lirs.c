@@ -13,7 +13,8 @@
  * hot page is looked at often enough that no stamp gets so old that it looks new.
  *
  * Linux's order and CLOCK's on the same two lists: the older of the first pages of both goes first.  In Linux's new pages
- * start as used; those that came before it was known which order it would be are treated as if they had.
+ * start as used; those that came before it was known which order it would be do not: to take that chance from
+ * each of them would be a look at all pages for the first victim.
  *
  * Which list is the hot one changes when the order does, so that all pages become hot at once.
  */
@@ -27,12 +28,13 @@
 enum {
 	COLD_MIN = 18, /* a batch, and room for two that have just come */
 	UNSURE_COLD_PART =
-		10,     /* one page of so many is cold until LIRS has proved better than Linux */
-	GRAINS = 16,    /* of time, in which as many pages come as there are */
-	DEMOTE_MAX = 2, /* hot pages that become cold for one victim, where there are too many */
-	STALE = 100,    /* grains: old enough */
-	HAND_EVERY = 8, /* pages that come: then the oldest ones are looked at */
-	HAND_MAX = 16,  /* hot pages looked at for one that may become one */
+		10,        /* one page of so many is cold until LIRS has proved better than Linux */
+	GRAINS = 16,       /* of time, in which as many pages come as there are */
+	DEMOTE_MAX = 2,    /* hot pages that become cold for one victim, where there are too many */
+	STALE = 100,       /* grains: old enough */
+	HAND_EVERY = 8,    /* pages that come: then the oldest ones are looked at */
+	HAND_MAX = 16,     /* hot pages looked at for one that may become one */
+	SPARED_MAX = 4096, /* used pages that are spared for one victim: then the next one goes */
 };
 
 struct lirs {
@@ -41,7 +43,6 @@ struct lirs {
 	struct pagelist list[2];
 	unsigned int hot;      /* the list of hot pages; the other has the cold ones */
 	enum duel_order order; /* in force */
-	bool grace;            /* the hot pages are owed what Linux's order gives new ones */
 	bool full;             /* a victim was wanted: until then every page is hot */
 	uint32_t capacity;     /* pages there were when victims were wanted */
 	uint32_t unwatched;    /* the next to be armed of those that came before there was need */
@@ -49,6 +50,7 @@ struct lirs {
 	bool watching;         /* uses of new pages are watched for */
 	uint32_t came;         /* pages that came in this grain */
 	uint32_t to_hand;
+	uint32_t spared; /* since the last victim */
 	uint8_t now;
 };
 
@@ -121,7 +123,9 @@ static void look_at_oldest(struct lirs *l, const struct pagelist *list, bool hot
 
 static void time_passes(struct lirs *l)
 {
-	if (++l->came >= order_nr(l) / GRAINS) {
+	/* As long as pages only come nobody knows how many there will be; were time to go by those that are there, the
+	 * first ones would be too old for a stamp. */
+	if (++l->came >= (l->full ? order_nr(l) : l->view.page_nr) / GRAINS) {
 		l->came = 0;
 		l->now++;
 	}
@@ -219,20 +223,24 @@ static uint32_t lirs_victim(struct lirs *l, unsigned int *looked)
 
 /* ---- Linux's order, and CLOCK's -------------------------------------------------------------------- */
 
+/* PAGE_NONE: there are none. */
+static uint32_t first_of_all(struct lirs *l)
+{
+	uint32_t a = hot_list(l)->first, b = cold_list(l)->first;
+
+	if (a == PAGE_NONE || (b != PAGE_NONE && newer(stamp_of(l, a), stamp_of(l, b))))
+		return b;
+	return a;
+}
+
 static uint32_t fifo_victim(struct lirs *l, unsigned int *looked)
 {
-	uint32_t a, b, nr;
-	bool used;
+	uint32_t nr;
 
 	while (*looked < POLICY_LOOK_MAX && order_nr(l) > 0) {
 		++*looked;
-		a = hot_list(l)->first;
-		b = cold_list(l)->first;
-		nr = a == PAGE_NONE || (b != PAGE_NONE && newer(stamp_of(l, a), stamp_of(l, b)))
-			     ? b
-			     : a;
-		used = sample_test_and_arm(&l->view, nr);
-		if (!used && !(l->grace && nr == a))
+		nr = first_of_all(l);
+		if (!sample_test_and_arm(&l->view, nr))
 			return nr;
 		sample_arm(&l->view, nr);
 		requeue(l, nr, false);
@@ -247,8 +255,6 @@ static void choose_order(struct lirs *l)
 
 	if (l->order != DUEL_LIRS && order == DUEL_LIRS && cold_list(l)->nr > hot_list(l)->nr)
 		l->hot = !l->hot;
-	if (order != DUEL_UPSTREAM)
-		l->grace = false;
 	l->order = order;
 }
 
@@ -256,10 +262,8 @@ static void choose_order(struct lirs *l)
 static void is_full(struct lirs *l)
 {
 	l->full = true;
-	if (!l->duel)
-		return;
-	duel_start(l->duel);
-	l->grace = duel_order(l->duel) == DUEL_UPSTREAM;
+	if (l->duel)
+		duel_start(l->duel);
 }
 
 /* ---- the table ------------------------------------------------------------------------------------ */
@@ -360,8 +364,13 @@ static uint32_t lirs_pick(void *p, unsigned int *ret_looked)
 		is_full(l);
 	choose_order(l);
 	nr = l->order == DUEL_LIRS ? lirs_victim(l, ret_looked) : fifo_victim(l, ret_looked);
-	if (nr != PAGE_NONE)
+	l->spared += *ret_looked;
+	if (nr == PAGE_NONE && l->spared >= SPARED_MAX)
+		nr = first_of_all(l);
+	if (nr != PAGE_NONE) {
 		take_out(l, nr);
+		l->spared = 0;
+	}
 	return nr;
 }
 

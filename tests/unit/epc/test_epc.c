@@ -221,6 +221,38 @@ static void test_nothing_evictable(void)
 	fake_machine_destroy(&m);
 }
 
+/* An owner who takes six seconds to say no, twice, and spares so many pages before he gives one. */
+static void slow_to_say_no(struct fake_owner *owner, enum fake_op op)
+{
+	uint32_t calls = atomic_load(&owner->calls[FAKE_RECLAIM]);
+
+	if (op != FAKE_RECLAIM)
+		return;
+	if (calls == 100 || calls == 200)
+		sleep(6);
+	if (calls > 400)
+		atomic_store(&owner->fail_every[FAKE_RECLAIM], 0);
+}
+
+static void test_slow_owner(void)
+{
+	struct fake_owner *owner;
+	struct fake_machine m;
+
+	TAP_MUST(fake_machine_create(&m, 256, NULL, NULL, 0) == 0, "an EPC of 256 pages");
+	owner = fake_owner_create(m.epc, 1, 300, true);
+	TAP_MUST(owner, "an owner");
+	for (uint32_t i = 0; i < 256; i++)
+		fake_use(owner, i, 0);
+	atomic_store(&owner->fail_every[FAKE_RECLAIM], 1);
+	owner->on_op = slow_to_say_no;
+	TAP_CHECK(fake_use(owner, 280, EPC_MAY_RECLAIM) == 0 &&
+			  atomic_load(&owner->calls[FAKE_RECLAIM]) > 400,
+		  "pages are still being offered after %u seconds: no reason to give up", 12);
+	fake_owner_put(owner);
+	fake_machine_destroy(&m);
+}
+
 static void test_failures(const char *policy)
 {
 	static const char *const names[] = { "get", "reclaim", "block", "write" };
@@ -418,6 +450,7 @@ int main(void)
 	test_home();
 	test_place();
 	test_nothing_evictable();
+	test_slow_owner();
 	test_policies();
 	test_tiny(16);
 	test_tiny(12);

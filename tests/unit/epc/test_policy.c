@@ -16,7 +16,7 @@
 #include "lib/policy_cache.h"
 #include "lib/tap.h"
 
-enum { FRAMES_MAX = 1024, PAGES_MAX = 4096 };
+enum { FRAMES_MAX = 1024, PAGES_MAX = 4096, MANY = 16384 };
 
 static void cache_open(struct policy_cache *c, const struct epc_policy *policy, uint32_t frames)
 {
@@ -455,6 +455,30 @@ static void test_ghosts(void)
 	ghosts_destroy(ghosts);
 }
 
+/* However many pages there are, and though all have been used, a victim is found without a look at all of them. */
+static void test_first_victim(bool used)
+{
+	unsigned int looked, looks = 0;
+	struct policy_cache c;
+	uint32_t page, nr;
+
+	policy_cache_open(&c, &(struct policy_cache_config){
+				      .policy = policy_find(NULL), .frames = MANY, .pages = MANY });
+	for (page = 0; page < MANY; page++)
+		policy_cache_use(&c, page);
+	for (page = 0; used && page < MANY; page++)
+		policy_cache_use(&c, page);
+	do {
+		nr = c.config.policy->pick(c.state, &looked);
+		looks += looked;
+	} while (nr == PAGE_NONE && looks < MANY);
+	TAP_CHECK(nr != PAGE_NONE && looks <= (used ? MANY / 2 : POLICY_LOOK_MAX),
+		  "the first victim of %u pages%s takes %u looks", MANY,
+		  used ? " that were all used again" : "", looks);
+	TAP_CHECK(!used || nr + 1 >= looks, "and is none of those that were just spared: %u", nr);
+	cache_close(&c);
+}
+
 int main(void)
 {
 	unsigned int i;
@@ -467,6 +491,8 @@ int main(void)
 		test_operations(policy_at(i));
 		test_stuck(policy_at(i));
 	}
+	test_first_victim(false);
+	test_first_victim(true);
 	test_loop();
 	test_duel();
 	test_cold_part();
