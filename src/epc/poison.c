@@ -67,23 +67,24 @@ void page_leave_if_broken_locked(struct epc *epc, struct epc_page *page)
  * Its owner keeps it, but nobody can use it: every translation goes.  The lock of the orders keeps it with its
  * owner meanwhile.  A page that its owner or a batch has in hand is theirs to look after.
  */
-static void poison_used_page(struct epc *epc, struct epc_page *page)
+static void poison_used_page_locked(struct epc *epc, struct epc_page *page)
+	REQUIRES(&epc->reclaim_lock)
 {
-	order_lock(epc);
 	if (page_state(page) == EPC_PAGE_TRACKED)
 		page_drop_bytes(epc, page);
 	page_leave_if_broken_locked(epc, page);
-	order_unlock(epc);
 }
 
 int epc_poison(struct epc *epc, uint32_t nr)
 {
 	if (nr >= epc->page_nr)
 		return -EINVAL;
+	/* Under the lock from the mark on: whoever finds its holder dead goes through the orders for marks. */
+	order_lock(epc);
 	if (!(atomic_fetch_or(&epc->pages[nr].flags, PAGE_POISONED) & PAGE_POISONED))
 		count(&epc->counters.machine_checks, 1);
-	if (poison_free_page(epc, nr) == 0)
-		return 0;
-	poison_used_page(epc, &epc->pages[nr]);
+	if (poison_free_page(epc, nr) < 0)
+		poison_used_page_locked(epc, &epc->pages[nr]);
+	order_unlock(epc);
 	return 0;
 }
