@@ -2,10 +2,7 @@
 /*
  * See policy_duel.h.
  *
- * A duel has its part of the pool and no more: those that have more when another one joins halve their samples
- * until they have not, and so does one that has used up its part.
- *
- * Not here: how the shadows are played (policy_shadow.c).
+ * Not here: how the shadows are played (policy_shadow.c), and on which pages (policy_pool.c).
  */
 #include "epc/policy_duel.h"
 
@@ -17,15 +14,7 @@
 #include "epc/policy_sample.h"
 
 enum {
-	SHADOW_MAX = 1024, /* pages that a shadow has */
-	CAPACITY_MIN = 4,
-	SHIFT_MAX = 31,
-	/* Of the least capacity: two queues, LIRS's, those that LIRS remembers; and the one that comes. */
-	PART_MIN = 4 * CAPACITY_MIN + 1,
-
 	SCOUT_PART = 8, /* of the EPC's pages has a scout */
-	SCOUT_NODES_PART =
-		5, /* of the pool: until it is back its duel needs less than half of it */
 
 	SCORE_UNIT = 1 << 16,
 	MEMORY_TIMES = 16,  /* as many faults as pages: the lead is over so many */
@@ -132,6 +121,16 @@ bool duel_lirs_is_sure(const struct duel *d)
 	return d->lead > (int64_t)(d->capacity / SURE_PART + LEAST_LEAD) * SCORE_UNIT;
 }
 
+void score_scale(struct duel *d, bool up)
+{
+	int64_t *const score[] = { &d->lead,    &d->real_loss,    &d->real_faults, &d->least_loss,
+				   &d->promise, &d->ahead[CLOCK], &d->ahead[LIRS] };
+	unsigned int i;
+
+	for (i = 0; i < sizeof(score) / sizeof(score[0]); i++)
+		*score[i] = up ? *score[i] * 2 : *score[i] / 2;
+}
+
 /* ---- the sample ------------------------------------------------------------------------------------- */
 
 /* The half that is of the page alone: which set of ghosts it has says little where those are few. */
@@ -140,140 +139,24 @@ static uint32_t short_key(uint64_t key)
 	return (uint32_t)key;
 }
 
-static bool is_sampled(const struct duel *d, uint32_t key)
-{
-	return (key & ((1u << d->shift) - 1)) == 0;
-}
-
 bool duel_is_sampled(const struct duel *d, uint64_t key)
 {
-	return is_sampled(d, short_key(key));
-}
-
-static void set_capacity(struct duel *d)
-{
-	d->capacity = d->pages >> d->shift;
-	if (d->capacity < CAPACITY_MIN)
-		d->capacity = CAPACITY_MIN;
-}
-
-/* Nodes of @q that are not in the sample, or all of them. */
-static void queue_forget(struct duel *d, const struct node_queue *q, unsigned int shadow, bool all)
-{
-	uint16_t n = q->first, next;
-
-	for (; n != NO_NODE; n = next) {
-		next = d->node[n].next[shadow];
-		if (all || !is_sampled(d, d->node[n].key))
-			node_forget(d, n);
-	}
-}
-
-static void queues_forget(struct duel *d, bool all)
-{
-	queue_forget(d, &d->fifo[UPSTREAM], UPSTREAM, all);
-	queue_forget(d, &d->fifo[CLOCK], CLOCK, all);
-	queue_forget(d, &d->hot, LIRS, all);
-	queue_forget(d, &d->cold, LIRS, all);
-	queue_forget(d, &d->ghosts, LIRS, all);
-}
-
-/* Half of the sample. */
-static void sample_less(struct duel *d)
-{
-	if (d->shift < SHIFT_MAX)
-		d->shift++;
-	set_capacity(d);
-	queues_forget(d, d->shift == SHIFT_MAX);
-	d->lead /= 2;
-	d->real_loss /= 2;
-	d->real_faults /= 2;
-	d->least_loss /= 2;
-	d->promise /= 2;
-	d->ahead[CLOCK] /= 2;
-	d->ahead[LIRS] /= 2;
-}
-
-/* Nodes that each duel may have. */
-static uint32_t pool_part(const struct shadows *pool)
-{
-	uint32_t part = pool->node_nr / pool->duel_nr;
-
-	return part < PART_MIN ? PART_MIN : part;
-}
-
-static uint32_t part_of(const struct duel *d)
-{
-	const struct shadows *pool = d->view.shadows;
-
-	return d->is_scout ? pool->node_nr / SCOUT_NODES_PART : pool_part(pool);
-}
-
-static void join(struct duel *d)
-{
-	struct shadows *pool = d->view.shadows;
-	struct duel *other;
-
-	d->number = 0;
-	while (pool->numbers[d->number / 64] >> d->number % 64 & 1)
-		d->number++;
-	pool->numbers[d->number / 64] |= 1ull << d->number % 64;
-	d->next = pool->first;
-	pool->first = d;
-	pool->duel_nr++;
-	d->joined = true;
-	for (other = pool->first; other; other = other->next) {
-		while (other->node_nr > pool_part(pool))
-			sample_less(other);
-	}
-}
-
-static void leave(struct duel *d)
-{
-	struct shadows *pool = d->view.shadows;
-	struct duel **link = &pool->first;
-
-	queues_forget(d, true);
-	while (*link != d)
-		link = &(*link)->next;
-	*link = d->next;
-	pool->numbers[d->number / 64] &= ~(1ull << d->number % 64);
-	pool->duel_nr--;
-	d->joined = false;
-}
-
-/* For a node of @key.  False: it is not in the sample, which had to become smaller. */
-static bool make_room(struct duel *d, uint32_t key)
-{
-	const struct shadows *pool = d->view.shadows;
-
-	while (d->node_nr >= part_of(d) ||
-	       (pool->free == NO_NODE && pool->never_used == pool->node_nr)) {
-		if (d->node_nr == 0)
-			return false;
-		sample_less(d);
-	}
-	return is_sampled(d, key);
+	return sample_has(d, short_key(key));
 }
 
 static void access(struct duel *d, uint64_t key64, uint32_t nr, bool real)
 {
-	uint32_t key = short_key(key64);
+	uint16_t n = pool_node(d, short_key(key64));
 	bool fault[SHADOW_NR];
-	uint16_t n;
 
-	if (!is_sampled(d, key))
-		return;
-	if (!d->joined)
-		join(d);
-	n = node_find(d, key);
-	if (n == NO_NODE && !make_room(d, key))
-		return;
 	if (n == NO_NODE)
-		n = node_new(d, key);
-	d->node[n].nr = nr;
+		return;
+	d->node[n].nr = nr & NODE_NO_PAGE;
 	shadows_use(d, n, fault);
-	score(d, real, fault);
+	if (d->filling)
+		d->filling = !shadows_are_full(d);
+	else
+		score(d, real, fault);
 	while (d->fifo[UPSTREAM].nr >= SHADOW_MAX || d->fifo[CLOCK].nr >= SHADOW_MAX ||
 	       d->hot.nr + d->cold.nr >= SHADOW_MAX)
 		sample_less(d);
@@ -302,7 +185,7 @@ void duel_evicted(struct duel *d, uint64_t key)
 	uint16_t n = node_find(d, short_key(key));
 
 	if (n != NO_NODE)
-		d->node[n].nr = PAGE_NONE;
+		d->node[n].nr = NODE_NO_PAGE;
 }
 
 void duel_forget(struct duel *d, uint64_t key)
@@ -318,7 +201,7 @@ void duel_forget(struct duel *d, uint64_t key)
 void duel_set_capacity(struct duel *d, uint32_t pages)
 {
 	d->pages = pages;
-	set_capacity(d);
+	sample_set_capacity(d);
 	while (d->capacity >= SHADOW_MAX)
 		sample_less(d);
 }
@@ -333,7 +216,7 @@ static void duel_init(struct duel *d, const struct policy_view *view)
 	d->joined = false;
 	d->scout = NULL;
 	queues_init(d);
-	set_capacity(d);
+	sample_set_capacity(d);
 }
 
 /* Its memory is behind that of its duel, whose number it has. */
@@ -341,22 +224,22 @@ void duel_watch(struct duel *d)
 {
 	struct duel *scout = &d[1];
 
-	if (!d->joined)
-		join(d);
+	if (!d->joined && !pool_join(d))
+		return;
 	memset(scout, 0, sizeof(*scout));
 	duel_init(scout, &d->view);
 	scout->is_scout = true;
 	scout->joined = true;
 	scout->number = d->number;
 	scout->pages = d->view.page_nr / SCOUT_PART;
-	set_capacity(scout);
+	sample_set_capacity(scout);
 	d->scout = scout;
 }
 
 static void scout_forget(struct duel *d)
 {
 	if (d->scout)
-		queues_forget(d->scout, true);
+		shadows_forget(d->scout, true);
 	d->scout = NULL;
 }
 
@@ -400,12 +283,12 @@ void duel_destroy(struct duel *d, struct arena *arena)
 {
 	scout_forget(d);
 	if (d->joined)
-		leave(d);
+		pool_leave(d);
 	arena_free(arena, d, 2 * sizeof(*d));
 }
 
 bool duel_check(const struct duel *d)
 {
-	return queues_check(d) && (!d->joined || d->node_nr <= part_of(d)) &&
+	return queues_check(d) && (!d->joined || d->node_nr <= sample_part(d)) &&
 	       (!d->scout || duel_check(d->scout));
 }

@@ -13,7 +13,8 @@
  * duel, over an EPC of an eighth, that is played while pages still come without any going.
  *
  * The shadows of all groups share one pool of nodes, which is as large as the EPC is good for: a group that finds
- * no room halves its sample.  Every operation takes bounded time.
+ * no room halves its sample, and where there are too many for that they take turns (policy_pool.c).  Every operation
+ * takes bounded time.
  */
 #ifndef SWSGX_EPC_POLICY_DUEL_H
 #define SWSGX_EPC_POLICY_DUEL_H
@@ -31,7 +32,7 @@ enum { DUEL_COLD_PART = 50 /* LIRS keeps one of so many pages for cold ones, at 
 
 enum duel_order { DUEL_UPSTREAM, DUEL_CLOCK, DUEL_LIRS };
 
-/* The pool, for all orders of an EPC: 4 bytes a page, 30 KiB at the least and 63 KiB at the most.  NULL: no memory. */
+/* The pool, for all orders of an EPC: as docs/limits.md has it.  NULL: no memory. */
 struct shadows *shadows_create(uint32_t page_nr);
 void shadows_destroy(struct shadows *shadows);
 size_t shadows_bytes(const struct shadows *shadows);

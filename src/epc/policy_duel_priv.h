@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
- * What the files of the duel share: shadows, which are policies that are played without pages (policy_shadow.c), and who
- * is believed for what they show (policy_duel.c).  Private to src/epc.
+ * What the files of the duel share: shadows, which are policies that are played without pages (policy_shadow.c), on which
+ * of them (policy_pool.c), and who is believed for what they show (policy_duel.c).  Private to src/epc.
  *
  * A node is a page that at least one shadow knows: one that "has" it, or LIRS as a page it had not long ago.
  * Each shadow has links of its own in the node.  Nodes are in one pool of shared memory, linked by index, and
@@ -19,8 +19,11 @@
 #include "epc/policy_duel.h"
 
 enum {
-	DUELS_MAX = 256, /* as many as groups */
-	NO_NODE = 0xffff,
+	DUELS_MAX = 64,    /* that are played at once */
+	SHADOW_MAX = 1024, /* pages that a shadow has */
+	NO_NODE = 0xfff,
+	NODE_NO_PAGE = (1 << 28) -
+		       1, /* the last page of all in a TiB of EPC is never armed for a shadow */
 };
 
 /* The first ones are queues, and the numbers those of enum duel_order. */
@@ -31,17 +34,17 @@ enum lirs_state { LIRS_NONE, LIRS_HOT, LIRS_COLD, LIRS_GHOST };
 
 struct node {
 	uint32_t key;
-	uint32_t nr;    /* of the page that it is now, or PAGE_NONE */
-	uint32_t stamp; /* LIRS: when it was last used, in its faults */
+	uint32_t nr : 28;          /* of the page that it is now, or NODE_NO_PAGE */
+	uint32_t used : SHADOW_NR; /* a bit for each shadow */
+	uint32_t scout : 1;        /* the duel's scout's */
 	uint16_t next[SHADOW_NR], prev[SHADOW_NR];
-	uint16_t chain; /* of its bucket, or of the free ones */
-	uint8_t duel;   /* whose */
-	uint8_t used : SHADOW_NR;
-	uint8_t in : FIFO_NR;
-	uint8_t lirs : 2;  /* enum lirs_state */
-	uint8_t scout : 1; /* the duel's scout's */
+	uint16_t chain : 12; /* of its bucket, or of the free ones */
+	uint16_t in : FIFO_NR;
+	uint16_t lirs : 2;   /* enum lirs_state */
+	uint16_t stamp : 10; /* LIRS: when it was last used, in grains of its faults */
+	uint16_t duel : 6;   /* whose */
 };
-static_assert(sizeof(struct node) == 28, "bytes a page are for so many");
+static_assert(sizeof(struct node) == 24, "bytes a page are for so many");
 
 struct shadows {
 	size_t bytes;
@@ -49,7 +52,9 @@ struct shadows {
 	uint16_t free, never_used;
 	uint32_t duel_nr;   /* that have joined */
 	struct duel *first; /* of them */
-	uint64_t numbers[DUELS_MAX / 64];
+	struct duel *hand;  /* the next of them that may have to make way; NULL: the first */
+	uint64_t numbers;   /* that are taken */
+	uint32_t uses;      /* of all samples */
 	struct node node[]; /* and the buckets behind them */
 };
 
@@ -63,13 +68,17 @@ struct duel {
 	unsigned int shift; /* one page in 2^shift is in the sample */
 	uint32_t pages;     /* there is room for */
 	uint32_t capacity;  /* of a shadow */
-	uint32_t now;       /* LIRS's faults */
+	uint16_t now;       /* LIRS's time, in grains */
+	uint32_t came;      /* its faults in this one */
 	struct node_queue fifo[FIFO_NR], hot, cold, ghosts;
 	struct node *node; /* of the pool */
 	uint32_t node_nr;  /* that it has */
 	struct duel *next; /* in the pool */
+	uint64_t uses;     /* of the sample, since it has joined */
+	uint32_t last_use; /* in those of the pool */
 	bool joined;
 	bool is_scout;
+	bool filling;   /* the shadows have fewer pages than there really are: they say nothing */
 	uint8_t number; /* in the pool, when it has joined */
 
 	/* before it starts */
@@ -87,17 +96,49 @@ struct duel {
 	int64_t real_faults;      /* that Linux's shadow had */
 };
 
-/* policy_shadow.c */
+/* ---- policy_pool.c ------------------------------------------------------------------------------ */
+
+/* Where nodes of @key are, below pool->bucket_nr. */
+uint32_t shadows_bucket(const struct shadows *pool, uint32_t key);
 /* All of it is free. */
 void shadows_reset(struct shadows *pool);
-/* The queues of @d are empty. */
-void queues_init(struct duel *d);
+/* A part of the pool, and a number. False: others have all of it, and their turn. */
+bool pool_join(struct duel *d);
+void pool_leave(struct duel *d);
+/* The node of a page that was used, a new one if need be; NO_NODE: the page is not played. */
+uint16_t pool_node(struct duel *d, uint32_t key);
 /* NO_NODE: no shadow knows it. */
 uint16_t node_find(struct duel *d, uint32_t key);
-/* There is one in the pool. */
-uint16_t node_new(struct duel *d, uint32_t key);
+/* It is free, unless a shadow still knows it. */
+void node_release(struct duel *d, uint16_t n);
+
+static inline bool sample_has(const struct duel *d, uint32_t key)
+{
+	return (key & ((1u << d->shift) - 1)) == 0;
+}
+
+/* Half of the sample. */
+void sample_less(struct duel *d);
+/* What a shadow has room for, as the sample is. */
+void sample_set_capacity(struct duel *d);
+/* Nodes that it may have. */
+uint32_t sample_part(const struct duel *d);
+
+/* ---- policy_duel.c ------------------------------------------------------------------------------ */
+
+/* The sample is twice of what it was, or half of it. */
+void score_scale(struct duel *d, bool up);
+
+/* ---- policy_shadow.c ---------------------------------------------------------------------------- */
+
+/* The queues of @d are empty. */
+void queues_init(struct duel *d);
 /* No shadow knows it any more. */
 void node_forget(struct duel *d, uint16_t n);
+/* The same for all nodes that are not in the sample, or all. */
+void shadows_forget(struct duel *d, bool all);
+/* Each has as many pages as it has room for, or a batch less. */
+bool shadows_are_full(const struct duel *d);
 /* Each shadow uses it; whose use was a fault. */
 void shadows_use(struct duel *d, uint16_t n, bool ret_fault[SHADOW_NR]);
 bool queues_check(const struct duel *d);

@@ -5,73 +5,20 @@
  * They are as their models are in what matters for the number of faults: they evict as many pages at once as a batch
  * does, and see no use that the manager would not see.
  *
- * Not here: which pages are played, and what follows from it (policy_duel.c).
+ * Not here: which pages are played (policy_pool.c), and what follows from it (policy_duel.c).
  */
-#include <string.h>
-
-#include "base/arena.h"
 #include "epc/pagelist.h"
 #include "epc/policy_duel_priv.h"
 #include "epc/policy_sample.h"
 
 enum {
-	POOL_BYTES_A_PAGE = 4, /* of EPC */
-	NODE_NR_MIN = 1024,
-	NODE_NR_MAX = 2200,
-	NODES_A_BUCKET = 2,
 	BATCH_NR = 16,
+
+	/* As policy_lirs.c has them, in finer grains: a sample has few pages. */
+	GRAINS = 64,
+	STALE = 400,
+	STAMP_MASK = (1 << 10) - 1,
 };
-
-/* ---- the pool ----------------------------------------------------------------------------------- */
-
-static uint16_t *pool_buckets(struct shadows *pool)
-{
-	return (uint16_t *)&pool->node[pool->node_nr];
-}
-
-void shadows_reset(struct shadows *pool)
-{
-	memset(pool_buckets(pool), 0xff, pool->bucket_nr * sizeof(uint16_t));
-	memset(pool->numbers, 0, sizeof(pool->numbers));
-	pool->first = NULL;
-	pool->duel_nr = 0;
-	pool->free = NO_NODE;
-	pool->never_used = 0;
-}
-
-struct shadows *shadows_create(uint32_t page_nr)
-{
-	uint64_t node_nr = (uint64_t)page_nr * POOL_BYTES_A_PAGE / sizeof(struct node);
-	struct shadows *pool;
-	uint64_t bucket_nr;
-	size_t bytes;
-
-	if (node_nr < NODE_NR_MIN)
-		node_nr = NODE_NR_MIN;
-	if (node_nr > NODE_NR_MAX)
-		node_nr = NODE_NR_MAX;
-	bucket_nr = node_nr / NODES_A_BUCKET;
-	bytes = sizeof(*pool) + node_nr * sizeof(struct node) + bucket_nr * sizeof(uint16_t);
-	pool = shared_map(bytes);
-	if (!pool)
-		return NULL;
-	pool->bytes = bytes;
-	pool->node_nr = (uint16_t)node_nr;
-	pool->bucket_nr = (uint16_t)bucket_nr;
-	shadows_reset(pool);
-	return pool;
-}
-
-void shadows_destroy(struct shadows *pool)
-{
-	if (pool)
-		shared_unmap(pool, pool->bytes);
-}
-
-size_t shadows_bytes(const struct shadows *pool)
-{
-	return pool->bytes;
-}
 
 /* ---- queues ------------------------------------------------------------------------------------- */
 
@@ -118,64 +65,6 @@ static void queue_rotate(struct duel *d, struct node_queue *q, unsigned int shad
 
 /* ---- nodes -------------------------------------------------------------------------------------- */
 
-static uint16_t *bucket_of(struct duel *d, uint32_t key)
-{
-	struct shadows *pool = d->view.shadows;
-
-	return &pool_buckets(pool)[(key >> 8) % pool->bucket_nr];
-}
-
-static bool is_node_of(const struct duel *d, const struct node *node, uint32_t key)
-{
-	return node->key == key && node->duel == d->number && node->scout == d->is_scout;
-}
-
-uint16_t node_find(struct duel *d, uint32_t key)
-{
-	uint16_t n = d->joined ? *bucket_of(d, key) : NO_NODE;
-
-	while (n != NO_NODE && !is_node_of(d, &d->node[n], key))
-		n = d->node[n].chain;
-	return n;
-}
-
-/* There is one: access() sees to that. */
-uint16_t node_new(struct duel *d, uint32_t key)
-{
-	struct shadows *pool = d->view.shadows;
-	uint16_t n = pool->free;
-
-	if (n != NO_NODE) {
-		pool->free = d->node[n].chain;
-	} else {
-		assert(pool->never_used < pool->node_nr);
-		n = pool->never_used++;
-	}
-	d->node[n] = (struct node){ .key = key,
-				    .nr = PAGE_NONE,
-				    .chain = *bucket_of(d, key),
-				    .duel = d->number,
-				    .scout = d->is_scout };
-	*bucket_of(d, key) = n;
-	d->node_nr++;
-	return n;
-}
-
-/* Unless a shadow still knows it. */
-static void node_release(struct duel *d, uint16_t n)
-{
-	uint16_t *link = bucket_of(d, d->node[n].key);
-
-	if (d->node[n].in || d->node[n].lirs != LIRS_NONE)
-		return;
-	while (*link != n)
-		link = &d->node[*link].chain;
-	*link = d->node[n].chain;
-	d->node[n].chain = d->view.shadows->free;
-	d->view.shadows->free = n;
-	d->node_nr--;
-}
-
 static bool is_used(const struct node *node, unsigned int shadow)
 {
 	return node->used >> shadow & 1;
@@ -203,7 +92,7 @@ static uint32_t batch(const struct duel *d)
 static void node_arm(struct duel *d, uint16_t n, unsigned int shadow)
 {
 	set_used(&d->node[n], shadow, false);
-	if (d->node[n].nr != PAGE_NONE)
+	if (d->node[n].nr != NODE_NO_PAGE)
 		sample_arm(&d->view, d->node[n].nr);
 }
 
@@ -258,18 +147,47 @@ static void hot_rotate(struct duel *d)
 	uint16_t n = d->hot.first;
 
 	node_arm(d, n, LIRS);
-	d->node[n].stamp = d->now;
+	d->node[n].stamp = d->now & STAMP_MASK;
 	queue_rotate(d, &d->hot, LIRS);
 }
 
+static unsigned int age_of(const struct duel *d, uint16_t stamp)
+{
+	return (d->now - stamp) & STAMP_MASK;
+}
+
+/* No stamp gets so old that it looks new. */
+static void lirs_age(struct duel *d, const struct node_queue *q)
+{
+	uint16_t n;
+
+	for (n = q->first; n != NO_NODE; n = d->node[n].next[LIRS]) {
+		if (age_of(d, d->node[n].stamp) > STALE)
+			d->node[n].stamp = (d->now - STALE) & STAMP_MASK;
+	}
+}
+
+static void lirs_time_passes(struct duel *d)
+{
+	if (++d->came < d->capacity / GRAINS)
+		return;
+	d->came = 0;
+	d->now++;
+	if (d->now % GRAINS > 0)
+		return;
+	lirs_age(d, &d->hot);
+	lirs_age(d, &d->cold);
+	lirs_age(d, &d->ghosts);
+}
+
 /* Used since the hot page that was not used for longest. */
-static bool is_hotter(struct duel *d, uint32_t stamp)
+static bool is_hotter(struct duel *d, uint16_t stamp)
 {
 	const struct node *oldest;
 
 	while (d->hot.nr > 0) {
 		oldest = &d->node[d->hot.first];
-		if ((int32_t)(stamp - oldest->stamp) <= 0)
+		if (age_of(d, stamp) >= age_of(d, oldest->stamp))
 			return false;
 		if (!is_used(oldest, LIRS))
 			return true;
@@ -310,7 +228,7 @@ static void lirs_forget_oldest(struct duel *d)
 /* One step towards room for a page. */
 static void lirs_evict_step(struct duel *d)
 {
-	uint32_t stamp;
+	uint16_t stamp;
 	uint16_t n;
 
 	if (d->cold.nr == 0)
@@ -319,7 +237,7 @@ static void lirs_evict_step(struct duel *d)
 	queue_del(d, &d->cold, LIRS, n);
 	if (is_used(&d->node[n], LIRS)) {
 		stamp = d->node[n].stamp;
-		d->node[n].stamp = d->now;
+		d->node[n].stamp = d->now & STAMP_MASK;
 		node_arm(d, n, LIRS);
 		lirs_add(d, n, is_hotter(d, stamp));
 		return;
@@ -340,7 +258,7 @@ static bool lirs_access(struct duel *d, uint16_t n)
 		set_used(node, LIRS, true);
 		return false;
 	}
-	d->now++;
+	lirs_time_passes(d);
 	if (ghost)
 		queue_del(d, &d->ghosts, LIRS, n);
 	node->lirs = LIRS_NONE;
@@ -349,7 +267,7 @@ static bool lirs_access(struct duel *d, uint16_t n)
 			lirs_evict_step(d);
 	}
 	ghost = ghost && is_hotter(d, node->stamp);
-	node->stamp = d->now;
+	node->stamp = d->now & STAMP_MASK;
 	set_used(node, LIRS, false);
 	lirs_add(d, n, ghost || d->hot.nr < hot_max(d));
 	return true;
@@ -374,6 +292,35 @@ void node_forget(struct duel *d, uint16_t n)
 	node->in = 0;
 	node->lirs = LIRS_NONE;
 	node_release(d, n);
+}
+
+/* Nodes of @q. */
+static void queue_forget(struct duel *d, const struct node_queue *q, unsigned int shadow, bool all)
+{
+	uint16_t n = q->first, next;
+
+	for (; n != NO_NODE; n = next) {
+		next = d->node[n].next[shadow];
+		if (all || !sample_has(d, d->node[n].key))
+			node_forget(d, n);
+	}
+}
+
+void shadows_forget(struct duel *d, bool all)
+{
+	queue_forget(d, &d->fifo[UPSTREAM], UPSTREAM, all);
+	queue_forget(d, &d->fifo[CLOCK], CLOCK, all);
+	queue_forget(d, &d->hot, LIRS, all);
+	queue_forget(d, &d->cold, LIRS, all);
+	queue_forget(d, &d->ghosts, LIRS, all);
+}
+
+bool shadows_are_full(const struct duel *d)
+{
+	uint32_t nr = d->capacity - batch(d);
+
+	return d->fifo[UPSTREAM].nr >= nr && d->fifo[CLOCK].nr >= nr &&
+	       d->hot.nr + d->cold.nr >= nr;
 }
 
 void shadows_use(struct duel *d, uint16_t n, bool ret_fault[SHADOW_NR])

@@ -390,7 +390,8 @@ static void test_samples(void)
 	arena_destroy(arena);
 }
 
-enum { MAPPED_NR = 700 };
+/* An EPC whose shadows play all of its pages. */
+enum { MAPPED_NR = 700, UNMAP_FRAMES = 128 };
 
 static unsigned int unmapped, unmapped_elsewhere, unmapped_again;
 static unsigned char unmaps_of[MAPPED_NR];
@@ -418,15 +419,16 @@ static void test_unmap(void)
 	struct fake_machine m;
 	uint32_t i;
 
-	cpu_config_default(&cpu_config, 256 * SGX_PAGE_SIZE);
+	cpu_config_default(&cpu_config, UNMAP_FRAMES * SGX_PAGE_SIZE);
 	TAP_MUST(fake_machine_create_as(&m, &cpu_config, &config) == 0, "a manager");
 	mapped = owner = fake_owner_create(m.epc, 1, MAPPED_NR, true);
-	for (i = 0; i < 60; i++)
+	for (i = 0; i < UNMAP_FRAMES / 4 - 2; i++)
 		fake_use_surely(owner, i);
 	TAP_CHECK(unmapped == 0, "an EPC with room to spare: nothing is unmapped");
-	for (; i < 256; i++)
+	for (; i < UNMAP_FRAMES; i++)
 		fake_use_surely(owner, i);
-	TAP_CHECK(unmapped > 150 && unmapped <= 256 && unmapped_elsewhere == 0,
+	TAP_CHECK(unmapped > UNMAP_FRAMES * 3 / 5 && unmapped <= UNMAP_FRAMES &&
+			  unmapped_elsewhere == 0,
 		  "and then, before it is full, %u pages have been", unmapped);
 	for (; i < MAPPED_NR; i++)
 		fake_use_surely(owner, i);
