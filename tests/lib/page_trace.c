@@ -223,6 +223,12 @@ static bool bare_use(struct epc *epc, struct epc_page *page)
 unsigned long page_trace_faults(const struct page_trace *trace, uint32_t epc_pages,
 				const char *policy, unsigned long *ret_soft)
 {
+	return page_trace_faults_of(trace, epc_pages, policy, 0, ret_soft);
+}
+
+unsigned long page_trace_faults_of(const struct page_trace *trace, uint32_t epc_pages,
+				   const char *policy, unsigned int nth, unsigned long *ret_soft)
+{
 	struct bare bare = { alloc_or_die(trace->pages, sizeof(struct epc_page *)) };
 	unsigned long faults = 0;
 	struct fake_machine m;
@@ -231,10 +237,14 @@ unsigned long page_trace_faults(const struct page_trace *trace, uint32_t epc_pag
 	size_t i;
 
 	*ret_soft = 0;
-	if (fake_machine_create(&m, epc_pages, policy, NULL, 0) < 0 ||
-	    epc_owner_create(m.epc, &(struct epc_owner_config){ .ops = &bare_ops, .owner = &bare },
-			     &owner) < 0)
+	if (fake_machine_create(&m, epc_pages, policy, NULL, 0) < 0)
 		exit(1);
+	do {
+		if (epc_owner_create(m.epc,
+				     &(struct epc_owner_config){ .ops = &bare_ops, .owner = &bare },
+				     &owner) < 0)
+			exit(1);
+	} while (nth-- > 0);
 	for (i = 0; i < trace->nr; i++) {
 		page = bare.resident[trace->ref[i]];
 		if (page) {

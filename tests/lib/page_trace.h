@@ -27,6 +27,9 @@ unsigned long page_trace_optimum(const struct page_trace *trace, uint32_t epc_pa
 /* @ret_soft: soft faults, by which uses were seen. */
 unsigned long page_trace_faults(const struct page_trace *trace, uint32_t epc_pages,
 				const char *policy, unsigned long *ret_soft);
+/* The same of the @nth owner that there is, whose pages are others to what policies go by: samples, and ghosts. */
+unsigned long page_trace_faults_of(const struct page_trace *trace, uint32_t epc_pages,
+				   const char *policy, unsigned int nth, unsigned long *ret_soft);
 
 struct page_gen;
 
