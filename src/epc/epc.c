@@ -147,7 +147,7 @@ void epc_free(struct epc *epc, struct epc_page *page)
 	section_free(epc, &nr, 1);
 }
 
-void epc_track(struct epc *epc, struct epc_page *page)
+static void track(struct epc *epc, struct epc_page *page, bool ahead)
 {
 	uint64_t unmap[SAMPLE_BATCH];
 	unsigned int unmap_nr;
@@ -156,12 +156,24 @@ void epc_track(struct epc *epc, struct epc_page *page)
 	assert(page_state(page) == EPC_PAGE_OWNED);
 	sample_tell_locked(epc);
 	page_set_state(page, EPC_PAGE_TRACKED);
+	if (ahead)
+		sample_set_ahead(page);
 	epc->policy->insert(page_policy_state(page), page_index(epc, page));
 	page_leave_if_broken_locked(epc, page);
 	unmap_nr = sample_collect_locked(epc, SAMPLE_BATCH, unmap);
 	order_unlock(epc);
 	if (unmap_nr > 0)
 		epc->unmap(unmap, unmap_nr);
+}
+
+void epc_track(struct epc *epc, struct epc_page *page)
+{
+	track(epc, page, false);
+}
+
+void epc_track_ahead(struct epc *epc, struct epc_page *page)
+{
+	track(epc, page, true);
 }
 
 int epc_untrack(struct epc *epc, struct epc_page *page)

@@ -98,6 +98,11 @@ void epc_page_hand_on(struct epc_page *page, struct epc_owner *to);
 
 /* OWNED <-> TRACKED.  untrack: -EBUSY while the page is IN_BATCH.  A poisoned page stays OWNED. */
 void epc_track(struct epc *epc, struct epc_page *page);
+/*
+ * The same of a page that nobody has asked for yet.  Its first epc_touch() tells that somebody has: the policy, which heard of
+ * it when it came, takes it for the use that the page came for, and not for one more.
+ */
+void epc_track_ahead(struct epc *epc, struct epc_page *page);
 int epc_untrack(struct epc *epc, struct epc_page *page);
 /*
  * For the last step of an owner that nobody can get any more: TRACKED -> OWNED, after waiting for a

@@ -10,6 +10,7 @@
 
 #include <assert.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #define PAGE_NR_MAX (1u << 28) /* what a link can tell apart */
@@ -26,9 +27,10 @@ enum page_flag {
 
 	PAGE_PLACED =
 		16, /* the bytes are where its owner wants them, or were when a batch took them */
-	PAGE_TAKEN = 32,    /* the bytes are on a batch's stage */
+	PAGE_TAKEN = 32,    /* the bytes are on a batch's stage: see page_is_written() */
 	PAGE_POISONED = 64, /* for good: poison.c */
-	PAGE_WRITTEN = 128, /* its batch has written it, and is about to free it */
+
+	PAGE_REF_AHEAD = 128, /* brought before it was asked for, and no use is known */
 };
 
 /*
@@ -90,10 +92,25 @@ static inline void page_set_cookie(struct epc_page *page, uint64_t cookie)
 	atomic_store_explicit(&page->cookie, cookie, memory_order_relaxed);
 }
 
-/* Of a batch, with the page's record still there: from now on the page is nobody's, record or not. */
+/*
+ * Of a batch, with the page's record still there: from now on the page is nobody's, record or not.  No other page is TAKEN
+ * and not PLACED.
+ */
 static inline void page_set_written(struct epc_page *page)
 {
-	atomic_fetch_or_explicit(&page->flags, PAGE_WRITTEN, memory_order_release);
+	uint8_t flags = atomic_load_explicit(&page->flags, memory_order_relaxed);
+
+	while (!atomic_compare_exchange_weak_explicit(
+		&page->flags, &flags, (uint8_t)((flags | PAGE_TAKEN) & ~PAGE_PLACED),
+		memory_order_release, memory_order_relaxed))
+		;
+}
+
+static inline bool page_is_written(const struct epc_page *page)
+{
+	uint8_t flags = atomic_load_explicit(&page->flags, memory_order_acquire);
+
+	return (flags & (PAGE_TAKEN | PAGE_PLACED)) == PAGE_TAKEN;
 }
 
 /* Begins a new life: of its flags, only the one that is for good is left. */

@@ -9,25 +9,47 @@
 
 #include "epc/pagelist.h"
 
+#define USED_FIRST (1u << 31)
+static_assert(PAGE_NR_MAX < USED_FIRST, "a bit beside a page's number");
+
+static void note(struct samples *samples, uint32_t what)
+{
+	uint32_t at = atomic_fetch_add_explicit(&samples->used_head, 1, memory_order_relaxed);
+
+	atomic_store_explicit(&samples->used[at % SAMPLE_USED_MAX], what, memory_order_release);
+}
+
+/* As if it had come now: not a use beside that which all pages come for. */
+static void use_first(struct samples *samples, struct epc_page *page, uint32_t nr)
+{
+	uint8_t ref = atomic_fetch_and_explicit(
+		&page->flags, (uint8_t) ~(PAGE_REF_AHEAD | PAGE_REF_ARMED), memory_order_relaxed);
+
+	if ((ref & (PAGE_REF_AHEAD | PAGE_REF_ARMED)) == (PAGE_REF_AHEAD | PAGE_REF_ARMED))
+		note(samples, (nr + 1) | USED_FIRST);
+}
+
 void sample_use(struct samples *samples, struct epc_page *page, uint32_t nr)
 {
 	uint8_t ref = atomic_load_explicit(&page->flags, memory_order_relaxed);
-	uint32_t at;
 
+	if (ref & PAGE_REF_AHEAD) {
+		use_first(samples, page, nr);
+		return;
+	}
 	if ((ref & (PAGE_REF_USED | PAGE_REF_ARMED)) == PAGE_REF_USED)
 		return;
 	while (!atomic_compare_exchange_weak_explicit(
 		&page->flags, &ref, (uint8_t)((ref | PAGE_REF_USED) & ~PAGE_REF_ARMED),
 		memory_order_relaxed, memory_order_relaxed))
 		;
-	if (!(ref & PAGE_REF_WATCH))
-		return;
-	at = atomic_fetch_add_explicit(&samples->used_head, 1, memory_order_relaxed);
-	atomic_store_explicit(&samples->used[at % SAMPLE_USED_MAX], nr + 1, memory_order_release);
+	if (ref & PAGE_REF_WATCH)
+		note(samples, nr + 1);
 }
 
-uint32_t sample_next_used(struct samples *samples)
+uint32_t sample_next_used(const struct policy_view *view)
 {
+	struct samples *samples = view->samples;
 	uint32_t head = atomic_load_explicit(&samples->used_head, memory_order_relaxed);
 	uint32_t used;
 
@@ -37,7 +59,9 @@ uint32_t sample_next_used(struct samples *samples)
 		used = atomic_exchange_explicit(
 			&samples->used[samples->used_tail++ % SAMPLE_USED_MAX], 0,
 			memory_order_acquire);
-		if (used)
+		if (used & USED_FIRST)
+			sample_arm_new(view, (used & ~USED_FIRST) - 1);
+		else if (used)
 			return used - 1;
 	}
 	return PAGE_NONE;
@@ -67,7 +91,8 @@ void sample_arm(const struct policy_view *view, uint32_t nr)
 	uint8_t was = atomic_fetch_or_explicit(&view->pages[nr].flags, PAGE_REF_ARMED,
 					       memory_order_relaxed);
 
-	if (!(was & PAGE_REF_ARMED))
+	/* Of one that has come ahead the next use is the first: sample_tell_locked() arms it behind that. */
+	if (!(was & (PAGE_REF_ARMED | PAGE_REF_AHEAD)))
 		want(view->samples, nr);
 }
 
@@ -88,8 +113,13 @@ bool sample_test_and_arm(const struct policy_view *view, uint32_t nr)
 void sample_arm_new(const struct policy_view *view, uint32_t nr)
 {
 	struct samples *samples = view->samples;
+	_Atomic uint8_t *ref = &view->pages[nr].flags;
 	unsigned int i;
 
+	if (atomic_load_explicit(ref, memory_order_relaxed) & PAGE_REF_AHEAD) {
+		sample_arm(view, nr);
+		return;
+	}
 	samples->new_page[samples->new_nr] = nr;
 	if (samples->new_nr + 1 < SAMPLE_BATCH) {
 		samples->new_nr++;

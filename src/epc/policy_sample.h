@@ -44,14 +44,22 @@ struct samples {
 
 /* A use of the page was seen. Any lock may be held. */
 void sample_use(struct samples *samples, struct epc_page *page, uint32_t nr);
-/* The next page whose use was seen, in order; PAGE_NONE: no more. */
-uint32_t sample_next_used(struct samples *samples);
+/*
+ * The next page that is watched and whose use was seen, in order; PAGE_NONE: no more.  Pages that were brought ahead and whose
+ * first use this is are not named, but are as those that sample_arm_new() is told of from now on.
+ */
+uint32_t sample_next_used(const struct policy_view *view);
+/* It comes before anybody has asked for it. Before a policy hears of it. */
+static inline void sample_set_ahead(struct epc_page *page)
+{
+	atomic_fetch_or_explicit(&page->flags, PAGE_REF_AHEAD, memory_order_relaxed);
+}
 /* Its translations are dropped, or are in the ring for that, and no use was seen since. */
 static inline bool sample_is_dropped(const struct epc_page *page)
 {
 	uint8_t flags = atomic_load_explicit(&page->flags, memory_order_relaxed);
 
-	return (flags & (PAGE_REF_ARMED | PAGE_REF_USED)) == PAGE_REF_ARMED;
+	return (flags & (PAGE_REF_ARMED | PAGE_REF_USED | PAGE_REF_AHEAD)) == PAGE_REF_ARMED;
 }
 
 /* Up to SAMPLE_BATCH pages to drop the translations of. */

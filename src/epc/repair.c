@@ -31,7 +31,7 @@ static bool in_some_batch(struct epc *epc, uint32_t nr)
  */
 static void order_stray_locked(struct epc *epc, uint32_t nr) REQUIRES(&epc->reclaim_lock)
 {
-	if (atomic_load(&epc->pages[nr].flags) & PAGE_WRITTEN) {
+	if (page_is_written(&epc->pages[nr])) {
 		section_free(epc, &nr, 1);
 		return;
 	}

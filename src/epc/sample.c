@@ -12,7 +12,7 @@ void sample_tell_locked(struct epc *epc)
 {
 	uint32_t nr;
 
-	while ((nr = sample_next_used(epc->view.samples)) != PAGE_NONE) {
+	while ((nr = sample_next_used(&epc->view)) != PAGE_NONE) {
 		if (epc->policy->used && page_state(&epc->pages[nr]) == EPC_PAGE_TRACKED)
 			epc->policy->used(page_policy_state(&epc->pages[nr]), nr);
 	}

@@ -54,7 +54,7 @@ void policy_cache_tell(struct policy_cache *c)
 {
 	uint32_t nr[SAMPLE_BATCH], used;
 
-	while ((used = sample_next_used(c->view.samples)) != PAGE_NONE) {
+	while ((used = sample_next_used(&c->view)) != PAGE_NONE) {
 		if (c->config.policy->used)
 			c->config.policy->used(c->state, used);
 	}

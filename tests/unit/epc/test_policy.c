@@ -355,14 +355,13 @@ static void test_samples(void)
 	TAP_CHECK(sample_take_armed(view.samples, nr) == 1 && nr[0] == 5, "armed once");
 	sample_use(view.samples, &pages[5], 5);
 	sample_use(view.samples, &pages[5], 5);
-	TAP_CHECK(sample_is_used(&view, 5) && sample_next_used(view.samples) == PAGE_NONE,
+	TAP_CHECK(sample_is_used(&view, 5) && sample_next_used(&view) == PAGE_NONE,
 		  "a use is in the page's bit; nobody watches");
 	sample_arm(&view, 5);
 	TAP_CHECK(sample_is_used(&view, 5), "what is known stays known");
 	sample_watch(&view, 5);
 	sample_use(view.samples, &pages[5], 5);
-	TAP_CHECK(sample_next_used(view.samples) == 5 &&
-			  sample_next_used(view.samples) == PAGE_NONE,
+	TAP_CHECK(sample_next_used(&view) == 5 && sample_next_used(&view) == PAGE_NONE,
 		  "whoever watches is told");
 	TAP_CHECK(sample_test_and_arm(&view, 5) && !sample_is_used(&view, 5), "test and arm");
 	while (sample_take_armed(view.samples, nr))
@@ -383,9 +382,30 @@ static void test_samples(void)
 		sample_arm(&view, i % FRAMES_MAX);
 		sample_use(view.samples, &pages[i % FRAMES_MAX], i % FRAMES_MAX);
 	}
-	for (n = 0; sample_next_used(view.samples) != PAGE_NONE; n++)
+	for (n = 0; sample_next_used(&view) != PAGE_NONE; n++)
 		;
 	TAP_CHECK(n == SAMPLE_USED_MAX, "a ring that overflows has the newest");
+	while (sample_take_armed(view.samples, nr))
+		;
+	/* One that has come ahead: its first use is what it came for, and then it is as new. */
+	sample_set_ahead(&pages[6]);
+	sample_set(&view, 6, false);
+	sample_watch(&view, 6);
+	sample_arm(&view, 6);
+	sample_arm_new(&view, 6);
+	TAP_CHECK(sample_take_armed(view.samples, nr) == 0 && !sample_is_dropped(&pages[6]),
+		  "its translation stays until then");
+	sample_use(view.samples, &pages[6], 6);
+	TAP_CHECK(!sample_is_used(&view, 6) && sample_next_used(&view) == PAGE_NONE,
+		  "which is no use beside the one that it came for");
+	for (i = 0; i + 1 < SAMPLE_BATCH; i++)
+		sample_arm_new(&view, 200 + i);
+	n = sample_take_armed(view.samples, nr);
+	for (i = 0; i < n && nr[i] != 6; i++)
+		;
+	TAP_CHECK(i < n, "armed with the new ones");
+	sample_use(view.samples, &pages[6], 6);
+	TAP_CHECK(sample_is_used(&view, 6) && sample_next_used(&view) == 6, "and then used");
 	policy_view_fini(&view);
 	arena_destroy(arena);
 }
