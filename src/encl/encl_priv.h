@@ -54,6 +54,7 @@ struct encl_va {
 
 #define ENCL_PAGE_EXISTS  0x01u
 #define ENCL_PAGE_LEAVING 0x02u /* blocked, or about to be; no new use may begin */
+#define ENCL_PAGE_AHEAD   0x04u /* brought before it was asked for; no use is known */
 #define ENCL_PAGE_TRACKED 0x08u /* offered to the reclaimer */
 
 #define ENCL_LEAF_PAGES 512u
@@ -92,21 +93,25 @@ struct encl_hand {
 	struct encl_page *pinned[ENCL_HAND_PINS];
 };
 
-/* A run of faults, see readahead.c. */
+/* Faults at equal distances, see readahead.c. */
 struct encl_stream {
-	uint64_t next; /* where the next fault should be */
-	uint64_t
-		first; /* of what was loaded ahead; bit i of pending: page first + i, use not seen */
-	uint32_t pending;
+	uint64_t next;    /* where the next fault should be */
+	uint64_t first;   /* what was looked at last: nr pages, stride apart */
+	int64_t stride;   /* 0: no stream */
+	uint32_t nr;      /* 0: nothing is ahead */
+	uint32_t pending; /* of those: have come, use not seen */
+	bool shown;       /* mapped, but for the last one: their uses are not seen */
 	uint32_t run, ahead;
 	uint64_t used; /* readahead.clock */
 };
-enum { ENCL_STREAMS = 8 };
+enum { ENCL_STREAMS = 8, ENCL_STRAYS = 16 };
 struct encl_readahead {
 	uint32_t trust;        /* 0: watch only */
 	uint32_t room;         /* pages ahead, of all streams together */
 	uint32_t seen, needed; /* faults of long streams, while it watches */
 	uint64_t clock;
+	uint64_t stray[ENCL_STRAYS]; /* faults that were no stream's, a ring */
+	uint32_t stray_at;           /* the oldest */
 	struct encl_stream stream[ENCL_STREAMS];
 };
 
@@ -306,8 +311,12 @@ void readahead_init(struct encl *encl);
 void readahead_come_locked(struct encl *encl, uint64_t idx) REQUIRES(&encl->lock);
 /* A fault at page @idx has been served: more pages may be loaded. The lock is not dropped. */
 void readahead_locked(struct encl *encl, struct bring *b, uint64_t idx) REQUIRES(&encl->lock);
-/* Page @idx has left the EPC. */
-void readahead_evicted_locked(struct encl *encl, uint64_t idx) REQUIRES(&encl->lock);
+/* Somebody uses the page, which was brought ahead: the manager is told by the caller. */
+void readahead_used_locked(struct encl *encl, uint64_t idx, struct encl_page *page)
+	REQUIRES(&encl->lock);
+/* It has left the EPC without. @idx: UINT64_MAX when the enclave has no more use for streams */
+void readahead_wasted_locked(struct encl *encl, uint64_t idx, struct encl_page *page)
+	REQUIRES(&encl->lock);
 
 /* ---- load.c --------------------------------------------------------------------------------- */
 
@@ -325,6 +334,7 @@ struct bring {
 
 	bool ahead;           /* for nobody yet: only what can be had at once, else -EBUSY */
 	bool unseen;          /* not to be mapped */
+	bool loaded;          /* a page that was asked for was away */
 	uint32_t kept_pins;   /* of the hand's: not from bringing, and not given up with that */
 	bool shown;           /* placing the page has mapped it, too */
 	unsigned int waits;   /* times we waited for somebody */

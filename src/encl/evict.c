@@ -246,8 +246,8 @@ static int evict_write(struct epc_page *frame)
 				va_in_locked(encl, page);
 		}
 		encl_end_locked(encl);
-		if (r == 0)
-			readahead_evicted_locked(encl, epc_page_cookie(frame));
+		if (r == 0 && page->flags & ENCL_PAGE_AHEAD)
+			readahead_wasted_locked(encl, epc_page_cookie(frame), page);
 	}
 	/* No page: asked again, because the reclaimer that had it written died before it noted that. */
 	encl_unlock(encl);

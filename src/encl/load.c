@@ -140,7 +140,10 @@ void page_track_locked(struct encl *encl, struct encl_page *page)
 	if (page->flags & ENCL_PAGE_TRACKED)
 		return;
 	page->flags |= ENCL_PAGE_TRACKED;
-	epc_track(encl->epc, page->epc_page);
+	if (page->flags & ENCL_PAGE_AHEAD)
+		epc_track_ahead(encl->epc, page->epc_page);
+	else
+		epc_track(encl->epc, page->epc_page);
 }
 
 int page_untrack_locked(struct encl *encl, struct encl_page *page)
@@ -304,8 +307,13 @@ static int bring_load_locked(struct encl *encl, struct bring *b, struct encl_pag
 	if (r < 0)
 		return r;
 	encl_begin_locked(encl, ENCL_CHANGING, b->hand, 0);
+	if (b->ahead)
+		page->flags |= ENCL_PAGE_AHEAD;
 	r = load_changing_locked(encl, b, page, idx);
+	if (r < 0)
+		page->flags &= (uint8_t)~ENCL_PAGE_AHEAD;
 	encl_end_locked(encl);
+	b->loaded = b->loaded || (r == 0 && !b->ahead);
 	return r;
 }
 
@@ -460,5 +468,7 @@ int bring_page_locked(struct encl *encl, struct bring *b, uint64_t idx, unsigned
 		r = bring_step_locked(encl, b, idx, rwx, how, ret_page);
 	} while (r == -EAGAIN);
 	bring_unpin_locked(encl, b);
+	if (r == 0 && !b->ahead && (*ret_page)->flags & ENCL_PAGE_AHEAD)
+		readahead_used_locked(encl, idx, *ret_page);
 	return r;
 }

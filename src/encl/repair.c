@@ -145,6 +145,8 @@ static bool repair_note_locked(struct encl *encl, struct encl_page *page) REQUIR
 {
 	if (page->epc_page && !frame_epcm(encl, page->epc_page).valid) {
 		page->epc_page = NULL;
+		if (page->flags & ENCL_PAGE_AHEAD)
+			readahead_wasted_locked(encl, UINT64_MAX, page);
 		page->flags = ENCL_PAGE_EXISTS;
 	}
 	if (!page->va && page->backing != BACKING_NO_SLOT)

@@ -77,6 +77,8 @@ static uint32_t step_walk(void *ctx, uint64_t la, unsigned int access, uint16_t 
 		return CPU_NO_PAGE;
 	}
 	step_saw(s, page);
+	if (page->flags & ENCL_PAGE_AHEAD)
+		readahead_used_locked(encl, (la - encl->base) / SGX_PAGE_SIZE, page);
 	epc_touch(encl->epc, page->epc_page);
 	return epc_page_nr(encl->epc, page->epc_page);
 }

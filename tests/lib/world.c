@@ -22,14 +22,9 @@
 /* A key takes most of a second to make, and one author is as good as another. */
 static struct signer *shared_signer;
 
-void world_init(struct world *w, uint32_t epc_pages, uint32_t caps_off)
+static void make(struct world *w, uint32_t epc_pages, uint32_t caps_off, uint32_t caps_on,
+		 struct epc_config epc_config)
 {
-	world_init_caps(w, epc_pages, caps_off, 0);
-}
-
-void world_init_caps(struct world *w, uint32_t epc_pages, uint32_t caps_off, uint32_t caps_on)
-{
-	struct epc_config epc_config = { 0 };
 	struct cpu_config *config = calloc(1, sizeof(*config));
 
 	memset(w, 0, sizeof(*w));
@@ -48,6 +43,21 @@ void world_init_caps(struct world *w, uint32_t epc_pages, uint32_t caps_off, uin
 	assert(encl_registry_create(w->epc, &w->registry) == 0);
 	w->arena_bytes = arena_used_bytes(w->arena);
 	free(config);
+}
+
+void world_init(struct world *w, uint32_t epc_pages, uint32_t caps_off)
+{
+	world_init_caps(w, epc_pages, caps_off, 0);
+}
+
+void world_init_epc(struct world *w, uint32_t epc_pages, const struct epc_config *config)
+{
+	make(w, epc_pages, 0, 0, *config);
+}
+
+void world_init_caps(struct world *w, uint32_t epc_pages, uint32_t caps_off, uint32_t caps_on)
+{
+	make(w, epc_pages, caps_off, caps_on, (struct epc_config){ 0 });
 }
 
 bool world_left(struct world *w, struct world_left *ret_left)

@@ -35,6 +35,8 @@ struct world {
 void world_init(struct world *w, uint32_t epc_pages, uint32_t caps_off);
 /* And @caps_on that it has, though one is not made with them: for a VMM. */
 void world_init_caps(struct world *w, uint32_t epc_pages, uint32_t caps_off, uint32_t caps_on);
+/* With what @config says beside processor and arena. */
+void world_init_epc(struct world *w, uint32_t epc_pages, const struct epc_config *config);
 /* What is in use though no enclave is open. */
 struct world_left {
 	uint64_t frames, slots, bytes;
