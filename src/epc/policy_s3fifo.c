@@ -12,12 +12,13 @@
 #include "epc/policy_ghost.h"
 #include "epc/policy_sample.h"
 
-enum { SMALL, MAIN, QUEUE_NR };
+enum { SMALL, MAIN, QUEUE_NR, ANY = QUEUE_NR };
 enum { SMALL_PART = 10 };
 
 struct s3fifo {
 	struct policy_view view;
 	struct pagelist queue[QUEUE_NR];
+	unsigned int from; /* where a victim is being looked for; ANY: it is to be decided */
 };
 
 static void *s3fifo_create(struct arena *arena, const struct policy_view *view)
@@ -29,6 +30,7 @@ static void *s3fifo_create(struct arena *arena, const struct policy_view *view)
 	s3->view = *view;
 	pagelist_init(&s3->queue[SMALL]);
 	pagelist_init(&s3->queue[MAIN]);
+	s3->from = ANY;
 	return s3;
 }
 
@@ -64,19 +66,23 @@ static void s3fifo_remove(void *p, uint32_t nr)
 static uint32_t s3fifo_pick(void *p, unsigned int *ret_looked)
 {
 	struct s3fifo *s3 = p;
-	uint32_t small, main, nr;
+	uint32_t small, nr;
 
 	*ret_looked = 0;
 	while (*ret_looked < POLICY_LOOK_MAX) {
 		small = s3->queue[SMALL].nr;
-		main = s3->queue[MAIN].nr;
-		if (small + main == 0)
+		if (small + s3->queue[MAIN].nr == 0)
 			break;
+		/* Once begun, all of the small queue is looked at, until one goes. */
+		if (s3->from == ANY || s3->queue[s3->from].nr == 0)
+			s3->from = small * (SMALL_PART - 1) >= s3->queue[MAIN].nr ? SMALL : MAIN;
 		++*ret_looked;
-		nr = s3->queue[small > main / (SMALL_PART - 1) ? SMALL : MAIN].first;
+		nr = s3->queue[s3->from].first;
 		s3fifo_remove(s3, nr);
-		if (!sample_test_and_arm(&s3->view, nr))
+		if (!sample_test_and_arm(&s3->view, nr)) {
+			s3->from = ANY;
 			return nr;
+		}
 		add_tail(s3, nr, MAIN);
 	}
 	return PAGE_NONE;
@@ -104,6 +110,7 @@ static void s3fifo_reset(void *p)
 
 	pagelist_init(&s3->queue[SMALL]);
 	pagelist_init(&s3->queue[MAIN]);
+	s3->from = ANY;
 }
 
 static uint32_t s3fifo_nr(const void *p)
