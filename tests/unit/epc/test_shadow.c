@@ -160,7 +160,7 @@ static void group_use(struct groups *g, const struct epc_policy *policy, unsigne
 	} else if (page->flags & PAGE_REF_ARMED) {
 		sample_use(g->view.samples, page, nr);
 	}
-	while ((used = sample_next_used(g->view.samples)) != PAGE_NONE) {
+	while ((used = sample_next_used(&g->view)) != PAGE_NONE) {
 		if (policy->used)
 			policy->used(g->order[used / FRAMES], used);
 	}
