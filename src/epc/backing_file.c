@@ -59,9 +59,15 @@ int backing_file_open(struct backing *backing, const char *path)
 	lock_init(&backing->write_lock, LOCK_TRIED);
 	if (!path)
 		return 0;
+	backing->waiting = arena_alloc(backing->arena, BACKING_QUEUE * sizeof(*backing->waiting));
+	if (!backing->waiting)
+		return -ENOMEM;
 	fd = open_nameless(path);
-	if (fd < 0)
+	if (fd < 0) {
+		arena_free(backing->arena, backing->waiting,
+			   BACKING_QUEUE * sizeof(*backing->waiting));
 		return fd;
+	}
 	backing->direct = fcntl(fd, F_SETFL, O_DIRECT) == 0;
 	backing->file = fd_hide(fd);
 	return 0;
@@ -69,8 +75,11 @@ int backing_file_open(struct backing *backing, const char *path)
 
 void backing_file_close(struct backing *backing)
 {
-	if (backing->file >= 0)
+	if (backing->file >= 0) {
 		close(backing->file);
+		arena_free(backing->arena, backing->waiting,
+			   BACKING_QUEUE * sizeof(*backing->waiting));
+	}
 	lock_fini(&backing->write_lock);
 }
 

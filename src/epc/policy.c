@@ -41,7 +41,7 @@ const struct epc_policy *policy_find(const char *name)
 
 int policy_view_init(struct policy_view *view)
 {
-	view->samples = arena_alloc(view->arena, sizeof(*view->samples));
+	view->samples = samples_create(view->arena, view->page_nr);
 	if (!view->samples)
 		return -ENOMEM;
 	view->ghosts = ghosts_create(view->page_nr);
@@ -50,7 +50,7 @@ int policy_view_init(struct policy_view *view)
 		return 0;
 	shadows_destroy(view->shadows);
 	ghosts_destroy(view->ghosts);
-	arena_free(view->arena, view->samples, sizeof(*view->samples));
+	samples_destroy(view->samples, view->arena);
 	return -ENOMEM;
 }
 
@@ -59,5 +59,5 @@ void policy_view_fini(struct policy_view *view)
 	shadows_destroy(view->shadows);
 	ghosts_destroy(view->ghosts);
 
-	arena_free(view->arena, view->samples, sizeof(*view->samples));
+	samples_destroy(view->samples, view->arena);
 }

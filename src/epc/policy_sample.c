@@ -7,16 +7,69 @@
  */
 #include "epc/policy_sample.h"
 
+#include "base/arena.h"
 #include "epc/pagelist.h"
+
+enum {
+	RING_MIN = 64,
+	ARM_PART = 4,
+	ARM_MAX = 256,
+	USED_ENOUGH = 512,
+	USED_PART = 8,
+	USED_MAX = 1024
+};
 
 #define USED_FIRST (1u << 31)
 static_assert(PAGE_NR_MAX < USED_FIRST, "a bit beside a page's number");
+
+/* A power of two: a ring's head may wrap around. */
+static uint32_t ring_size(uint32_t wanted, uint32_t most)
+{
+	uint32_t nr = RING_MIN;
+
+	while (nr < wanted && nr < most)
+		nr *= 2;
+	return nr;
+}
+
+/*
+ * Of a loop that mostly fits all uses come between two faults: there is room for those of all pages that are watched,
+ * which are all of a small EPC, and few of a large one.
+ */
+static uint32_t used_size(uint32_t page_nr)
+{
+	return ring_size(page_nr, page_nr / USED_PART > USED_ENOUGH ? USED_MAX : USED_ENOUGH);
+}
+
+static size_t samples_bytes(const struct samples *samples)
+{
+	return sizeof(*samples) + (samples->used_max + (size_t)samples->arm_max) * sizeof(uint32_t);
+}
+
+struct samples *samples_create(struct arena *arena, uint32_t page_nr)
+{
+	struct samples sizes = { .used_max = used_size(page_nr),
+				 .arm_max = ring_size(page_nr / ARM_PART, ARM_MAX) };
+	struct samples *samples = arena_alloc(arena, samples_bytes(&sizes));
+
+	if (!samples)
+		return NULL;
+	samples->used_max = sizes.used_max;
+	samples->arm_max = sizes.arm_max;
+	samples->arm = (uint32_t *)&samples->used[samples->used_max];
+	return samples;
+}
+
+void samples_destroy(struct samples *samples, struct arena *arena)
+{
+	arena_free(arena, samples, samples_bytes(samples));
+}
 
 static void note(struct samples *samples, uint32_t what)
 {
 	uint32_t at = atomic_fetch_add_explicit(&samples->used_head, 1, memory_order_relaxed);
 
-	atomic_store_explicit(&samples->used[at % SAMPLE_USED_MAX], what, memory_order_release);
+	atomic_store_explicit(&samples->used[at % samples->used_max], what, memory_order_release);
 }
 
 /* As if it had come now: not a use beside that which all pages come for. */
@@ -53,11 +106,11 @@ uint32_t sample_next_used(const struct policy_view *view)
 	uint32_t head = atomic_load_explicit(&samples->used_head, memory_order_relaxed);
 	uint32_t used;
 
-	if (head - samples->used_tail > SAMPLE_USED_MAX)
-		samples->used_tail = head - SAMPLE_USED_MAX;
+	if (head - samples->used_tail > samples->used_max)
+		samples->used_tail = head - samples->used_max;
 	while (samples->used_tail != head) {
 		used = atomic_exchange_explicit(
-			&samples->used[samples->used_tail++ % SAMPLE_USED_MAX], 0,
+			&samples->used[samples->used_tail++ % samples->used_max], 0,
 			memory_order_acquire);
 		if (used & USED_FIRST)
 			sample_arm_new(view, (used & ~USED_FIRST) - 1);
@@ -80,7 +133,7 @@ unsigned int sample_take_armed(struct samples *samples, uint32_t nr[SAMPLE_BATCH
 
 static void want(struct samples *samples, uint32_t nr)
 {
-	if (samples->arm_nr < SAMPLE_ARM_MAX) {
+	if (samples->arm_nr < samples->arm_max) {
 		samples->arm[samples->arm_nr] = nr;
 		samples->arm_nr++;
 	}

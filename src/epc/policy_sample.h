@@ -24,24 +24,29 @@
 
 enum {
 	SAMPLE_BATCH = 16, /* pages armed by one shoot-down */
-	SAMPLE_ARM_MAX = 256,
-	SAMPLE_USED_MAX = 1024,
 };
 
 struct samples {
+	/* constant: how long the rings are */
+	uint32_t used_max, arm_max;
+	uint32_t *arm;
+
 	/* anyone */
 	_Atomic uint32_t used_head;
-	_Atomic uint32_t used[SAMPLE_USED_MAX]; /* page number + 1; 0: none, or not yet */
 
 	/* reclaim_lock */
 	uint32_t used_tail;
 	uint32_t new_nr, arm_nr;
 	uint32_t new_page[SAMPLE_BATCH];
-	uint32_t arm[SAMPLE_ARM_MAX];
+
+	_Atomic uint32_t used[]; /* page number + 1; 0: none, or not yet */
 };
 
 /* ---- for the manager --------------------------------------------------------------------------- */
 
+/* NULL: no memory. */
+struct samples *samples_create(struct arena *arena, uint32_t page_nr);
+void samples_destroy(struct samples *samples, struct arena *arena);
 /* A use of the page was seen. Any lock may be held. */
 void sample_use(struct samples *samples, struct epc_page *page, uint32_t nr);
 /*

@@ -34,6 +34,11 @@ struct range {
 	uint64_t offset;
 };
 
+static struct list *ranges_of(struct window *window, unsigned int order)
+{
+	return &window->free_ranges[order - WINDOW_ORDER_MIN];
+}
+
 static int range_add(struct window *window, unsigned int order, uint64_t offset)
 {
 	struct range *range = arena_alloc(window->arena, sizeof(*range));
@@ -41,7 +46,7 @@ static int range_add(struct window *window, unsigned int order, uint64_t offset)
 	if (!range)
 		return -ENOMEM;
 	range->offset = offset;
-	list_add(&window->free_ranges[order], &range->link);
+	list_add(ranges_of(window, order), &range->link);
 	return 0;
 }
 
@@ -51,22 +56,19 @@ static void range_delete(struct window *window, struct range *range)
 	arena_free(window->arena, range, sizeof(*range));
 }
 
-/* All of the span but its last page: one block of every order. */
-static int ranges_init(struct window *window, unsigned int span_order)
+/* All of the span but its last page: one block of every order, the largest first. */
+static void ranges_init(struct window *window, unsigned int span_order)
 {
-	uint64_t offset = 0;
 	unsigned int order;
-	int r;
 
-	for (order = 0; order <= WINDOW_ORDER_MAX; order++)
-		list_init(&window->free_ranges[order]);
-	for (order = span_order - 1; order >= WINDOW_ORDER_MIN; order--) {
-		r = range_add(window, order, offset);
-		if (r < 0)
-			return r;
-		offset += 1ull << order;
-	}
-	return 0;
+	for (order = WINDOW_ORDER_MIN; order <= WINDOW_ORDER_MAX; order++)
+		list_init(ranges_of(window, order));
+	window->never_split = (1ull << span_order) - (1ull << WINDOW_ORDER_MIN);
+}
+
+static uint64_t first_offset(const struct window *window, unsigned int order)
+{
+	return window->span - (2ull << order);
 }
 
 static void ranges_fini(struct window *window)
@@ -74,8 +76,8 @@ static void ranges_fini(struct window *window)
 	struct list *pos, *tmp;
 	unsigned int order;
 
-	for (order = 0; order <= WINDOW_ORDER_MAX; order++) {
-		list_for_each_safe (pos, tmp, &window->free_ranges[order])
+	for (order = WINDOW_ORDER_MIN; order <= WINDOW_ORDER_MAX; order++) {
+		list_for_each_safe (pos, tmp, ranges_of(window, order))
 			range_delete(window, LIST_ENTRY(pos, struct range, link));
 	}
 }
@@ -87,8 +89,8 @@ static void ranges_lock(struct window *window) ACQUIRES(&window->lock)
 
 	lock_acquire(&window->lock);
 	if (window->lock.holder_died) {
-		for (order = 0; order <= WINDOW_ORDER_MAX; order++)
-			list_repair(&window->free_ranges[order]);
+		for (order = WINDOW_ORDER_MIN; order <= WINDOW_ORDER_MAX; order++)
+			list_repair(ranges_of(window, order));
 		window->lock.holder_died = false;
 	}
 }
@@ -100,11 +102,29 @@ static unsigned int order_of(uint64_t bytes)
 				      : 64 - (unsigned int)__builtin_clzll(bytes - 1);
 }
 
+/* One that is free, of just that order. */
+static bool range_pop_locked(struct window *window, unsigned int order, uint64_t *ret_offset)
+	REQUIRES(&window->lock)
+{
+	struct range *range;
+
+	if (!list_empty(ranges_of(window, order))) {
+		range = LIST_ENTRY(list_first(ranges_of(window, order)), struct range, link);
+		*ret_offset = range->offset;
+		range_delete(window, range);
+		return true;
+	}
+	if (!(window->never_split >> order & 1))
+		return false;
+	window->never_split &= ~(1ull << order);
+	*ret_offset = first_offset(window, order);
+	return true;
+}
+
 int window_range_alloc(struct window *window, uint64_t bytes, uint64_t *ret_offset)
 {
 	unsigned int want, order;
-	struct range *range;
-	uint64_t offset;
+	uint64_t offset = 0;
 	int r = -ENOSPC;
 
 	if (bytes > window->span)
@@ -112,14 +132,11 @@ int window_range_alloc(struct window *window, uint64_t bytes, uint64_t *ret_offs
 	want = order_of(bytes);
 	ranges_lock(window);
 	for (order = want; order <= WINDOW_ORDER_MAX; order++) {
-		if (!list_empty(&window->free_ranges[order]))
+		if (range_pop_locked(window, order, &offset))
 			break;
 	}
 	if (order > WINDOW_ORDER_MAX)
 		goto unlock;
-	range = LIST_ENTRY(list_first(&window->free_ranges[order]), struct range, link);
-	offset = range->offset;
-	range_delete(window, range);
 	/* Where the heap is full, the other half is not offered again until this one is freed: no harm. */
 	while (order > want) {
 		order--;
@@ -133,33 +150,37 @@ unlock:
 	return r;
 }
 
-static struct range *range_find_locked(struct window *window, unsigned int order, uint64_t offset)
+/* The free range of that order at @offset is free no more. False: there is none. */
+static bool range_take_locked(struct window *window, unsigned int order, uint64_t offset)
 	REQUIRES(&window->lock)
 {
 	struct range *range;
 	struct list *pos;
 
-	list_for_each (pos, &window->free_ranges[order]) {
-		range = LIST_ENTRY(pos, struct range, link);
-		if (range->offset == offset)
-			return range;
+	if (window->never_split >> order & 1 && offset == first_offset(window, order)) {
+		window->never_split &= ~(1ull << order);
+		return true;
 	}
-	return NULL;
+	list_for_each (pos, ranges_of(window, order)) {
+		range = LIST_ENTRY(pos, struct range, link);
+		if (range->offset == offset) {
+			range_delete(window, range);
+			return true;
+		}
+	}
+	return false;
 }
 
 void window_range_free(struct window *window, uint64_t offset, uint64_t bytes)
 {
 	unsigned int order = order_of(bytes);
-	struct range *other;
 
 	assert(offset % (1ull << order) == 0 && offset + bytes <= window->span);
 	window_drop(window, offset, bytes / SGX_PAGE_SIZE);
 	ranges_lock(window);
 	while (order < WINDOW_ORDER_MAX) {
-		other = range_find_locked(window, order, offset ^ (1ull << order));
-		if (!other)
+		if (!range_take_locked(window, order, offset ^ (1ull << order)))
 			break;
-		range_delete(window, other);
 		offset &= ~(1ull << order);
 		order++;
 	}
@@ -221,9 +242,7 @@ int window_create(struct arena *arena, uint32_t homes, struct window **ret_windo
 	r = map_file(window, &span_order);
 	if (r < 0)
 		goto close_fd;
-	r = ranges_init(window, span_order);
-	if (r < 0)
-		goto free_ranges;
+	ranges_init(window, span_order);
 	r = window_slots_create(window);
 	if (r < 0)
 		goto free_ranges;

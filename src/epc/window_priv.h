@@ -50,7 +50,12 @@ struct window {
 	uint64_t span; /* bytes of ranges; the homes come behind */
 	uint64_t file_bytes;
 	uint32_t homes;
-	struct list free_ranges[WINDOW_ORDER_MAX + 1];
+	/*
+	 * By order: free ranges; and a bit for each order of which the one is free that was so at the start, and on
+	 * no list.
+	 */
+	struct list free_ranges[WINDOW_ORDER_MAX + 1 - WINDOW_ORDER_MIN];
+	uint64_t never_split;
 	struct window_slot slots[WINDOW_SLOTS + 1];
 };
 

@@ -378,13 +378,13 @@ static void test_samples(void)
 		sample_arm(&view, i);
 		sample_watch(&view, i);
 	}
-	for (i = 0; i < 3 * SAMPLE_USED_MAX; i++) {
+	for (i = 0; i < 3 * view.samples->used_max; i++) {
 		sample_arm(&view, i % FRAMES_MAX);
 		sample_use(view.samples, &pages[i % FRAMES_MAX], i % FRAMES_MAX);
 	}
 	for (n = 0; sample_next_used(&view) != PAGE_NONE; n++)
 		;
-	TAP_CHECK(n == SAMPLE_USED_MAX, "a ring that overflows has the newest");
+	TAP_CHECK(n == view.samples->used_max, "a ring that overflows has the newest");
 	while (sample_take_armed(view.samples, nr))
 		;
 	/* One that has come ahead: its first use is what it came for, and then it is as new. */
