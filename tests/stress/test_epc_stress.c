@@ -3,7 +3,9 @@
  * The manager under many threads at once, for the race detector too: owners that are used, shrink, die and are
  * born while others evict their pages, operations that fail, and an auditor that looks on.
  *
- *   test_epc_stress [milliseconds [threads]]
+ *   test_epc_stress [milliseconds [threads [operations]]]
+ *
+ * So long and so many operations at least, for each policy and each of two sizes of the EPC.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -18,7 +20,7 @@
 #include "lib/fake_owner.h"
 #include "lib/tap.h"
 
-enum { SHARED = 4, THREADS_MAX = 64, SECONDS_MAX = 20 };
+enum { SHARED = 4, THREADS_MAX = 64, SECONDS_MAX = 20, OPERATIONS_SECONDS_MAX = 300 };
 
 struct stress {
 	struct fake_machine m;
@@ -27,6 +29,11 @@ struct stress {
 	atomic_uint next_id, gave_up, audit_faults, audits, lives;
 	_Atomic uint64_t uses[THREADS_MAX];
 	char why[200];
+};
+
+struct length {
+	unsigned int ms, threads;
+	uint64_t operations;
 };
 
 struct worker {
@@ -113,26 +120,32 @@ static void *lend(void *arg)
 	return NULL;
 }
 
-/* For so long; and where the machine is busy, until it has let each thread do its part, or for SECONDS_MAX. */
-static void wait_for(struct stress *s, unsigned int threads, unsigned int ms)
+/*
+ * For so long and so many operations; and where the machine is busy, until it has let each thread do its part, or for
+ * SECONDS_MAX.
+ */
+static void wait_for(struct stress *s, const struct length *length)
 {
-	struct timespec ts = { ms / 1000, (long)(ms % 1000) * 1000000 };
-	time_t start = time(NULL);
+	struct timespec ts = { length->ms / 1000, (long)(length->ms % 1000) * 1000000 };
+	time_t start = time(NULL), passed;
 	uint64_t sum, least;
 	unsigned int i;
 
 	do {
 		nanosleep(&ts, NULL);
 		ts = (struct timespec){ .tv_nsec = 5000000 };
-		for (i = 0, sum = 0, least = UINT64_MAX; i < threads; i++) {
+		for (i = 0, sum = 0, least = UINT64_MAX; i < length->threads; i++) {
 			sum += s->uses[i];
 			least = s->uses[i] < least ? s->uses[i] : least;
 		}
-	} while (least * 20 * threads < sum && time(NULL) - start < SECONDS_MAX);
+		passed = time(NULL) - start;
+	} while ((sum < length->operations && passed < OPERATIONS_SECONDS_MAX) ||
+		 (least * 20 * length->threads < sum && passed < SECONDS_MAX));
 }
 
-static void run(const char *policy, uint32_t epc_pages, unsigned int ms, unsigned int threads)
+static void run(const char *policy, uint32_t epc_pages, const struct length *length)
 {
+	unsigned int threads = length->threads;
 	static struct stress s;
 	static struct worker w[THREADS_MAX];
 	uint64_t sum = 0, least = UINT64_MAX, wrong = 0;
@@ -142,7 +155,7 @@ static void run(const char *policy, uint32_t epc_pages, unsigned int ms, unsigne
 
 	memset(&s, 0, sizeof(s));
 	TAP_MUST(fake_machine_create_sharded(&s.m, epc_pages, policy, 3) == 0,
-		 "%s, %u pages, %u threads, %u ms", policy, epc_pages, threads, ms);
+		 "%s, %u pages, %u threads, %u ms", policy, epc_pages, threads, length->ms);
 	for (i = 0; i < SHARED; i++)
 		s.shared[i] = fake_owner_create(s.m.epc, i, 100, i != 0);
 	s.next_id = SHARED;
@@ -152,7 +165,7 @@ static void run(const char *policy, uint32_t epc_pages, unsigned int ms, unsigne
 	}
 	pthread_create(&auditor, NULL, audit, &s);
 	pthread_create(&background, NULL, lend, s.m.epc);
-	wait_for(&s, threads, ms);
+	wait_for(&s, length);
 	atomic_store(&s.stop, true);
 	for (i = 0; i < threads; i++) {
 		pthread_join(w[i].thread, NULL);
@@ -175,19 +188,23 @@ static void run(const char *policy, uint32_t epc_pages, unsigned int ms, unsigne
 	TAP_CHECK(epc_audit(s.m.epc, false, why, sizeof(why)) == 0, "the audit at the end: %s",
 		  why);
 	TAP_CHECK(backing_used(epc_backing(s.m.epc)) == 0, "the store is empty");
+	TAP_CHECK(sum >= length->operations, "%lu operations are done", (unsigned long)sum);
 	printf("# %lu operations, %u lives\n", (unsigned long)sum, s.lives);
 	fake_machine_destroy(&s.m);
 }
 
 int main(int argc, char **argv)
 {
-	unsigned int ms = argc > 1 ? (unsigned int)strtoul(argv[1], NULL, 0) : 400;
-	unsigned int threads = argc > 2 ? (unsigned int)strtoul(argv[2], NULL, 0) : 8;
+	struct length length = {
+		.ms = argc > 1 ? (unsigned int)strtoul(argv[1], NULL, 0) : 400,
+		.threads = argc > 2 ? (unsigned int)strtoul(argv[2], NULL, 0) : 8,
+		.operations = argc > 3 ? strtoul(argv[3], NULL, 0) : 0,
+	};
 	unsigned int i;
 
 	for (i = 0; policy_at(i); i++) {
-		run(policy_at(i)->name, 100, ms, threads);
-		run(policy_at(i)->name, 24, ms, threads);
+		run(policy_at(i)->name, 100, &length);
+		run(policy_at(i)->name, 24, &length);
 	}
 	return tap_done();
 }
