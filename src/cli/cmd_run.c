@@ -28,6 +28,7 @@
 #include "cli/size.h"
 #include "cli/target.h"
 #include "cpu/cpu.h"
+#include "epc/backing.h"
 
 /*
  * Without --epc.  What the first SGX machines had (128 MiB, of which programs got 93), and so a size
@@ -107,25 +108,18 @@ static int path_absolute(const char *path, char *out, size_t bytes, struct repor
 	return 0;
 }
 
-/* As the runtime will make it (epc/backing_file.c), and gone again. */
+/* As the runtime will make it, and gone again. */
 static int check_backing(const char *path, struct report *rep)
 {
-	struct stat st;
 	int fd;
 
 	if (!path[0])
 		return 0;
-	if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) {
-		fd = open(path, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-	} else {
-		fd = open(path, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
-		if (fd >= 0)
-			unlink(path);
-	}
+	fd = backing_open(path);
 	if (fd < 0) {
 		report_hint(rep,
 			    "name a new file in a folder that you may write to, or the folder");
-		return report_fail(rep, -errno, "cannot make a file for --backing '%s'", path);
+		return report_fail(rep, fd, "cannot make a file for --backing '%s'", path);
 	}
 	close(fd);
 	return 0;

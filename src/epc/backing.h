@@ -23,6 +23,8 @@ struct sgx_pcmd;
  * 0, -ENOMEM, -ENOSPC for a cap below one slot, or -errno of the file.
  */
 int backing_create(struct arena *arena, const char *path, uint64_t bytes_max, struct backing **ret);
+/* The file that backing_create() makes of @path, open: its descriptor, or -errno. To find out whether it can be had. */
+int backing_open(const char *path);
 void backing_destroy(struct backing *backing);
 
 /*

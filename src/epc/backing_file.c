@@ -14,7 +14,9 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/falloc.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -34,14 +36,30 @@ static off_t offset_of(uint32_t slot)
 
 /* ---- storage ----------------------------------------------------------------------------------- */
 
-/* An open file without a name: -errno when there cannot be one. */
-static int open_nameless(const char *path)
+/* Some file systems have no files without a name: one with a name, which it loses at once. */
+static int open_and_unlink(const char *folder)
+{
+	char name[PATH_MAX];
+	int fd;
+
+	if ((size_t)snprintf(name, sizeof(name), "%s/swsgx-XXXXXX", folder) >= sizeof(name))
+		return -ENAMETOOLONG;
+	fd = mkostemp(name, O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	unlink(name);
+	return fd;
+}
+
+int backing_open(const char *path)
 {
 	struct stat st;
 	int fd;
 
 	if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) {
 		fd = open(path, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+		if (fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR))
+			return open_and_unlink(path);
 		return fd < 0 ? -errno : fd;
 	}
 	fd = open(path, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
@@ -62,7 +80,7 @@ int backing_file_open(struct backing *backing, const char *path)
 	backing->waiting = arena_alloc(backing->arena, BACKING_QUEUE * sizeof(*backing->waiting));
 	if (!backing->waiting)
 		return -ENOMEM;
-	fd = open_nameless(path);
+	fd = backing_open(path);
 	if (fd < 0) {
 		arena_free(backing->arena, backing->waiting,
 			   BACKING_QUEUE * sizeof(*backing->waiting));
@@ -83,6 +101,24 @@ void backing_file_close(struct backing *backing)
 	lock_fini(&backing->write_lock);
 }
 
+/* The C library would do it by single bytes, which direct I/O refuses. */
+static int fill_with_zeros(int fd, off_t at, off_t bytes)
+{
+	static const _Alignas(SGX_PAGE_SIZE) char zeros[SGX_PAGE_SIZE];
+	off_t done = 0;
+	ssize_t n;
+
+	while (done < bytes) {
+		n = pwrite(fd, zeros, SGX_PAGE_SIZE, at + done);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n != (ssize_t)SGX_PAGE_SIZE)
+			return n < 0 ? errno : ENOSPC;
+		done += n;
+	}
+	return 0;
+}
+
 int backing_reserve(int fd, uint32_t first, uint32_t nr)
 {
 	off_t bytes = (off_t)nr * SGX_PAGE_SIZE;
@@ -91,9 +127,9 @@ int backing_reserve(int fd, uint32_t first, uint32_t nr)
 	do
 		err = fallocate(fd, 0, offset_of(first), bytes) < 0 ? errno : 0;
 	while (err == EINTR);
-	/* A file system that cannot reserve: the C library writes a byte to each block. */
+	/* A file system that cannot reserve. Slots without storage hold nothing yet. */
 	if (err == EOPNOTSUPP)
-		err = posix_fallocate(fd, offset_of(first), bytes);
+		err = fill_with_zeros(fd, offset_of(first), bytes);
 	if (err == ENOMEM || err == EFBIG || err == EDQUOT)
 		err = ENOSPC;
 	return -err;
