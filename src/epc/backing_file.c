@@ -155,11 +155,11 @@ static int write_run(struct backing *backing, uint32_t first, uint32_t nr)
 {
 	size_t bytes = (size_t)nr * SGX_PAGE_SIZE, done = 0;
 	ssize_t n;
+	int r;
 
-	if (backing->faults.write)
-		return backing->faults.write;
-	if (backing->faults.lies)
-		return 0;
+	r = atomic_load(&backing->fault_write);
+	if (r < 0 || atomic_load(&backing->fault_lies))
+		return r;
 	while (done < bytes) {
 		n = pwrite(backing->file, (char *)backing_page(backing, first) + done, bytes - done,
 			   offset_of(first) + (off_t)done);
@@ -301,9 +301,9 @@ static int read_slot(struct backing *backing, uint32_t slot)
 	ssize_t n;
 	int r;
 
-	if (backing->faults.read)
-		return backing->faults.read;
-	r = backing_reserve(backing->fd, slot, 1);
+	r = atomic_load(&backing->fault_read);
+	if (r == 0)
+		r = backing_reserve(backing->fd, slot, 1);
 	while (r == 0 && done < SGX_PAGE_SIZE) {
 		n = pread(backing->file, to + done, SGX_PAGE_SIZE - done,
 			  offset_of(slot) + (off_t)done);
@@ -344,7 +344,9 @@ int backing_fetch(struct backing *backing, uint32_t slot)
 
 void backing_fail_file(struct backing *backing, const struct backing_faults *faults)
 {
-	backing->faults = *faults;
+	atomic_store(&backing->fault_write, faults->write);
+	atomic_store(&backing->fault_read, faults->read);
+	atomic_store(&backing->fault_lies, faults->lies);
 }
 
 void backing_stats_read(struct backing *backing, struct backing_stats *ret_stats)

@@ -56,7 +56,8 @@ struct backing {
 	_Atomic uint8_t *state;  /* of each slot: enum slot_state, written under the lock */
 	struct lock write_lock;  /* the right to write to the file */
 	_Atomic int write_error; /* of the last try, 0: it worked */
-	struct backing_faults faults;
+	_Atomic int fault_write, fault_read; /* struct backing_faults */
+	atomic_bool fault_lies;
 	_Atomic uint64_t written, read, write_errors, read_errors;
 	_Atomic uint64_t refused; /* with a file or without */
 };
