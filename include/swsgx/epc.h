@@ -262,7 +262,8 @@ void swsgx_owner_destroy(struct swsgx_owner *owner);
  * @ret_page: receives the page. Its contents are undefined, its cookie is 0, it is not offered to the reclaimer
  *
  * Returns 0, or:
- *   -EBUSY   a page would have to be evicted first, and @flags forbid that
+ *   -EBUSY   a page would have to be evicted first, and @flags forbid that; or one of an owner's operations has called,
+ *            in the midst of an eviction
  *   -ENOMEM  no page can be evicted, or of none that the owner's group may have more of
  * Since: 0.1
  */

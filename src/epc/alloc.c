@@ -180,7 +180,7 @@ static bool alloc_stay_low(struct epc_owner *owner, bool may_reclaim)
 int epc_alloc(struct epc *epc, struct epc_owner *owner, unsigned int flags,
 	      struct epc_page **ret_page)
 {
-	bool may_reclaim = flags & EPC_MAY_RECLAIM;
+	bool may_reclaim = (flags & EPC_MAY_RECLAIM) && !reclaim_is_running();
 	struct epc_group *top;
 	struct epc_page *page;
 
@@ -198,7 +198,6 @@ int epc_alloc(struct epc *epc, struct epc_owner *owner, unsigned int flags,
 	if (!page)
 		return -ENOMEM;
 	page_own(epc, page, flags & EPC_UNPLACED);
-	epc_count(owner, EPC_ALLOCS, 1);
 	*ret_page = page;
 	return 0;
 }

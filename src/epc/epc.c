@@ -143,7 +143,6 @@ void epc_free(struct epc *epc, struct epc_page *page)
 	assert(!cpu_epcm_read(epc->cpu, nr).valid);
 	page_drop_bytes(epc, page);
 	cpu_set_bytes(epc->cpu, nr, NULL);
-	epc_count(page_owner(page), EPC_FREES, 1);
 	section_free(epc, &nr, 1);
 }
 

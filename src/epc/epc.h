@@ -86,14 +86,14 @@ bool epc_owns_fd(const struct epc *epc, int fd);
  *
  *   -ENOMEM  none is free, or its group may have no more, and nothing can be reclaimed (or a bounded number
  *            of tries freed none)
- *   -EBUSY   some page must be reclaimed first, and the caller forbade that
+ *   -EBUSY   some page must be reclaimed first, and the caller forbade that, or is an operation of an owner that a batch calls
  */
 int epc_alloc(struct epc *epc, struct epc_owner *owner, unsigned int flags,
 	      struct epc_page **ret_page);
 /* Give back a page in state OWNED whose EPCM entry is invalid (EREMOVE, EWB). Its bytes are dropped. */
 void epc_free(struct epc *epc, struct epc_page *page);
 
-/* A page OWNED is another owner's of the same group from now on: cookie, contents and charge stay. */
+/* A page OWNED is another part's of the same owner from now on (epc/owner.h): cookie, contents and charge stay. */
 void epc_page_hand_on(struct epc_page *page, struct epc_owner *to);
 
 /* OWNED <-> TRACKED.  untrack: -EBUSY while the page is IN_BATCH.  A poisoned page stays OWNED. */

@@ -255,10 +255,12 @@ struct reclaim_result {
 };
 /*
  * One batch of what @top and the groups below it have: pages freed.  -EAGAIN: as many reclaimers as there can be
- * are at work.
+ * are at work, or the calling thread is in a batch itself.
  */
 int reclaim_batch(struct epc *epc, struct epc_group *top, struct reclaim_result *ret)
 	EXCLUDES(&epc->reclaim_lock);
+/* The calling thread is in a batch: an operation of an owner has called. */
+bool reclaim_is_running(void);
 /* See through what processes that died have left half-done. */
 void reclaim_recover(struct epc *epc);
 

@@ -64,7 +64,7 @@ void page_own(struct epc *epc, struct epc_page *page, bool unplaced)
 
 void epc_page_hand_on(struct epc_page *page, struct epc_owner *to)
 {
-	assert(page_state(page) == EPC_PAGE_OWNED && to->group == page_owner(page)->group);
+	assert(page_state(page) == EPC_PAGE_OWNED && to->told_as == page_owner(page)->told_as);
 	page_set_owner(page, to);
 }
 

@@ -28,6 +28,17 @@
 
 enum { LOOK_MAX = 256 /* pages of a group looked at for one batch */ };
 
+/*
+ * How deep the calling thread is in batches.  An operation that asked for a page by reclaim would run a batch in the
+ * midst of its own, whose operations would, and so on: each of them would look at every page in vain.
+ */
+static __thread unsigned int in_batches __attribute__((tls_model("initial-exec")));
+
+bool reclaim_is_running(void)
+{
+	return in_batches > 0;
+}
+
 void batches_init(struct epc *epc)
 {
 	unsigned int i;
@@ -411,6 +422,7 @@ static void batch_recover(struct epc *epc, struct batch *batch) REQUIRES(&batch-
 	unsigned int i;
 
 	count(&epc->counters.recovered, 1);
+	in_batches++;
 	batch->nr = EPC_BATCH_MAX;
 	drop_copies(batch);
 	for (i = 0; i < EPC_BATCH_MAX; i++) {
@@ -427,6 +439,7 @@ static void batch_recover(struct epc *epc, struct batch *batch) REQUIRES(&batch-
 	show_stage(epc, batch);
 	(void)pass_write(epc, batch);
 	(void)pass_free(epc, batch);
+	in_batches--;
 	batch->lock.holder_died = false;
 }
 
@@ -461,12 +474,13 @@ LOCK_ATTR(no_thread_safety_analysis) void reclaim_recover(struct epc *epc)
 LOCK_ATTR(no_thread_safety_analysis)
 int reclaim_batch(struct epc *epc, struct epc_group *top, struct reclaim_result *ret)
 {
-	struct batch *batch = batch_claim(epc);
+	struct batch *batch = reclaim_is_running() ? NULL : batch_claim(epc);
 	unsigned int freed = 0;
 
 	ret->looked = ret->unwritten = 0;
 	if (!batch)
 		return -EAGAIN;
+	in_batches++;
 	ret->looked = pass_collect(epc, batch, top);
 	if (batch->nr > 0) {
 		count(&epc->counters.batches, 1);
@@ -476,6 +490,7 @@ int reclaim_batch(struct epc *epc, struct epc_group *top, struct reclaim_result 
 		ret->unwritten = pass_write(epc, batch);
 		freed = pass_free(epc, batch);
 	}
+	in_batches--;
 	count(&epc->counters.scanned, ret->looked);
 	lock_release(&batch->lock);
 	/* Somebody else's pages: those of the living take a few tries of locks, those of the dead are seen through. */

@@ -225,6 +225,7 @@ static uint32_t shard_alloc(struct epc *epc, struct shard *shard, struct epc_own
 		page_set_cookie(&epc->pages[nr], 0);
 		page_begin(&epc->pages[nr], owner, EPC_PAGE_OWNED);
 		group_charge(owner->group, (unsigned int)(shard - epc->shard));
+		epc_count(owner, EPC_ALLOCS, 1);
 		shard->allocs++;
 		if (shard->free.nr > 0)
 			page_prefetch(epc, shard->free.first);
@@ -287,10 +288,8 @@ static void page_free_locked(struct epc *epc, struct shard *shard, uint32_t nr)
 	page_begin(page, NULL, EPC_PAGE_FREE);
 	group_uncharge(owner->group, (unsigned int)(shard - epc->shard));
 	shard->frees++;
-	if (evicted) {
-		shard->evictions++;
-		epc_count(owner, EPC_EVICTIONS, 1);
-	}
+	shard->evictions += evicted;
+	epc_count(owner, evicted ? EPC_EVICTIONS : EPC_FREES, 1);
 	if (!is_broken_locked(epc, shard, nr))
 		pagelist_add(epc->pages, &shard->free, nr);
 }

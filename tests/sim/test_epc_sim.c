@@ -19,6 +19,7 @@
 #include "base/arena.h"
 #include "epc/backing.h"
 #include "epc/policy.h"
+#include "epc/stats.h"
 #include "epc/window.h"
 #include "lib/fake_owner.h"
 #include "lib/tap.h"
@@ -280,6 +281,7 @@ static bool check(struct sim *sim, unsigned int step)
 {
 	uint32_t i, j, resident = 0, evicted = 0, wrong = 0, broken = 0;
 	const struct model_owner *mo;
+	struct epc_group_stats all;
 	struct epc_stats s;
 	char why[200];
 
@@ -302,6 +304,11 @@ static bool check(struct sim *sim, unsigned int step)
 	MUST(sim, s.poisoned + broken <= sim->broken_nr);
 	MUST(sim, s.owned == sim->pinned_nr + broken && s.owned + s.tracked == resident);
 	MUST(sim, s.allocs - s.frees == resident);
+	epc_group_stats_read(epc_group_root(sim->m.epc), &all);
+	MUST(sim,
+	     all.count[EPC_ALLOCS] - all.count[EPC_FREES] - all.count[EPC_EVICTIONS] == resident);
+	MUST(sim,
+	     all.count[EPC_BLOCKS] == all.count[EPC_EVICTIONS] + all.count[EPC_EVICT_FAILURES]);
 	MUST(sim, s.backing_slots == evicted && s.backing_slots <= s.backing_slots_peak);
 	/* The bytes of a page that broke in use are gone. */
 	MUST(sim, window_pages(sim) <= resident && window_pages(sim) + sim->broken_nr >= resident);

@@ -92,6 +92,53 @@ static int use(struct blocks *b, unsigned int i, unsigned int flags)
 	return r;
 }
 
+/* An operation that asks for a page in the midst of a batch: it gets none by another batch, at any depth. */
+static struct swsgx_owner *nested_owner;
+static int nested_result;
+
+static int save_and_alloc(void *arg, uint64_t i, struct swsgx_page *page)
+{
+	struct swsgx_page *more;
+
+	nested_result = swsgx_page_alloc(nested_owner, SWSGX_MAY_RECLAIM, &more);
+	if (nested_result == 0)
+		swsgx_page_free(nested_owner, more);
+	return swsgx_epc_reclaim(arg) > 0 ? -1 : 0;
+}
+
+static bool any_get(void *arg, uint64_t i) { return true; }
+
+static bool any_page(void *arg, uint64_t i, struct swsgx_page *page) { return true; }
+
+static void any_put(void *arg, uint64_t i) {}
+
+static void test_nested(void)
+{
+	static const struct swsgx_owner_ops nested_ops = { "nested", any_get,        any_page,
+							   any_page, save_and_alloc, any_put };
+	struct swsgx_epc_config config = { .bytes = 32 * SWSGX_PAGE_SIZE };
+	struct swsgx_page *page;
+	struct swsgx_epc *epc;
+	unsigned int i, had = 0;
+
+	TAP_MUST(swsgx_epc_create(&config, &epc) == 0 &&
+			 swsgx_owner_create(swsgx_group_root(epc), &nested_ops, epc,
+					    &nested_owner) == 0,
+		 "an owner whose operations ask for pages");
+	for (i = 0; i < 100; i++) {
+		if (swsgx_page_alloc(nested_owner, SWSGX_MAY_RECLAIM, &page) < 0)
+			continue;
+		swsgx_page_track(nested_owner, page);
+		had++;
+	}
+	TAP_CHECK(had == 100 && nested_result == -EBUSY,
+		  "has -EBUSY there (%d), and the eviction goes on: %u pages", nested_result, had);
+	while (swsgx_epc_reclaim(epc) > 0)
+		;
+	swsgx_owner_destroy(nested_owner);
+	swsgx_epc_destroy(epc);
+}
+
 static void test_create(void)
 {
 	struct swsgx_epc_config config = { .bytes = 15 * SWSGX_PAGE_SIZE };
@@ -233,6 +280,7 @@ int main(void)
 	struct swsgx_epc *epc;
 
 	test_create();
+	test_nested();
 	TAP_MUST(swsgx_epc_create(&config, &epc) == 0 &&
 			 swsgx_owner_create(swsgx_group_root(epc), &ops, &b, &b.owner) == 0,
 		 "an EPC and an owner");
