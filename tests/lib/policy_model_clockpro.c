@@ -5,7 +5,7 @@
  *
  * Where the paper leaves a choice it is the authors' simulator's: the first pages are hot; a hot page that becomes cold
  * goes to the head, in no test; a page is promoted only when the hot hand finds a hot page to demote before it gets to the
- * page itself.
+ * page itself; and a test that ends without a use counts when the page has been evicted meanwhile.
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -72,7 +72,8 @@ static void end_test(struct pro *p, uint32_t page)
 	if (!p->test[page])
 		return;
 	p->test[page] = false;
-	adapt(p, p->used[page]);
+	if (!p->resident[page])
+		adapt(p, false);
 	if (!p->resident[page]) {
 		leave(p, page);
 		p->gone_nr--;
