@@ -127,7 +127,7 @@ bool epc_page_poisoned(const struct epc_page *page);
 
 /*
  * Background reclaim: evict ahead of demand in the calling thread, from the low watermark up to the high one, until
- * epc_background_stop().  Several threads may do so at once, of any processes; one for each node is plenty.
+ * epc_background_stop().  Several threads may do so at once, of any processes; one for each node is plenty (epc_node_nr()).
  * Such a thread may be killed.  0, or -EBUSY: there are eight.
  */
 int epc_background_run(struct epc *epc);
@@ -208,6 +208,8 @@ struct epc_section_info {
 	uint64_t evictions; /* of those freed */
 };
 unsigned int epc_section_nr(const struct epc *epc);
+/* Nodes that sections are on; those of none are on one. */
+unsigned int epc_node_nr(const struct epc *epc);
 void epc_section_read(struct epc *epc, unsigned int i, struct epc_section_info *ret_info);
 
 /*

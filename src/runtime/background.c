@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
- * A thread for background reclaim (swsgx run --background): lent to the manager by the process that uses SGX first.
+ * Threads for background reclaim (swsgx run --background), one for each NUMA node of the EPC: lent to the manager by the
+ * process that uses SGX first.
  *
- * It is not the client's: it takes no signal, and ends with the process.  But a process with a second thread is not
- * what it was to the kernel (a new user namespace is refused, for one), so it is made only where it is asked for.
+ * They are not the client's: they take no signal, and end with the process.  But a process with a second thread is not
+ * what it was to the kernel (a new user namespace is refused, for one), so they are made only where it is asked for.
  * Forked children have none of their own; the manager serves them alike from their parent's.
  */
 #include <pthread.h>
@@ -27,11 +28,12 @@ void rt_background_start(void)
 
 	if (!rt.background)
 		return;
-	/* It is born with all of them blocked.  Where there can be no thread, allocations reclaim for themselves. */
+	/* Born with all of them blocked.  Where there can be no thread, allocations reclaim for themselves. */
 	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &all, &mask, 8);
 	pthread_attr_init(&attr);
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	(void)pthread_create(&thread, &attr, lend, rt.epc);
+	for (unsigned int i = 0; i < epc_node_nr(rt.epc); i++)
+		(void)pthread_create(&thread, &attr, lend, rt.epc);
 	pthread_attr_destroy(&attr);
 	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &mask, 0, 8);
 }

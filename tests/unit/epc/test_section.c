@@ -110,6 +110,44 @@ static void test_nodes(void)
 	check_order("01", 77, "10");    /* (77 + 4 - 1) % 4 == 0 */
 }
 
+/* Who runs on a node that is full gets pages of the other one, and nobody's page is evicted for that. */
+static void test_full_node(void)
+{
+	struct fake_owner *full, *other;
+	struct fake_machine m;
+	struct epc_stats s;
+	uint32_t i, far = 0;
+	bool ok = true;
+
+	machine_on(&m, "01", &topology, 0);
+	TAP_CHECK(epc_node_nr(m.epc) == 2, "sections on two nodes");
+	full = fake_owner_create(m.epc, 1, SECTION, true);
+	other = fake_owner_create(m.epc, 2, SECTION, true);
+	here = 0;
+	for (i = 0; i < SECTION; i++)
+		ok &= fake_use(full, i, EPC_MAY_RECLAIM) == 0;
+	epc_stats_read(m.epc, &s);
+	for (i = 0; i < SECTION - s.low; i++) {
+		ok &= fake_use(other, i, EPC_MAY_RECLAIM) == 0;
+		far += ok && epc_page_nr(m.epc, other->page[i].epc_page) >= SECTION;
+	}
+	TAP_CHECK(ok && far == SECTION - s.low, "node 0 is full: %u pages of node 1", far);
+	TAP_CHECK(epc_background_once(m.epc) == 0, "down to the low watermark of all of it");
+	epc_stats_read(m.epc, &s);
+	TAP_CHECK(s.evictions == 0 && s.stalls == 0 && fake_resident(full) == SECTION,
+		  "and nothing was evicted");
+	for (; i < SECTION; i++)
+		ok &= fake_use(other, i, EPC_MAY_RECLAIM) == 0;
+	TAP_CHECK(ok && epc_background_once(m.epc) > 0, "below it the reserve is filled");
+	fake_owner_put(full);
+	fake_owner_put(other);
+	check_audit(m.epc, "of a full node");
+	fake_machine_destroy(&m);
+	machine_on(&m, "0-1-0", &topology, 0);
+	TAP_CHECK(epc_node_nr(m.epc) == 3, "and of no node: that is one more");
+	fake_machine_destroy(&m);
+}
+
 /* The system's own answers: whatever they are, all of it can be had. */
 static void test_system(void)
 {
@@ -254,6 +292,7 @@ int main(void)
 {
 	arena = arena_create(1u << 20);
 	test_nodes();
+	test_full_node();
 	test_system();
 	test_too_many();
 	test_shards();
