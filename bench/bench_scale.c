@@ -2,7 +2,7 @@
 /*
  * Does an operation of the manager cost the same, however large the EPC?
  *
- *   bench_scale [ROUNDS [MIB]]     EPCs of 64 MiB, 1 GiB, 16 GiB, and up to MIB (16384; 262144 takes 4 GiB)
+ *   bench_scale [ROUNDS [MIB...]]     EPCs of so many MiB, four at the most (64 1024 16384; 262144 takes 4 GiB)
  *
  * Every EPC is full of pages of one owner, without contents.  A working set of so many of them is used, on each EPC in
  * turn, round after round; a figure is the least of all rounds, in CPU time of the thread, which is what others on the
@@ -11,9 +11,16 @@
  *   next to each other   as the manager hands pages out: each set is a run of numbers
  *   all over             no two pages of the set near each other, which is the worst that can be
  *
- * With the set the same, what differs between two sizes is what the manager does more; and all over, how far its metadata
- * are apart: pages of one set share neither cache lines nor translations.  The row "memory" tells that part: it reads and
- * writes the same words of the same pages, and nothing else.
+ * Evicted are pages in no order, each far from the one before; the first eviction in a full EPC has a row, because
+ * whoever needed a look at all pages would need it there.
+ *
+ * An owner that goes through many pages announces them (epc_announce()); the row "untrack, alone" is of one that does not.
+ *
+ * With the set the same, what differs between two sizes is what the manager does more; and how far its metadata are apart:
+ * all over, pages of one set share neither cache lines nor translations.  The rows "memory" tell that part: a word each of the
+ * page's struct, its EPCM entry and its ghost's place is read and written, one page after the other, and nothing else.
+ * Whether the kernel gives huge pages to shared memory makes much of it:
+ * /sys/kernel/mm/transparent_hugepage/shmem_enabled, "advise" for all programs that ask, as this one does.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,9 +35,29 @@
 
 enum { BATCH = 64, SIZES_MAX = 4, OPS_A_ROUND = 65536 };
 
-enum op { OP_UNTRACK, OP_FREE, OP_ALLOC, OP_TRACK, OP_TOUCH, OP_EVICT, OP_MEMORY, OP_NR };
-static const char *const op_name[OP_NR] = { "untrack", "free",  "allocate", "track",
-					    "touch",   "evict", "memory" };
+enum op {
+	OP_UNTRACK,
+	OP_FREE,
+	OP_ALLOC,
+	OP_TRACK,
+	OP_TOUCH,
+	OP_LAST = OP_TOUCH, /* of those that a page goes through in a round */
+	OP_UNTRACK_ALONE,
+	OP_MEMORY,
+	OP_MEMORY_ALONE,
+	OP_EVICT,
+	OP_FIRST,
+	OP_MEMORY_CHAIN,
+	OP_NR
+};
+static const char *const op_name[OP_NR] = {
+	[OP_UNTRACK] = "untrack",     [OP_FREE] = "free",
+	[OP_ALLOC] = "allocate",      [OP_TRACK] = "name and track",
+	[OP_TOUCH] = "touch",         [OP_UNTRACK_ALONE] = "untrack, alone",
+	[OP_MEMORY] = "memory",       [OP_MEMORY_ALONE] = "memory, alone",
+	[OP_EVICT] = "evict",         [OP_FIRST] = "the first one",
+	[OP_MEMORY_CHAIN] = "memory",
+};
 
 struct set {
 	const char *name;
@@ -49,6 +76,8 @@ struct machine {
 	struct epc_owner *owner;
 	uint64_t mib;
 	uint32_t pages;
+	uint32_t *ghosts; /* as large as theirs */
+	uint64_t chained; /* pages of the order that round_of_chain() went through */
 	double best[SET_NR][OP_NR];
 };
 
@@ -85,6 +114,14 @@ static const struct sgx_epc_page_ops bare_ops = {
 	.blanks = true,
 };
 
+static void must(int r)
+{
+	if (r == 0)
+		return;
+	fprintf(stderr, "bench_scale: %s\n", strerror(-r));
+	abort();
+}
+
 /* The i-th page of the set: without order, each once before any comes again. */
 static uint32_t nth_page(const struct machine *machine, const struct set *set, uint32_t i)
 {
@@ -94,6 +131,12 @@ static uint32_t nth_page(const struct machine *machine, const struct set *set, u
 		return machine->pages - set->pages + part;
 	return (uint32_t)((uint64_t)part * machine->pages / set->pages) +
 	       part * 2654435761u % (machine->pages / set->pages);
+}
+
+/* The page that is evicted as the i-th: a prime is no divisor, so each comes once. */
+static uint32_t in_order(const struct machine *machine, uint64_t i)
+{
+	return (uint32_t)(i * 2654435761u % machine->pages);
 }
 
 static bool machine_create(struct machine *machine, uint64_t mib)
@@ -107,12 +150,18 @@ static bool machine_create(struct machine *machine, uint64_t mib)
 	if (fake_machine_create(&machine->m, machine->pages, NULL, NULL, 0) < 0 ||
 	    epc_owner_create(machine->m.epc, &config, &machine->owner) < 0)
 		return false;
+	machine->ghosts = shared_map(machine->pages * 2ul);
+	if (!machine->ghosts)
+		return false;
+	memset(machine->ghosts, 0, machine->pages * 2ul);
 	for (i = 0; i < machine->pages; i++) {
 		if (epc_alloc(machine->m.epc, machine->owner, EPC_UNPLACED, &page) < 0)
 			return false;
-		epc_page_set_cookie(page, i);
-		epc_track(machine->m.epc, page);
+		epc_page_set_cookie(page, epc_page_nr(machine->m.epc, page));
 	}
+	/* In no order, as they are used: none is near the one that goes before it. */
+	for (i = 0; i < machine->pages; i++)
+		epc_track(machine->m.epc, epc_page_at(machine->m.epc, in_order(machine, i)));
 	for (i = 0; i < SET_NR * OP_NR; i++)
 		machine->best[i / OP_NR][i % OP_NR] = 1e9;
 	return true;
@@ -126,76 +175,115 @@ static void note(struct machine *machine, unsigned int set, const double *spent,
 	}
 }
 
-/* What becomes of pages one by one: they are given up, and as many come, in batches so that each operation has a clock. */
-static void round_of_pages(struct machine *machine, unsigned int set)
+/*
+ * What becomes of pages one by one: they are given up, and as many come, in batches so that each operation has a clock.
+ */
+static void round_of_pages(struct machine *machine, unsigned int set, bool alone)
 {
 	struct epc *epc = machine->m.epc;
-	double spent[OP_NR] = { 0 }, t[OP_EVICT + 1];
+	double spent[OP_NR] = { 0 }, t[OP_LAST + 2];
 	uint32_t i, at[BATCH];
 	struct epc_page *page[BATCH];
-	unsigned int n, b;
+	unsigned int n;
 
 	for (n = 0; n < OPS_A_ROUND; n += BATCH) {
-		for (b = 0; b < BATCH; b++) {
-			at[b] = nth_page(machine, &sets[set], (n + b) % sets[set].pages);
-			page[b] = epc_page_at(epc, at[b]);
+		for (i = 0; i < BATCH; i++) {
+			at[i] = nth_page(machine, &sets[set], (n + i) % sets[set].pages);
+			page[i] = epc_page_at(epc, at[i]);
 		}
 		t[OP_UNTRACK] = now();
+		if (!alone)
+			epc_announce(epc, page, BATCH);
 		for (i = 0; i < BATCH; i++)
-			epc_untrack(epc, page[i]);
+			must(epc_untrack(epc, page[i]));
 		t[OP_FREE] = now();
 		for (i = 0; i < BATCH; i++)
 			epc_free(epc, page[i]);
 		t[OP_ALLOC] = now();
-		for (i = 0; i < BATCH; i++) {
-			epc_alloc(epc, machine->owner, EPC_UNPLACED, &page[i]);
-			epc_page_set_cookie(page[i], at[i]);
-		}
+		for (i = 0; i < BATCH; i++)
+			must(epc_alloc(epc, machine->owner, EPC_UNPLACED, &page[i]));
 		t[OP_TRACK] = now();
+		/* In between an owner would load the pages. */
+		for (i = 0; i < BATCH; i++)
+			epc_page_set_cookie(page[i], at[i]);
 		for (i = 0; i < BATCH; i++)
 			epc_track(epc, page[i]);
 		t[OP_TOUCH] = now();
 		for (i = 0; i < BATCH; i++)
 			epc_touch(epc, page[i]);
-		t[OP_EVICT] = now();
-		for (i = OP_UNTRACK; i <= OP_TOUCH; i++)
+		t[OP_LAST + 1] = now();
+		for (i = OP_UNTRACK; i <= OP_LAST; i++)
 			spent[i] += t[i + 1] - t[i];
+	}
+	if (alone) {
+		spent[OP_UNTRACK_ALONE] = spent[OP_UNTRACK];
+		spent[OP_UNTRACK] = 0;
 	}
 	note(machine, set, spent, OPS_A_ROUND);
 }
 
-/* The same words of the same pages, read and written. */
-static void round_of_memory(struct machine *machine, unsigned int set)
+/* Words of the same pages, read and written. */
+static void round_of_memory(struct machine *machine, unsigned int set, bool alone)
 {
-	double spent[OP_NR] = { 0 };
+	enum op op = alone ? OP_MEMORY_ALONE : OP_MEMORY;
+	double spent[OP_NR] = { 0 }, start;
+	struct epc_page *page[BATCH];
+	uint32_t i, at[BATCH];
 	unsigned int n;
 
-	spent[OP_MEMORY] = now();
-	for (n = 0; n < OPS_A_ROUND; n++) {
-		uint32_t nr = nth_page(machine, &sets[set], n % sets[set].pages);
-		struct epc_page *page = epc_page_at(machine->m.epc, nr);
-
-		atomic_fetch_or_explicit(&page->flags, 0, memory_order_relaxed);
-		cpu_set_bytes(machine->m.cpu, nr, cpu_bytes(machine->m.cpu, nr));
+	for (n = 0; n < OPS_A_ROUND; n += BATCH) {
+		for (i = 0; i < BATCH; i++) {
+			at[i] = nth_page(machine, &sets[set], (n + i) % sets[set].pages);
+			page[i] = epc_page_at(machine->m.epc, at[i]);
+		}
+		start = now();
+		if (!alone)
+			epc_announce(machine->m.epc, page, BATCH);
+		for (i = 0; i < BATCH; i++) {
+			atomic_fetch_or_explicit(&page[i]->flags, 0, memory_order_relaxed);
+			cpu_set_bytes(machine->m.cpu, at[i], cpu_bytes(machine->m.cpu, at[i]));
+			machine->ghosts[at[i] / 2]++;
+		}
+		spent[op] += now() - start;
 	}
-	spent[OP_MEMORY] = now() - spent[OP_MEMORY];
 	note(machine, set, spent, OPS_A_ROUND);
 }
 
 /* The EPC is full, and stays so: whoever comes evicts.  Which page goes is the policy's choice, whatever the set. */
-static void round_of_evictions(struct machine *machine)
+static void round_of_evictions(struct machine *machine, enum op op, unsigned int nr)
 {
 	double spent[OP_NR] = { 0 };
 	struct epc_page *page;
 	unsigned int n;
 
-	spent[OP_EVICT] = now();
-	for (n = 0; n < OPS_A_ROUND; n++) {
-		epc_alloc(machine->m.epc, machine->owner, EPC_UNPLACED | EPC_MAY_RECLAIM, &page);
+	spent[op] = now();
+	for (n = 0; n < nr; n++) {
+		must(epc_alloc(machine->m.epc, machine->owner, EPC_UNPLACED | EPC_MAY_RECLAIM,
+			       &page));
 		epc_page_set_cookie(page, n);
 		epc_track(machine->m.epc, page);
 	}
-	spent[OP_EVICT] = now() - spent[OP_EVICT];
+	spent[op] = now() - spent[op];
+	note(machine, 0, spent, nr);
+}
+
+/* Words of pages in the order in which they are evicted: which one is next is not known before the last one was seen. */
+static void round_of_chain(struct machine *machine)
+{
+	double spent[OP_NR] = { 0 };
+	unsigned int n;
+
+	spent[OP_MEMORY_CHAIN] = now();
+	for (n = 0; n < OPS_A_ROUND; n++) {
+		uint32_t nr = in_order(machine, machine->chained);
+		struct epc_page *page = epc_page_at(machine->m.epc, nr);
+
+		machine->chained += 1 + (atomic_fetch_or_explicit(&page->flags, 0,
+								  memory_order_relaxed) == 0xff);
+		cpu_set_bytes(machine->m.cpu, nr, cpu_bytes(machine->m.cpu, nr));
+		machine->ghosts[nr / 2]++;
+	}
+	spent[OP_MEMORY_CHAIN] = now() - spent[OP_MEMORY_CHAIN];
 	note(machine, 0, spent, OPS_A_ROUND);
 }
 
@@ -204,38 +292,46 @@ static void print_row(const struct machine *machine, unsigned int size_nr, const
 {
 	unsigned int i;
 
-	printf("%-32s %-9s", set, what);
+	printf("%-32s %-15s", set, what);
 	for (i = 0; i < size_nr; i++)
 		printf(" %8.0f", ns[i]);
 	printf("   %5.2f\n", ns[size_nr - 1] / ns[0]);
 }
 
+static void print_op(const struct machine *machine, unsigned int size_nr, unsigned int set,
+		     const char *name, enum op op, double *sum)
+{
+	double ns[SIZES_MAX];
+	unsigned int i;
+
+	for (i = 0; i < size_nr; i++) {
+		ns[i] = machine[i].best[set][op];
+		if (sum)
+			sum[i] += ns[i];
+	}
+	print_row(machine, size_nr, name, op_name[op], ns);
+}
+
 static void print_table(const struct machine *machine, unsigned int size_nr)
 {
-	double ns[SIZES_MAX], sum[SIZES_MAX];
+	double sum[SIZES_MAX];
 	unsigned int set, op, i;
 
-	printf("ns an operation, EPC of %17s", "MiB:");
+	printf("ns an operation, EPC of %24s", "MiB:");
 	for (i = 0; i < size_nr; i++)
 		printf(" %8lu", (unsigned long)machine[i].mib);
 	printf("   last / first\n");
 	for (set = 0; set < SET_NR; set++) {
 		memset(sum, 0, sizeof(sum));
-		for (op = 0; op <= OP_TOUCH; op++) {
-			for (i = 0; i < size_nr; i++) {
-				ns[i] = machine[i].best[set][op];
-				sum[i] += ns[i];
-			}
-			print_row(machine, size_nr, sets[set].name, op_name[op], ns);
-		}
+		for (op = 0; op <= OP_LAST; op++)
+			print_op(machine, size_nr, set, sets[set].name, op, sum);
 		print_row(machine, size_nr, sets[set].name, "all five", sum);
-		for (i = 0; i < size_nr; i++)
-			ns[i] = machine[i].best[set][OP_MEMORY];
-		print_row(machine, size_nr, sets[set].name, op_name[OP_MEMORY], ns);
+		for (; op <= OP_MEMORY_ALONE; op++)
+			print_op(machine, size_nr, set, sets[set].name, op, NULL);
 	}
-	for (i = 0; i < size_nr; i++)
-		ns[i] = machine[i].best[0][OP_EVICT];
-	print_row(machine, size_nr, "an allocation that evicts", "", ns);
+	print_op(machine, size_nr, 0, "an allocation that evicts", OP_EVICT, NULL);
+	print_op(machine, size_nr, 0, "an allocation that evicts", OP_MEMORY_CHAIN, NULL);
+	print_op(machine, size_nr, 0, "an allocation that evicts", OP_FIRST, NULL);
 }
 
 static void print_footprint(const struct machine *machine)
@@ -254,35 +350,44 @@ static void print_footprint(const struct machine *machine)
 
 int main(int argc, char **argv)
 {
-	static const uint64_t sizes[SIZES_MAX] = { 64, 1024, 16384, 262144 };
+	uint64_t sizes[SIZES_MAX] = { 64, 1024, 16384 };
 	static struct machine machine[SIZES_MAX];
 	unsigned int rounds = argc > 1 ? (unsigned int)strtoul(argv[1], NULL, 0) : 20;
-	uint64_t mib_max = argc > 2 ? strtoul(argv[2], NULL, 0) : 16384;
-	unsigned int size_nr = 0, round, set, i;
+	unsigned int size_nr = 3, round, set, i;
 
-	while (size_nr < SIZES_MAX && sizes[size_nr] <= mib_max) {
-		if (!machine_create(&machine[size_nr], sizes[size_nr])) {
-			printf("%lu MiB: no memory\n", (unsigned long)sizes[size_nr]);
+	if (argc > 2) {
+		size_nr = argc - 2 < SIZES_MAX ? (unsigned int)argc - 2 : SIZES_MAX;
+		for (i = 0; i < size_nr; i++)
+			sizes[i] = strtoul(argv[i + 2], NULL, 0);
+	}
+	for (i = 0; i < size_nr; i++) {
+		if (!machine_create(&machine[i], sizes[i])) {
+			printf("%lu MiB: no memory\n", (unsigned long)sizes[i]);
 			return 1;
 		}
-		size_nr++;
 	}
-	for (round = 0; round < rounds; round++) {
+	for (round = 0; round < 2 * rounds; round++) {
 		for (set = 0; set < SET_NR; set++) {
 			for (i = 0; i < size_nr; i++) {
-				round_of_pages(&machine[i], set);
-				round_of_memory(&machine[i], set);
+				round_of_pages(&machine[i], set, round % 2);
+				round_of_memory(&machine[i], set, round % 2);
 			}
 		}
 	}
+	for (i = 0; i < size_nr; i++)
+		round_of_evictions(&machine[i], OP_FIRST, 1);
 	for (round = 0; round < rounds; round++) {
 		for (i = 0; i < size_nr; i++)
-			round_of_evictions(&machine[i]);
+			round_of_evictions(&machine[i], OP_EVICT, OPS_A_ROUND);
+		for (i = 0; i < size_nr; i++)
+			round_of_chain(&machine[i]);
 	}
 	print_table(machine, size_nr);
 	for (i = 0; i < size_nr; i++)
 		print_footprint(&machine[i]);
-	for (i = 0; i < size_nr; i++)
+	for (i = 0; i < size_nr; i++) {
+		shared_unmap(machine[i].ghosts, machine[i].pages * 2ul);
 		fake_machine_destroy(&machine[i].m);
+	}
 	return 0;
 }

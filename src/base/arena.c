@@ -25,6 +25,7 @@ enum {
 	CLASS_NR = SMALL_NR + 4 * 54, /* up to any size_t */
 	PAGE = 4096,
 	GIVE_BACK_BYTES = 128 * 1024,
+	HUGE_FROM_BYTES = 8 << 20, /* the translations of less are held anyway */
 };
 
 struct block {
@@ -39,12 +40,25 @@ struct arena {
 	struct block *freed[CLASS_NR];
 };
 
-void *shared_map(size_t bytes)
+static void *map_shared(size_t bytes)
 {
 	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
 		       MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	return p == MAP_FAILED ? NULL : p;
+}
+
+/*
+ * Huge pages are asked for, and given where the administrator lets shared memory have them.  Not those of hugetlbfs: they
+ * are reserved for somebody, and as many as the mapping is long would have to be.
+ */
+void *shared_map(size_t bytes)
+{
+	void *p = map_shared(bytes);
+
+	if (p && bytes >= HUGE_FROM_BYTES)
+		(void)madvise(p, bytes, MADV_HUGEPAGE);
+	return p;
 }
 
 void shared_unmap(void *p, size_t bytes)
@@ -60,7 +74,7 @@ struct arena *arena_create(size_t bytes_max)
 	bytes_max = (bytes_max + PAGE - 1) / PAGE * PAGE;
 	if (bytes_max < 4 * PAGE)
 		bytes_max = 4 * PAGE;
-	arena = shared_map(bytes_max);
+	arena = map_shared(bytes_max);
 	if (!arena)
 		return NULL;
 	lock_init(&arena->lock, LOCK_ARENA);

@@ -21,6 +21,8 @@
 
 #define FREE_PATIENCE_NS 10000000000ull
 
+enum { ANNOUNCED = 16 /* pages, together */ };
+
 struct patience {
 	unsigned int waits;
 	uint64_t start_ns;
@@ -98,15 +100,34 @@ static unsigned int free_vas(struct encl *encl, unsigned int level)
 	return left;
 }
 
+/* The frames of the next pages. */
+static void announce_pages(struct encl *encl, uint64_t idx)
+{
+	uint64_t pages = encl->size / SGX_PAGE_SIZE;
+	struct epc_page *frames[ANNOUNCED];
+	struct encl_page *page;
+	unsigned int i, nr = 0;
+
+	encl_lock(encl);
+	for (i = 0; i < ANNOUNCED && (page = pages_next_locked(encl, &idx, pages)); i++, idx++) {
+		if (page->epc_page)
+			frames[nr++] = page->epc_page;
+	}
+	encl_unlock(encl);
+	epc_announce(encl->epc, frames, nr);
+}
+
 /* Backing slots, and the frames that the tree knows of. Returns how many frames could not be freed. */
 static unsigned int free_pages(struct encl *encl)
 	LOCK_ATTR(no_thread_safety_analysis) /* the tree does not change any more */
 {
 	uint64_t pages = encl->size / SGX_PAGE_SIZE;
 	struct encl_page *page;
-	unsigned int left = 0;
+	unsigned int left = 0, done = 0;
 
 	for (uint64_t idx = 0; (page = pages_next_locked(encl, &idx, pages)); idx++) {
+		if (done++ % ANNOUNCED == 0)
+			announce_pages(encl, idx);
 		left += !free_page(encl, page);
 		free_backing(encl, page);
 	}

@@ -96,6 +96,12 @@ void epc_free(struct epc *epc, struct epc_page *page);
 /* A page OWNED is another part's of the same owner from now on (epc/owner.h): cookie, contents and charge stay. */
 void epc_page_hand_on(struct epc_page *page, struct epc_owner *to);
 
+/*
+ * The caller will soon give up these pages: what is known of them is fetched into the cache, all at once.  For
+ * whoever goes through many pages, which in a large EPC are waited for one by one otherwise.
+ */
+void epc_announce(struct epc *epc, struct epc_page *const *pages, unsigned int nr);
+
 /* OWNED <-> TRACKED.  untrack: -EBUSY while the page is IN_BATCH.  A poisoned page stays OWNED. */
 void epc_track(struct epc *epc, struct epc_page *page);
 /*

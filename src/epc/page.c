@@ -35,6 +35,12 @@ void page_prefetch(const struct epc *epc, uint32_t nr)
 	cpu_epcm_prefetch(epc->cpu, nr);
 }
 
+void epc_announce(struct epc *epc, struct epc_page *const *pages, unsigned int nr)
+{
+	for (unsigned int i = 0; i < nr; i++)
+		page_prefetch(epc, page_index(epc, pages[i]));
+}
+
 enum epc_state epc_page_state(const struct epc_page *page)
 {
 	return page_state(page);

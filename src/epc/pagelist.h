@@ -2,6 +2,9 @@
 /*
  * Lists of EPC pages, by page number: a page is on at most one, and its two links take 7 bytes of it.
  * Every operation costs the same, however long the list.
+ *
+ * From page to page is a wait for memory where the EPC is large, one after the other.  Who will take pages from the
+ * front can have it before: pagelist_fetch() goes one page further each time, which by the next time is there.
  */
 #ifndef SWSGX_EPC_PAGELIST_H
 #define SWSGX_EPC_PAGELIST_H
@@ -14,16 +17,21 @@
 
 #define PAGE_NONE UINT32_MAX
 
+enum { PAGELIST_FETCH_MAX = 32 /* two batches */ };
+
 struct pagelist {
 	uint32_t first;
 	uint32_t last;
 	uint32_t nr;
+	uint32_t fetched;    /* the last one of the first pages that are in the cache */
+	uint32_t fetched_nr; /* those, about; 0: none */
 };
 
 static inline void pagelist_init(struct pagelist *list)
 {
 	list->first = list->last = PAGE_NONE;
 	list->nr = 0;
+	list->fetched_nr = 0;
 }
 
 /* The page behind @nr, and the one before it: PAGE_NONE at the ends, where the link is to the page itself. */
@@ -71,11 +79,41 @@ static inline void pagelist_add(struct epc_page *pages, struct pagelist *list, u
 	list->nr++;
 }
 
+/* The page leaves the list.  One from among those that were fetched is still counted, until the last of them goes. */
+static inline void pagelist_unfetch(struct pagelist *list, uint32_t nr, uint32_t prev)
+{
+	if (list->fetched_nr == 0)
+		return;
+	if (prev == PAGE_NONE)
+		list->fetched_nr--;
+	if (nr == list->fetched) {
+		list->fetched = prev;
+		list->fetched_nr = prev == PAGE_NONE ? 0 : list->fetched_nr;
+	}
+}
+
+/* Once for each page that will be taken from the front, some time before. */
+static inline void pagelist_fetch(const struct epc_page *pages, struct pagelist *list)
+{
+	uint32_t nr = list->first;
+
+	if (list->fetched_nr >= PAGELIST_FETCH_MAX)
+		return;
+	if (list->fetched_nr > 0)
+		nr = page_next(pages, list->fetched);
+	if (nr == PAGE_NONE)
+		return;
+	__builtin_prefetch(&pages[nr], 1);
+	list->fetched = nr;
+	list->fetched_nr++;
+}
+
 static inline void pagelist_del(struct epc_page *pages, struct pagelist *list, uint32_t nr)
 {
 	uint32_t prev = page_prev(pages, nr), next = page_next(pages, nr);
 
 	assert(list->nr > 0);
+	pagelist_unfetch(list, nr, prev);
 	if (prev == PAGE_NONE) {
 		assert(list->first == nr);
 		list->first = next;

@@ -328,6 +328,10 @@ static void lirs_insert(void *p, uint32_t nr)
 	else
 		hot = ghost && is_hotter(l, stamp);
 	add_tail(l, nr, hot);
+	if (l->full) {
+		pagelist_fetch(l->view.pages, &l->list[0]);
+		pagelist_fetch(l->view.pages, &l->list[1]);
+	}
 }
 
 static void lirs_used(void *p, uint32_t nr)
