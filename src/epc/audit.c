@@ -96,10 +96,10 @@ static void audit_charges(struct audit *audit, const struct shard *shard)
 			has[g->index]++;
 	}
 	for (i = 1; i < EPC_GROUPS_MAX; i++) {
-		if (audit->epc->group[i] && audit->epc->group[i]->charged[place] != has[i])
+		if (group_at(audit->epc, i) && group_at(audit->epc, i)->charged[place] != has[i])
 			fault(audit, "group %s has %u pages of the shard at %u, is charged for %u",
-			      audit->epc->group[i]->name, has[i], shard->first,
-			      audit->epc->group[i]->charged[place]);
+			      group_at(audit->epc, i)->name, has[i], shard->first,
+			      group_at(audit->epc, i)->charged[place]);
 	}
 }
 
@@ -139,15 +139,15 @@ static void audit_shard(struct audit *audit, struct shard *shard, bool live)
 static void audit_groups(struct audit *audit)
 {
 	struct epc *epc = audit->epc;
-	uint32_t in_batch = 0, tracked = group_tracked_locked(epc->group[0]);
+	uint32_t in_batch = 0, tracked = group_tracked_locked(epc->root);
 	unsigned int i;
 
 	for (i = 0; i < EPC_GROUPS_MAX; i++) {
-		if (!epc->group[i])
+		if (!group_at(epc, i))
 			continue;
-		in_batch += epc->group[i]->in_batch_nr;
-		if (!epc->policy->check(epc->group[i]->policy_state))
-			fault(audit, "the order of group %s is torn", epc->group[i]->name);
+		in_batch += group_at(epc, i)->in_batch_nr;
+		if (!epc->policy->check(group_at(epc, i)->policy_state))
+			fault(audit, "the order of group %s is torn", group_at(epc, i)->name);
 	}
 	if (audit->state_nr[EPC_PAGE_TRACKED] != tracked)
 		fault(audit, "%u pages are tracked, %u are in an order",

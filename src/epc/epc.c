@@ -70,13 +70,16 @@ int epc_create(const struct epc_config *config, struct epc **ret_epc)
 	r = nodes_init(epc, config->topology);
 	if (r < 0)
 		goto destroy_sections;
+	r = batches_init(epc);
+	if (r < 0)
+		goto fini_nodes;
 	lock_init(&epc->reclaim_lock, LOCK_RECLAIM);
-	batches_init(epc);
-	reclaimers_init(epc);
 	epc->arena_bytes = arena_used_bytes(config->arena) - used;
 	*ret_epc = epc;
 	return 0;
 
+fini_nodes:
+	nodes_fini(epc);
 destroy_sections:
 	sections_fini(epc);
 destroy_backing:

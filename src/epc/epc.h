@@ -201,7 +201,7 @@ struct epc_footprint {
 	uint64_t pages;   /* what the manager knows of each */
 	uint64_t ghosts;  /* what policies remember of those that have gone */
 	uint64_t shadows; /* of the default policy, for all groups */
-	uint64_t rest; /* locks, shards, batches, samples, the window, the store, the root group */
+	uint64_t rest; /* locks, shards, a batch, samples, the window, the store, the root group */
 };
 void epc_footprint_read(const struct epc *epc, struct epc_footprint *ret_footprint);
 

@@ -28,14 +28,15 @@ enum {
 	EPC_RECLAIMERS_MAX = EPC_SECTIONS_MAX,
 };
 
-/* EPC pages of one NUMA node. All of it is constant: what changes is in its shards. */
+/* EPC pages of one NUMA node. All of it but the last is constant: what changes is in its shards. */
 struct section {
 	uint32_t first;
 	uint32_t nr;
 	int node; /* -1: it was not said */
 	unsigned int shard_first;
 	unsigned int shard_nr;
-	unsigned int shard_shift; /* pages of a shard, log2; the last one may have fewer */
+	unsigned int shard_shift;   /* pages of a shard, log2; the last one may have fewer */
+	uint32_t kind[EPC_KIND_NR]; /* its pages, as of the last epc_census(): groups_lock */
 };
 
 /*
@@ -76,16 +77,18 @@ struct batch_entry {
 
 enum { NO_STAGE = 0xff };
 
-/* One batch of reclaim.  Its number is that of the window's slot. */
+/* One batch of reclaim.  Made when so many are needed at once for the first time. */
 struct batch {
 	struct lock lock;
+	unsigned int slot;   /* constant: of the window, and its place in epc.batch */
 	_Atomic uint32_t nr; /* entries in use, some of them BATCH_NONE */
 	struct batch_entry entry[EPC_BATCH_MAX];
 };
 
-/* A thread that was lent for background reclaim (reclaimd.c). */
+/* A thread that was lent for background reclaim (reclaimd.c). Made when so many are for the first time. */
 struct reclaimer {
 	_Alignas(64) struct lock lock; /* of the thread, as long as it runs */
+	unsigned int index;            /* constant: its place in epc.reclaimer */
 	_Atomic uint32_t wakes;        /* a futex: changes when there is something to do */
 	atomic_bool asleep;
 };
@@ -118,9 +121,11 @@ struct epc {
 
 	/* the table: groups_lock; the links: group_priv.h */
 	struct lock groups_lock;
-	struct epc_group *group[EPC_GROUPS_MAX]; /* the root is the first; NULL: none */
-	struct stalled stalled[EPC_STALLED_MAX];
-	uint32_t section_kind[EPC_SECTIONS_MAX][EPC_KIND_NR]; /* as of the last epc_census() */
+	struct epc_group *root;
+	struct epc_group *_Atomic
+		*_Atomic other;  /* by index, less one; NULL: there never was one */
+	struct stalled *stalled; /* stalled_nr of them */
+	uint32_t stalled_nr;     /* constant */
 	struct lock charge_lock;
 
 	/* reclaim_lock */
@@ -135,10 +140,21 @@ struct epc {
 	_Atomic uint32_t reclaimer_nr; /* as many were there at once, at the most */
 	atomic_bool background_stop;
 	struct epc_counters counters;
-	struct section section[EPC_SECTIONS_MAX];
-	struct batch batch[WINDOW_SLOTS];
-	struct reclaimer reclaimer[EPC_RECLAIMERS_MAX];
+	struct section *section; /* section_nr of them */
+	/* NULL: was never needed */
+	struct batch *_Atomic batch[WINDOW_SLOTS];
+	struct reclaimer *_Atomic reclaimer[EPC_RECLAIMERS_MAX];
 };
+
+/* The root is the first; NULL: none of that index. */
+static inline struct epc_group *group_at(const struct epc *epc, unsigned int i)
+{
+	struct epc_group *_Atomic *other = atomic_load_explicit(&epc->other, memory_order_acquire);
+
+	if (i == 0)
+		return epc->root;
+	return other ? atomic_load_explicit(&other[i - 1], memory_order_relaxed) : NULL;
+}
 
 static inline uint32_t page_index(const struct epc *epc, const struct epc_page *page)
 {
@@ -221,7 +237,6 @@ void freed_wake(struct epc *epc, unsigned int n);
 
 /* reclaimd.c */
 void watermarks_init(struct epc *epc);
-void reclaimers_init(struct epc *epc);
 void reclaimers_fini(struct epc *epc);
 /* After an allocation that left few pages: background reclaim, where somebody lends a thread to it. */
 void background_wake(struct epc *epc);
@@ -246,7 +261,8 @@ unsigned int sample_collect_locked(struct epc *epc, unsigned int at_least,
 void sample_drop(struct epc *epc) EXCLUDES(&epc->reclaim_lock);
 
 /* reclaim.c */
-void batches_init(struct epc *epc);
+/* 0 or -ENOMEM. */
+int batches_init(struct epc *epc);
 void batches_fini(struct epc *epc);
 /* What one batch came to. */
 struct reclaim_result {

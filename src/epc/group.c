@@ -18,6 +18,8 @@
 #include "base/arena.h"
 #include "epc/epc_priv.h"
 
+enum { OTHER_BYTES = (EPC_GROUPS_MAX - 1) * sizeof(struct epc_group *) };
+
 /* ---- the table and its lock ------------------------------------------------------------------ */
 
 void groups_relink_locked(struct epc *epc)
@@ -26,11 +28,12 @@ void groups_relink_locked(struct epc *epc)
 	unsigned int i;
 
 	for (i = 0; i < EPC_GROUPS_MAX; i++) {
-		if (epc->group[i])
-			epc->group[i]->child = epc->group[i]->sibling = NULL;
+		group = group_at(epc, i);
+		if (group)
+			group->child = group->sibling = NULL;
 	}
 	for (i = 0; i < EPC_GROUPS_MAX; i++) {
-		group = epc->group[i];
+		group = group_at(epc, i);
 		if (!group || !group->parent)
 			continue;
 		group->sibling = group->parent->child;
@@ -46,7 +49,7 @@ static void groups_repair_locked(struct epc *epc) REQUIRES(&epc->groups_lock)
 	unsigned int i;
 
 	for (i = 0; i < EPC_GROUPS_MAX; i++) {
-		group = epc->group[i];
+		group = group_at(epc, i);
 		if (!group)
 			continue;
 		list_repair(&group->owners);
@@ -187,8 +190,11 @@ int groups_init(struct epc *epc)
 	limits.min_pages = epc->page_nr - epc->high;
 	lock_init(&epc->groups_lock, LOCK_GROUPS);
 	lock_init(&epc->charge_lock, LOCK_CHARGE);
-	epc->group[0] = group_new(epc, NULL, "root", &limits);
-	return epc->group[0] ? 0 : -ENOMEM;
+	epc->root = group_new(epc, NULL, "root", &limits);
+	if (epc->root && stalls_init(epc) == 0)
+		return 0;
+	groups_fini(epc);
+	return -ENOMEM;
 }
 
 void groups_fini(struct epc *epc)
@@ -196,9 +202,11 @@ void groups_fini(struct epc *epc)
 	unsigned int i;
 
 	for (i = 0; i < EPC_GROUPS_MAX; i++) {
-		if (epc->group[i])
-			group_delete(epc->group[i]);
+		if (group_at(epc, i))
+			group_delete(group_at(epc, i));
 	}
+	arena_free(epc->arena, (void *)epc->other, OTHER_BYTES);
+	stalls_fini(epc);
 	lock_fini(&epc->charge_lock);
 	lock_fini(&epc->groups_lock);
 }
@@ -208,8 +216,8 @@ static struct epc_group *find_locked(struct epc *epc, const char *name) REQUIRES
 	unsigned int i;
 
 	for (i = 0; i < EPC_GROUPS_MAX; i++) {
-		if (epc->group[i] && !strcmp(epc->group[i]->name, name))
-			return epc->group[i];
+		if (group_at(epc, i) && !strcmp(group_at(epc, i)->name, name))
+			return group_at(epc, i);
 	}
 	return NULL;
 }
@@ -218,15 +226,23 @@ static struct epc_group *find_locked(struct epc *epc, const char *name) REQUIRES
 static int insert_locked(struct epc_group *group) REQUIRES(&group->epc->groups_lock)
 {
 	struct epc *epc = group->epc;
-	uint32_t i = 0;
+	struct epc_group *_Atomic *table;
+	uint32_t i = 1;
 
-	while (i < EPC_GROUPS_MAX && epc->group[i])
+	/* A machine without groups has no table of them. */
+	if (!epc->other) {
+		table = arena_alloc(epc->arena, OTHER_BYTES);
+		if (!table)
+			return -ENOMEM;
+		atomic_store_explicit(&epc->other, table, memory_order_release);
+	}
+	while (i < EPC_GROUPS_MAX && group_at(epc, i))
 		i++;
 	if (i == EPC_GROUPS_MAX)
 		return -ENOSPC;
 	group->index = i;
 	order_lock(epc);
-	epc->group[i] = group;
+	epc->other[i - 1] = group;
 	group->sibling = group->parent->child;
 	group->parent->child = group;
 	order_unlock(epc);
@@ -283,7 +299,7 @@ int epc_group_destroy(struct epc_group *group)
 	if (r == 0) {
 		group_counts_retire_locked(group);
 		order_lock(epc);
-		epc->group[group->index] = NULL;
+		epc->other[group->index - 1] = NULL;
 		groups_relink_locked(epc);
 		/* What it shares with other orders it gives back. */
 		group_delete(group);
@@ -319,8 +335,8 @@ void groups_uncharge_all(struct epc *epc, unsigned int place)
 	unsigned int i;
 
 	for (i = 1; i < EPC_GROUPS_MAX; i++) {
-		if (epc->group[i])
-			epc->group[i]->charged[place] = 0;
+		if (group_at(epc, i))
+			group_at(epc, i)->charged[place] = 0;
 	}
 }
 
@@ -354,7 +370,7 @@ void group_note_peak(struct epc_group *group)
 
 struct epc_group *epc_group_root(struct epc *epc)
 {
-	return epc->group[0];
+	return epc->root;
 }
 
 struct epc *epc_group_epc(const struct epc_group *group)

@@ -121,8 +121,8 @@ static void skip_shunned(struct epc *epc, struct group_set *skip) REQUIRES(&epc-
 	unsigned int i;
 
 	for (i = 0; i < EPC_GROUPS_MAX; i++) {
-		if (epc->group[i] && epc->group[i]->shunned_until > epc->batch_seq)
-			group_set_add(skip, epc->group[i]);
+		if (group_at(epc, i) && group_at(epc, i)->shunned_until > epc->batch_seq)
+			group_set_add(skip, group_at(epc, i));
 	}
 }
 

@@ -14,12 +14,14 @@
 
 enum {
 	/*
-	 * Shadows of the whole EPC take no more; from NODE_NR_ENOUGH on a sample is as good, and a larger pool is for the
-	 * groups that share it.
+	 * Shadows of a whole EPC take no more than NODES_A_PAGE; from NODE_NR_SMALL on a sample is nearly as good, and from
+	 * NODE_NR_ENOUGH on as good. More are for the groups that share the pool.
 	 */
 	NODES_A_PAGE = 3,
+	NODE_NR_SMALL = 384,
+	PAGES_A_NODE = 2,
 	NODE_NR_ENOUGH = 512,
-	POOL_BYTES_A_PAGE = 4,
+	POOL_BYTES_A_PAGE = 3,
 	NODE_NR_MAX = 2200,
 	NODES_A_BUCKET = 2,
 
@@ -56,16 +58,20 @@ void shadows_reset(struct shadows *pool)
 	pool->never_used = 0;
 }
 
+static uint64_t least(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
 static uint64_t nodes_for(uint64_t page_nr)
 {
-	uint64_t nr = page_nr * NODES_A_PAGE;
-	uint64_t part = page_nr * POOL_BYTES_A_PAGE / sizeof(struct node);
+	uint64_t all = least(page_nr * NODES_A_PAGE, NODE_NR_SMALL);
+	uint64_t sample = least(page_nr / PAGES_A_NODE, NODE_NR_ENOUGH);
+	uint64_t shared = least(page_nr * POOL_BYTES_A_PAGE / sizeof(struct node), NODE_NR_MAX);
 
-	if (nr > NODE_NR_ENOUGH)
-		nr = NODE_NR_ENOUGH;
-	if (nr < part)
-		nr = part;
-	return nr < NODE_NR_MAX ? nr : NODE_NR_MAX;
+	if (sample < all)
+		sample = all;
+	return sample < shared ? shared : sample;
 }
 
 struct shadows *shadows_create(uint32_t page_nr)

@@ -20,6 +20,7 @@
 #include <string.h>
 
 #include "arch/sgx.h"
+#include "base/arena.h"
 #include "cpu/cpu.h"
 #include "epc/backing.h"
 #include "epc/epc_priv.h"
@@ -39,25 +40,38 @@ bool reclaim_is_running(void)
 	return in_batches > 0;
 }
 
-void batches_init(struct epc *epc)
+/* NULL: no memory for one that is needed for the first time. */
+static struct batch *batch_at(struct epc *epc, unsigned int slot)
 {
-	unsigned int i;
+	struct batch *batch = atomic_load(&epc->batch[slot]), *other = NULL;
 
-	for (i = 0; i < WINDOW_SLOTS; i++)
-		lock_init(&epc->batch[i].lock, LOCK_TRIED);
+	if (batch)
+		return batch;
+	batch = arena_alloc(epc->arena, sizeof(*batch));
+	if (!batch)
+		return NULL;
+	lock_init(&batch->lock, LOCK_TRIED);
+	batch->slot = slot;
+	if (atomic_compare_exchange_strong(&epc->batch[slot], &other, batch))
+		return batch;
+	lock_fini(&batch->lock);
+	arena_free(epc->arena, batch, sizeof(*batch));
+	return other;
+}
+
+int batches_init(struct epc *epc)
+{
+	return batch_at(epc, 0) ? 0 : -ENOMEM;
 }
 
 void batches_fini(struct epc *epc)
 {
 	unsigned int i;
 
-	for (i = 0; i < WINDOW_SLOTS; i++)
-		lock_fini(&epc->batch[i].lock);
-}
-
-static unsigned int slot_of(const struct epc *epc, const struct batch *batch)
-{
-	return (unsigned int)(batch - epc->batch);
+	for (i = 0; i < WINDOW_SLOTS && epc->batch[i]; i++) {
+		lock_fini(&epc->batch[i]->lock);
+		arena_free(epc->arena, epc->batch[i], sizeof(*epc->batch[i]));
+	}
 }
 
 /*
@@ -291,7 +305,7 @@ static void pass_take(struct epc *epc, struct batch *batch)
 	}
 	if (epc->unmap && unmap_nr > 1)
 		epc->unmap(unmap, unmap_nr);
-	window_take(epc->window, slot_of(epc, batch), offsets, nr);
+	window_take(epc->window, batch->slot, offsets, nr);
 }
 
 /* The processor finds the bytes of taken pages on the stage. */
@@ -302,7 +316,7 @@ static void show_stage(struct epc *epc, struct batch *batch)
 	for (i = 0; i < batch->nr; i++) {
 		if (batch->entry[i].phase == BATCH_BLOCKED && batch->entry[i].stage != NO_STAGE)
 			cpu_set_bytes(epc->cpu, batch->entry[i].nr,
-				      window_stage(epc->window, slot_of(epc, batch),
+				      window_stage(epc->window, batch->slot,
 						   batch->entry[i].stage));
 	}
 }
@@ -315,7 +329,7 @@ static void entry_untake(struct epc *epc, struct batch *batch, struct batch_entr
 
 	if (entry->stage == NO_STAGE)
 		return;
-	window_return(epc->window, slot_of(epc, batch), entry->stage);
+	window_return(epc->window, batch->slot, entry->stage);
 	cpu_set_bytes(epc->cpu, entry->nr, window_at(epc->window, offset));
 	atomic_fetch_and(&page->flags, (uint8_t)~PAGE_TAKEN);
 	entry->stage = NO_STAGE;
@@ -391,7 +405,7 @@ static unsigned int pass_free(struct epc *epc, struct batch *batch)
 	section_free(epc, freed, nr);
 	atomic_fetch_sub_explicit(&epc->in_batch_nr, nr, memory_order_relaxed);
 	order_unlock(epc);
-	window_take_done(epc->window, slot_of(epc, batch));
+	window_take_done(epc->window, batch->slot);
 	batch->nr = 0;
 	if (nr > 0)
 		note_peak(epc);
@@ -434,7 +448,7 @@ static void batch_recover(struct epc *epc, struct batch *batch) REQUIRES(&batch-
 	}
 	/* Some that are READY were blocked, and that could not be noted any more. */
 	pass_block(epc, batch);
-	if (!window_take_resume(epc->window, slot_of(epc, batch)))
+	if (!window_take_resume(epc->window, batch->slot))
 		pass_take(epc, batch);
 	show_stage(epc, batch);
 	(void)pass_write(epc, batch);
@@ -446,28 +460,34 @@ static void batch_recover(struct epc *epc, struct batch *batch) REQUIRES(&batch-
 /* A batch that nobody else is at, its lock held; NULL when all are in use. */
 LOCK_ATTR(no_thread_safety_analysis) static struct batch *batch_claim(struct epc *epc)
 {
+	struct batch *batch;
 	unsigned int i;
 
 	for (i = 0; i < WINDOW_SLOTS; i++) {
-		if (!lock_try(&epc->batch[i].lock))
+		batch = batch_at(epc, i);
+		if (!batch)
+			break;
+		if (!lock_try(&batch->lock))
 			continue;
-		if (epc->batch[i].lock.holder_died)
-			batch_recover(epc, &epc->batch[i]);
-		return &epc->batch[i];
+		if (batch->lock.holder_died)
+			batch_recover(epc, batch);
+		return batch;
 	}
 	return NULL;
 }
 
 LOCK_ATTR(no_thread_safety_analysis) void reclaim_recover(struct epc *epc)
 {
+	struct batch *batch;
 	unsigned int i;
 
 	for (i = 0; i < WINDOW_SLOTS; i++) {
-		if (!lock_try(&epc->batch[i].lock))
+		batch = atomic_load(&epc->batch[i]);
+		if (!batch || !lock_try(&batch->lock))
 			continue;
-		if (epc->batch[i].lock.holder_died)
-			batch_recover(epc, &epc->batch[i]);
-		lock_release(&epc->batch[i].lock);
+		if (batch->lock.holder_died)
+			batch_recover(epc, batch);
+		lock_release(&batch->lock);
 	}
 }
 

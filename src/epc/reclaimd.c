@@ -18,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/arena.h"
 #include "epc/epc_priv.h"
 
 enum {
@@ -37,20 +38,33 @@ void watermarks_init(struct epc *epc)
 	epc->high = 2 * epc->low;
 }
 
-void reclaimers_init(struct epc *epc)
+/* NULL: no memory for one that is needed for the first time. */
+static struct reclaimer *reclaimer_at(struct epc *epc, unsigned int i)
 {
-	unsigned int i;
+	struct reclaimer *reclaimer = atomic_load(&epc->reclaimer[i]), *other = NULL;
 
-	for (i = 0; i < EPC_RECLAIMERS_MAX; i++)
-		lock_init(&epc->reclaimer[i].lock, LOCK_TRIED);
+	if (reclaimer)
+		return reclaimer;
+	reclaimer = arena_alloc(epc->arena, sizeof(*reclaimer));
+	if (!reclaimer)
+		return NULL;
+	lock_init(&reclaimer->lock, LOCK_TRIED);
+	reclaimer->index = i;
+	if (atomic_compare_exchange_strong(&epc->reclaimer[i], &other, reclaimer))
+		return reclaimer;
+	lock_fini(&reclaimer->lock);
+	arena_free(epc->arena, reclaimer, sizeof(*reclaimer));
+	return other;
 }
 
 void reclaimers_fini(struct epc *epc)
 {
 	unsigned int i;
 
-	for (i = 0; i < EPC_RECLAIMERS_MAX; i++)
-		lock_fini(&epc->reclaimer[i].lock);
+	for (i = 0; i < EPC_RECLAIMERS_MAX && epc->reclaimer[i]; i++) {
+		lock_fini(&epc->reclaimer[i]->lock);
+		arena_free(epc->arena, epc->reclaimer[i], sizeof(*epc->reclaimer[i]));
+	}
 }
 
 /* The number of free pages below which the @i-th reclaimer has something to do. */
@@ -82,10 +96,12 @@ void background_wake(struct epc *epc)
 {
 	unsigned int nr = atomic_load_explicit(&epc->reclaimer_nr, memory_order_relaxed), i;
 	uint32_t free_nr = section_free_nr(epc);
+	struct reclaimer *reclaimer;
 
 	for (i = 0; i < nr && free_nr < low_of(epc, i); i++) {
-		if (atomic_load_explicit(&epc->reclaimer[i].asleep, memory_order_relaxed))
-			reclaimer_wake(&epc->reclaimer[i]);
+		reclaimer = atomic_load_explicit(&epc->reclaimer[i], memory_order_acquire);
+		if (atomic_load_explicit(&reclaimer->asleep, memory_order_relaxed))
+			reclaimer_wake(reclaimer);
 	}
 }
 
@@ -115,17 +131,21 @@ unsigned int epc_background_once(struct epc *epc)
 /* A place that nobody has, or whose holder died; its lock is held then. */
 LOCK_ATTR(no_thread_safety_analysis) static struct reclaimer *reclaimer_claim(struct epc *epc)
 {
+	struct reclaimer *reclaimer;
 	unsigned int i;
 	uint32_t nr;
 
 	for (i = 0; i < EPC_RECLAIMERS_MAX; i++) {
-		if (!lock_try(&epc->reclaimer[i].lock))
+		reclaimer = reclaimer_at(epc, i);
+		if (!reclaimer)
+			break;
+		if (!lock_try(&reclaimer->lock))
 			continue;
-		epc->reclaimer[i].lock.holder_died = false; /* it protects no data */
+		reclaimer->lock.holder_died = false; /* it protects no data */
 		nr = atomic_load(&epc->reclaimer_nr);
 		while (nr <= i && !atomic_compare_exchange_weak(&epc->reclaimer_nr, &nr, i + 1))
 			;
-		return &epc->reclaimer[i];
+		return reclaimer;
 	}
 	return NULL;
 }
@@ -148,7 +168,7 @@ LOCK_ATTR(no_thread_safety_analysis) int epc_background_run(struct epc *epc)
 
 	if (!self)
 		return -EBUSY;
-	low = low_of(epc, (unsigned int)(self - epc->reclaimer));
+	low = low_of(epc, self->index);
 	while (!atomic_load(&epc->background_stop)) {
 		seen = atomic_load(&self->wakes);
 		if (section_free_nr(epc) >= low) {
@@ -167,11 +187,15 @@ LOCK_ATTR(no_thread_safety_analysis) int epc_background_run(struct epc *epc)
 
 void epc_background_stop(struct epc *epc)
 {
+	struct reclaimer *reclaimer;
 	unsigned int i;
 
 	atomic_store(&epc->background_stop, true);
 	for (i = 0; i < EPC_RECLAIMERS_MAX; i++) {
-		atomic_fetch_add(&epc->reclaimer[i].wakes, 1);
-		syscall(SYS_futex, &epc->reclaimer[i].wakes, FUTEX_WAKE, 1, NULL, NULL, 0);
+		reclaimer = atomic_load(&epc->reclaimer[i]);
+		if (!reclaimer)
+			break;
+		atomic_fetch_add(&reclaimer->wakes, 1);
+		syscall(SYS_futex, &reclaimer->wakes, FUTEX_WAKE, 1, NULL, NULL, 0);
 	}
 }

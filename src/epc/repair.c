@@ -13,11 +13,13 @@
 static bool in_some_batch(struct epc *epc, uint32_t nr)
 {
 	const struct batch_entry *entry;
+	const struct batch *batch;
 	unsigned int i, j;
 
 	for (i = 0; i < WINDOW_SLOTS; i++) {
-		for (j = 0; j < EPC_BATCH_MAX; j++) {
-			entry = &epc->batch[i].entry[j];
+		batch = epc->batch[i];
+		for (j = 0; batch && j < EPC_BATCH_MAX; j++) {
+			entry = &batch->entry[j];
 			if (atomic_load(&entry->phase) != BATCH_NONE && entry->nr == nr)
 				return true;
 		}
@@ -46,10 +48,10 @@ static void groups_reset_locked(struct epc *epc) REQUIRES(&epc->reclaim_lock)
 	unsigned int i;
 
 	for (i = 0; i < EPC_GROUPS_MAX; i++) {
-		if (!epc->group[i])
+		if (!group_at(epc, i))
 			continue;
-		epc->policy->reset(epc->group[i]->policy_state);
-		epc->group[i]->in_batch_nr = 0;
+		epc->policy->reset(group_at(epc, i)->policy_state);
+		group_at(epc, i)->in_batch_nr = 0;
 	}
 }
 

@@ -79,6 +79,9 @@ int sections_init(struct epc *epc, unsigned int shards)
 
 	assert(config->section_nr > 0 && config->section_nr <= EPC_SECTIONS_MAX);
 	epc->section_nr = config->section_nr;
+	epc->section = arena_alloc(epc->arena, epc->section_nr * sizeof(*epc->section));
+	if (!epc->section)
+		return -ENOMEM;
 	for (i = 0; i < epc->section_nr; i++) {
 		section = &epc->section[i];
 		section->first = first;
@@ -89,8 +92,10 @@ int sections_init(struct epc *epc, unsigned int shards)
 	}
 	assert(first == epc->page_nr);
 	epc->shard = arena_alloc(epc->arena, epc->shard_nr * sizeof(*epc->shard));
-	if (!epc->shard)
+	if (!epc->shard) {
+		arena_free(epc->arena, epc->section, epc->section_nr * sizeof(*epc->section));
 		return -ENOMEM;
+	}
 	for (i = 0; i < epc->section_nr; i++)
 		section_init(epc, &epc->section[i]);
 	return 0;
@@ -103,6 +108,7 @@ void sections_fini(struct epc *epc)
 	for (i = 0; i < epc->shard_nr; i++)
 		lock_fini(&epc->shard[i].lock);
 	arena_free(epc->arena, epc->shard, epc->shard_nr * sizeof(*epc->shard));
+	arena_free(epc->arena, epc->section, epc->section_nr * sizeof(*epc->section));
 }
 
 struct shard *shard_of(struct epc *epc, uint32_t nr)

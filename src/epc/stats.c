@@ -23,7 +23,7 @@ static void count_states(struct epc *epc, struct epc_stats *stats)
 	unsigned int i;
 
 	order_lock(epc);
-	stats->tracked = group_tracked_locked(epc->group[0]);
+	stats->tracked = group_tracked_locked(epc->root);
 	stats->in_batch = epc->in_batch_nr;
 	for (i = 0; i < epc->shard_nr; i++) {
 		shard = &epc->shard[i];

@@ -103,9 +103,9 @@ static void kinds_clear_locked(struct epc *epc) REQUIRES(&epc->groups_lock)
 	unsigned int i;
 
 	for (i = 0; i < EPC_GROUPS_MAX; i++) {
-		if (!epc->group[i])
+		if (!group_at(epc, i))
 			continue;
-		list_for_each (pos, &epc->group[i]->owners)
+		list_for_each (pos, &group_at(epc, i)->owners)
 			memset(LIST_ENTRY(pos, struct epc_owner, node)->kind, 0,
 			       sizeof(((struct epc_owner *)0)->kind));
 	}
@@ -132,17 +132,17 @@ static void census_shard_locked(struct epc *epc, const struct shard *shard, uint
 
 void epc_census(struct epc *epc)
 {
-	const struct section *section;
+	struct section *section;
 	unsigned int s, i;
 
 	groups_lock(epc);
 	kinds_clear_locked(epc);
 	for (s = 0; s < epc->section_nr; s++) {
 		section = &epc->section[s];
-		memset(epc->section_kind[s], 0, sizeof(epc->section_kind[s]));
+		memset(section->kind, 0, sizeof(section->kind));
 		for (i = 0; i < section->shard_nr; i++)
 			census_shard_locked(epc, &epc->shard[section->shard_first + i],
-					    epc->section_kind[s]);
+					    section->kind);
 	}
 	groups_unlock(epc);
 }
@@ -150,7 +150,7 @@ void epc_census(struct epc *epc)
 void epc_section_kinds(struct epc *epc, unsigned int i, uint32_t ret_kind[EPC_KIND_NR])
 {
 	assert(i < epc->section_nr);
-	memcpy(ret_kind, epc->section_kind[i], sizeof(epc->section_kind[i]));
+	memcpy(ret_kind, epc->section[i].kind, sizeof(epc->section[i].kind));
 }
 
 /* ---- reading ------------------------------------------------------------------------------------ */

@@ -16,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/arena.h"
 #include "epc/epc_priv.h"
 #include "epc/owner.h"
 
@@ -24,6 +25,7 @@
 enum {
 	PERIODS_MAX = 2000, /* after so many nothing is left of what was before */
 	RUNNING_LOOK_MAX = 256,
+	STALLED_PAGES = 64, /* of EPC, for one thread that stands still */
 };
 
 static uint64_t now_ns(void)
@@ -93,7 +95,7 @@ static bool any_stalled_locked(struct epc *epc, const struct epc_owner *owner,
 {
 	const struct stalled *s;
 
-	for (s = epc->stalled; s < epc->stalled + EPC_STALLED_MAX; s++) {
+	for (s = epc->stalled; s < epc->stalled + epc->stalled_nr; s++) {
 		if (s->owner && (owner ? s->owner == owner : in_group(s->owner, group)))
 			return true;
 	}
@@ -147,7 +149,7 @@ static void bury_locked(struct epc *epc, uint64_t now) REQUIRES(&epc->groups_loc
 	struct epc_owner *owner;
 	struct stalled *s;
 
-	for (s = epc->stalled; s < epc->stalled + EPC_STALLED_MAX; s++) {
+	for (s = epc->stalled; s < epc->stalled + epc->stalled_nr; s++) {
 		if (!s->owner || kill(s->pid, 0) == 0 || errno != ESRCH)
 			continue;
 		owner = s->owner;
@@ -156,10 +158,30 @@ static void bury_locked(struct epc *epc, uint64_t now) REQUIRES(&epc->groups_loc
 	}
 }
 
+int stalls_init(struct epc *epc)
+{
+	uint32_t nr = epc->page_nr / STALLED_PAGES;
+
+	if (nr < EPC_STALLED_MIN)
+		nr = EPC_STALLED_MIN;
+	if (nr > EPC_STALLED_MAX)
+		nr = EPC_STALLED_MAX;
+	epc->stalled = arena_alloc(epc->arena, nr * sizeof(*epc->stalled));
+	if (!epc->stalled)
+		return -ENOMEM;
+	epc->stalled_nr = nr;
+	return 0;
+}
+
+void stalls_fini(struct epc *epc)
+{
+	arena_free(epc->arena, epc->stalled, epc->stalled_nr * sizeof(*epc->stalled));
+}
+
 struct stalled *stall_begin(struct epc_owner *owner)
 {
 	struct epc *epc = owner->epc;
-	struct stalled *s = epc->stalled, *end = epc->stalled + EPC_STALLED_MAX;
+	struct stalled *s = epc->stalled, *end = epc->stalled + epc->stalled_nr;
 	uint64_t now = now_ns();
 
 	owner = owner->told_as;
@@ -193,7 +215,7 @@ void stalls_forget_locked(struct epc_owner *owner)
 {
 	struct stalled *s;
 
-	for (s = owner->epc->stalled; s < owner->epc->stalled + EPC_STALLED_MAX; s++) {
+	for (s = owner->epc->stalled; s < owner->epc->stalled + owner->epc->stalled_nr; s++) {
 		if (s->owner == owner)
 			s->owner = NULL;
 	}

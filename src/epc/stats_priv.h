@@ -12,7 +12,7 @@
 #include "base/lock.h"
 #include "epc/stats.h"
 
-enum { EPC_COUNT_SLOTS = 4, EPC_STALLED_MAX = 64 };
+enum { EPC_COUNT_SLOTS = 4, EPC_STALLED_MIN = 16, EPC_STALLED_MAX = 64 };
 
 struct counts {
 	struct {
@@ -37,6 +37,9 @@ struct stalled {
 	int pid;
 };
 
+/* Room for as many stalls as the EPC is good for: 0 or -ENOMEM. */
+int stalls_init(struct epc *epc);
+void stalls_fini(struct epc *epc);
 /* Without any lock. The stall's place, for the end of it; NULL: too many at once, this one is not told of. */
 struct stalled *stall_begin(struct epc_owner *owner) EXCLUDES(&owner->epc->groups_lock);
 void stall_end(struct stalled *stalled, struct epc_owner *owner);
