@@ -63,7 +63,7 @@ static void ranges_init(struct window *window, unsigned int span_order)
 
 	for (order = WINDOW_ORDER_MIN; order <= WINDOW_ORDER_MAX; order++)
 		list_init(ranges_of(window, order));
-	window->never_split = (1ull << span_order) - (1ull << WINDOW_ORDER_MIN);
+	window->first_free = (1ull << span_order) - (1ull << WINDOW_ORDER_MIN);
 }
 
 static uint64_t first_offset(const struct window *window, unsigned int order)
@@ -114,9 +114,9 @@ static bool range_pop_locked(struct window *window, unsigned int order, uint64_t
 		range_delete(window, range);
 		return true;
 	}
-	if (!(window->never_split >> order & 1))
+	if (!(window->first_free >> order & 1))
 		return false;
-	window->never_split &= ~(1ull << order);
+	window->first_free &= ~(1ull << order);
 	*ret_offset = first_offset(window, order);
 	return true;
 }
@@ -157,8 +157,8 @@ static bool range_take_locked(struct window *window, unsigned int order, uint64_
 	struct range *range;
 	struct list *pos;
 
-	if (window->never_split >> order & 1 && offset == first_offset(window, order)) {
-		window->never_split &= ~(1ull << order);
+	if (window->first_free >> order & 1 && offset == first_offset(window, order)) {
+		window->first_free &= ~(1ull << order);
 		return true;
 	}
 	list_for_each (pos, ranges_of(window, order)) {
@@ -185,7 +185,10 @@ void window_range_free(struct window *window, uint64_t offset, uint64_t bytes)
 		order++;
 	}
 	/* A full heap loses the range (of a space of terabytes), not memory. */
-	(void)range_add(window, order, offset);
+	if (offset == first_offset(window, order))
+		window->first_free |= 1ull << order;
+	else
+		(void)range_add(window, order, offset);
 	lock_release(&window->lock);
 }
 

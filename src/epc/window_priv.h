@@ -51,11 +51,11 @@ struct window {
 	uint64_t file_bytes;
 	uint32_t homes;
 	/*
-	 * By order: free ranges; and a bit for each order of which the one is free that was so at the start, and on
-	 * no list.
+	 * By order: free ranges; and a bit for each order of which the one is free that was so at the start, which is
+	 * on no list.
 	 */
 	struct list free_ranges[WINDOW_ORDER_MAX + 1 - WINDOW_ORDER_MIN];
-	uint64_t never_split;
+	uint64_t first_free;
 	struct window_slot slots[WINDOW_SLOTS + 1];
 };
 
