@@ -10,14 +10,7 @@
 #include "base/arena.h"
 #include "epc/pagelist.h"
 
-enum {
-	RING_MIN = 64,
-	ARM_PART = 4,
-	ARM_MAX = 256,
-	USED_ENOUGH = 512,
-	USED_PART = 8,
-	USED_MAX = 1024
-};
+enum { RING_MIN = 64, ARM_MAX = 256, USED_ENOUGH = 512, USED_PART = 8, USED_MAX = 1024 };
 
 #define USED_FIRST (1u << 31)
 static_assert(PAGE_NR_MAX < USED_FIRST, "a bit beside a page's number");
@@ -41,6 +34,12 @@ static uint32_t used_size(uint32_t page_nr)
 	return ring_size(page_nr, page_nr / USED_PART > USED_ENOUGH ? USED_MAX : USED_ENOUGH);
 }
 
+/* Shadows arm all of a small EPC at once; a page for which there is no room is not armed, though it counts as that. */
+static uint32_t arm_size(uint32_t page_nr)
+{
+	return ring_size(page_nr, ARM_MAX);
+}
+
 static size_t samples_bytes(const struct samples *samples)
 {
 	return sizeof(*samples) + (samples->used_max + (size_t)samples->arm_max) * sizeof(uint32_t);
@@ -48,8 +47,7 @@ static size_t samples_bytes(const struct samples *samples)
 
 struct samples *samples_create(struct arena *arena, uint32_t page_nr)
 {
-	struct samples sizes = { .used_max = used_size(page_nr),
-				 .arm_max = ring_size(page_nr / ARM_PART, ARM_MAX) };
+	struct samples sizes = { .used_max = used_size(page_nr), .arm_max = arm_size(page_nr) };
 	struct samples *samples = arena_alloc(arena, samples_bytes(&sizes));
 
 	if (!samples)
