@@ -34,6 +34,8 @@ enum {
 	STALE = 100,       /* grains: old enough */
 	HAND_EVERY = 8,    /* pages that come: then the oldest ones are looked at */
 	HAND_MAX = 16,     /* hot pages looked at for one that may become one */
+	AHEAD_MAX = 96,    /* cold pages more than otherwise, for those that came ahead */
+	AHEAD_KEPT = 64,   /* batches for which there is room for as many as there were once */
 	SPARED_MAX = 4096, /* used pages that are spared for one victim: then the next one goes */
 };
 
@@ -50,7 +52,11 @@ struct lirs {
 	bool watching;         /* uses of new pages are watched for */
 	uint32_t came;         /* pages that came in this grain */
 	uint32_t to_hand;
-	uint32_t spared; /* since the last victim */
+	uint32_t spared;     /* since the last victim */
+	uint32_t ahead;      /* so many more are cold now */
+	uint32_t ahead_most; /* that it had to be, in the last ahead_seen batches */
+	uint32_t ahead_seen;
+	bool came_ahead; /* a page has, since the last victim */
 	uint8_t now;
 };
 
@@ -170,7 +176,34 @@ static uint32_t hot_max(const struct lirs *l)
 
 	if (cold < least)
 		cold = least;
+	cold += l->ahead < nr / 4 ? l->ahead : nr / 4;
 	return nr > cold ? nr - cold : 0;
+}
+
+/*
+ * Pages that were read ahead go by, as a scan's do, but not before they are used: so there is room behind them for as many
+ * as came since the oldest that waits, if it is one of many: a few may wait in vain.  Room that comes and goes with each
+ * batch would make hot pages of whatever comes next.
+ */
+static void see_ahead(struct lirs *l)
+{
+	uint32_t nr = cold_list(l)->last, looked, waiting = 0, room = 0;
+
+	for (looked = 1; nr != PAGE_NONE && looked <= AHEAD_MAX; looked++) {
+		if (sample_is_ahead(&l->view, nr)) {
+			waiting++;
+			room = looked < 2 * waiting ? looked : 2 * waiting;
+		}
+		nr = page_prev(l->view.pages, nr);
+	}
+	if (room > l->ahead_most)
+		l->ahead_most = room;
+	if (room > l->ahead)
+		l->ahead = room;
+	if (++l->ahead_seen < AHEAD_KEPT)
+		return;
+	l->ahead = l->ahead_most;
+	l->ahead_most = l->ahead_seen = 0;
 }
 
 /* Used since the oldest hot page was.  When too many of those have been used since they were looked at: no. */
@@ -319,6 +352,7 @@ static void lirs_insert(void *p, uint32_t nr)
 	if (l->duel)
 		duel_load(l->duel, key, nr);
 	watch(l, nr);
+	l->came_ahead |= sample_is_ahead(&l->view, nr);
 	l->view.pages[nr].stamp = l->now;
 	ghost = ghost_take(l->view.ghosts, key, &stamp);
 	if (l->order != DUEL_LIRS)
@@ -367,6 +401,9 @@ static uint32_t lirs_pick(void *p, unsigned int *ret_looked)
 	if (!l->full)
 		is_full(l);
 	choose_order(l);
+	if (l->came_ahead && l->order == DUEL_LIRS)
+		see_ahead(l);
+	l->came_ahead = false;
 	nr = l->order == DUEL_LIRS ? lirs_victim(l, ret_looked) : fifo_victim(l, ret_looked);
 	l->spared += *ret_looked;
 	if (nr == PAGE_NONE && l->spared >= SPARED_MAX)

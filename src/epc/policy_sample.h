@@ -77,6 +77,12 @@ static inline bool sample_is_used(const struct policy_view *view, uint32_t nr)
 	return atomic_load_explicit(&view->pages[nr].flags, memory_order_relaxed) & PAGE_REF_USED;
 }
 
+/* It came before it was asked for, and no use is known. */
+static inline bool sample_is_ahead(const struct policy_view *view, uint32_t nr)
+{
+	return atomic_load_explicit(&view->pages[nr].flags, memory_order_relaxed) & PAGE_REF_AHEAD;
+}
+
 /* Its next use will be seen. What is known of earlier ones stays known. */
 void sample_arm(const struct policy_view *view, uint32_t nr);
 /* The same after the instruction that the page was brought in for: when the next such pages have come. */
