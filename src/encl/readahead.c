@@ -46,6 +46,8 @@ enum {
 	NEEDED_MAX = 1024,
 };
 
+#define NO_STRAY (UINT64_MAX / 2) /* no page is near it */
+
 /* ---- what was learnt ------------------------------------------------------------------------------ */
 
 static void win_trust_locked(struct encl *encl) REQUIRES(&encl->lock)
@@ -117,7 +119,10 @@ static bool goes_on_locked(struct encl *encl, const struct encl_stream *s, uint6
 	int64_t n = s->stride ? steps(s->next, idx, s->stride, NEAR_STEPS) : -1;
 
 	for (int64_t i = 0; i < n; i++) {
-		if (is_away(pages_find_locked(encl, at_step(s->next, s->stride, (uint64_t)i))))
+		const struct encl_page *page =
+			pages_find_locked(encl, at_step(s->next, s->stride, (uint64_t)i));
+
+		if (!page || is_away(page))
 			return false;
 	}
 	return n >= 0;
@@ -290,6 +295,15 @@ static int64_t find_stride(const struct encl_readahead *ra, uint64_t idx)
 	return best;
 }
 
+/* The run that ends at @idx is a stream's: what begins at other pages of it would be none. */
+static void forget_strays(struct encl_readahead *ra, uint64_t idx, int64_t stride)
+{
+	for (unsigned int i = 0; i < ENCL_STRAYS; i++) {
+		if (steps(ra->stray[i], idx, stride, RUN_APART) >= 0)
+			ra->stray[i] = NO_STRAY;
+	}
+}
+
 /* One that begins at a fault at @idx, in place of the one that was quiet for longest; NULL: none does. */
 static struct encl_stream *new_stream_locked(struct encl *encl, uint64_t idx) REQUIRES(&encl->lock)
 {
@@ -305,6 +319,7 @@ static struct encl_stream *new_stream_locked(struct encl *encl, uint64_t idx) RE
 		if (s->used < oldest->used)
 			oldest = s;
 	}
+	forget_strays(ra, idx, stride);
 	leave_behind_locked(encl, oldest);
 	*oldest = (struct encl_stream){
 		.stride = stride,
@@ -332,6 +347,15 @@ static uint32_t room_locked(struct encl *encl) REQUIRES(&encl->lock)
 	return ra->room > ahead ? ra->room - ahead : 0;
 }
 
+/* Page @other is there, and of the same kind as page @idx. */
+static bool is_like_locked(struct encl *encl, uint64_t idx, uint64_t other) REQUIRES(&encl->lock)
+{
+	const struct encl_page *a = pages_find_locked(encl, idx),
+			       *b = pages_find_locked(encl, other);
+
+	return a && b && b->type == SGX_PT_REG && a->max_rwx == b->max_rwx;
+}
+
 /*
  * How many steps behind @idx the last page is that can be had: it is away, and up to there all pages are of the same
  * kind as this one.
@@ -339,14 +363,12 @@ static uint32_t room_locked(struct encl *encl) REQUIRES(&encl->lock)
 static uint32_t last_step_locked(struct encl *encl, const struct encl_stream *s, uint64_t idx)
 	REQUIRES(&encl->lock)
 {
-	const struct encl_page *here = pages_find_locked(encl, idx), *page;
 	uint32_t room = room_locked(encl), last = 0;
 
 	for (uint32_t n = 1; n <= s->ahead && n <= room; n++) {
-		page = pages_find_locked(encl, at_step(idx, s->stride, n));
-		if (!page || page->type != SGX_PT_REG || page->max_rwx != here->max_rwx)
+		if (!is_like_locked(encl, idx, at_step(idx, s->stride, n)))
 			break;
-		if (is_away(page))
+		if (is_away(pages_find_locked(encl, at_step(idx, s->stride, n))))
 			last = n;
 	}
 	return last;
@@ -397,7 +419,9 @@ void readahead_locked(struct encl *encl, struct bring *b, uint64_t idx)
 	s->run++;
 	leave_behind_locked(encl, s);
 	s->next = at_step(idx, s->stride, 1);
-	if (!b->loaded && !marker)
+	if (!is_like_locked(encl, idx, s->next))
+		s->stride = 0;
+	if ((!b->loaded && !marker) || !s->stride)
 		return;
 	if (ra->trust > 0)
 		read_locked(encl, b, s, idx);
@@ -413,5 +437,5 @@ void readahead_init(struct encl *encl)
 	ra->needed = NEEDED_MIN;
 	ra->room = ROOM_START;
 	for (unsigned int i = 0; i < ENCL_STRAYS; i++)
-		ra->stray[i] = UINT64_MAX / 2;
+		ra->stray[i] = NO_STRAY;
 }
