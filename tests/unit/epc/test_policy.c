@@ -12,6 +12,7 @@
 #include "epc/pagelist.h"
 #include "epc/policy_ghost.h"
 #include "epc/policy_sample.h"
+#include "epc/stats.h"
 #include "lib/fake_owner.h"
 #include "lib/policy_cache.h"
 #include "lib/tap.h"
@@ -459,6 +460,23 @@ static void test_unmap(void)
 	fake_machine_destroy(&m);
 }
 
+/* Whichever it is, what grows with the EPC and what does not are together within what a page may take. */
+static void test_memory(const struct epc_policy *policy)
+{
+	enum { PAGES = 16384 };
+	struct epc_footprint f;
+	struct fake_machine m;
+	uint64_t sum;
+
+	TAP_MUST(fake_machine_create(&m, PAGES, policy->name, NULL, 0) == 0, "%s: a manager",
+		 policy->name);
+	epc_footprint_read(m.epc, &f);
+	sum = f.epcm + f.pages + f.ghosts + f.shadows + f.rest;
+	TAP_CHECK(f.rest == arena_used_bytes(m.arena) && sum <= 64 * PAGES,
+		  "%s: %.2f bytes a page at 64 MiB", policy->name, (double)sum / PAGES);
+	fake_machine_destroy(&m);
+}
+
 static void test_ghosts(void)
 {
 	struct ghosts *ghosts = ghosts_create(1000);
@@ -512,6 +530,7 @@ int main(void)
 	for (i = 0; policy_at(i); i++) {
 		test_operations(policy_at(i));
 		test_stuck(policy_at(i));
+		test_memory(policy_at(i));
 	}
 	test_first_victim(false);
 	test_first_victim(true);
