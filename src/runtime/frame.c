@@ -299,6 +299,16 @@ bool rt_come_again(int sig, siginfo_t *info, ucontext_t *uc)
 	return true;
 }
 
+bool rt_frame_waits(int sig, const ucontext_t *uc)
+{
+	const greg_t *g = uc->uc_mcontext.gregs;
+
+	/* No call of the handler by the program leaves these in the registers. */
+	return (uint64_t)g[REG_RIP] == rt.act[sig].word && g[REG_RDI] == sig &&
+	       g[REG_RSI] == g[REG_RSP] + (greg_t)offsetof(struct kernel_frame, info) &&
+	       g[REG_RDX] == g[REG_RSP] + (greg_t)offsetof(struct kernel_frame, uc);
+}
+
 /*
  * On our signal stack: the frame is built where the client wants it, and our own sigreturn goes to the handler.
  * Elsewhere (rt_come_again()) the frame stays where the kernel has put it for the client.

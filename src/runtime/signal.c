@@ -8,6 +8,10 @@
  * Invariant: the critical signals are never blocked in the kernel's mask, and while a thread holds a lock or is in
  * a handler (t->critical) no client code runs on it: asynchronous signals are put off until it lets go.
  *
+ * Whoever sends critical signals faster than a handler begins would fill the signal stack with handlers that have not
+ * begun.  Where two such have been seen, the kernel blocks them at the door from then on (rt.guarded), and a handler that may
+ * fault itself opens it behind itself.
+ *
  * Most handlers run with all other signals blocked.  Those of an ENCLU and of a page that is not there do not, so that
  * they can leave without a sigreturn: the mask is as it was.
  */
@@ -63,6 +67,9 @@ static void send_back(int sig, siginfo_t *info)
 
 static void async(int sig, siginfo_t *info, ucontext_t *uc, struct rt_thread *t, bool in_enclave)
 {
+	/* It and the one before are one, as two that wait are; else whoever sends many fills the stack with frames. */
+	if ((RT_SIG_CRITICAL & RT_SIGBIT(sig)) && !in_enclave && rt_frame_waits(sig, uc))
+		return;
 	if (rt_client_blocked() & RT_SIGBIT(sig)) {
 		rt_client_pend(sig, info);
 		return;
@@ -71,6 +78,7 @@ static void async(int sig, siginfo_t *info, ucontext_t *uc, struct rt_thread *t,
 		send_back(sig, info);
 		return;
 	}
+	rt_signal_reopen();
 	if (in_enclave)
 		rt_interrupt(uc, t);
 	rt_deliver(sig, info, uc);
@@ -359,12 +367,14 @@ static unsigned int one_signal(int sig, siginfo_t *info, ucontext_t *uc, struct 
 {
 	bool ours = !away && (t->lp->in_enclave || t->foreign);
 
-	if (info->si_code > 0 && (RT_SIG_CRITICAL & RT_SIGBIT(sig)))
+	if (info->si_code > 0 && (RT_SIG_CRITICAL & RT_SIGBIT(sig))) {
+		rt_signal_reopen();
 		sync_signal(sig, info, uc, t, away && t->lp->in_enclave);
-	else if (must_wait(uc, t) || t->deferred_nr)
+	} else if (must_wait(uc, t) || t->deferred_nr) {
 		rt_critical_defer(t, sig, info);
-	else
+	} else {
 		async(sig, info, uc, t, away && t->lp->in_enclave);
+	}
 	return way_back(t, ours);
 }
 
@@ -373,7 +383,7 @@ static unsigned int by_hand(ucontext_t *uc, struct rt_back *back)
 {
 	const greg_t *g = uc->uc_mcontext.gregs;
 
-	if (!rt_frame_has_xsave(uc) || (g[REG_EFL] & (RFLAGS_TF | RFLAGS_NT)) ||
+	if (rt.guarded || !rt_frame_has_xsave(uc) || (g[REG_EFL] & (RFLAGS_TF | RFLAGS_NT)) ||
 	    g[REG_CSGSFS] != CSGSFS_USER)
 		return 0;
 	if ((uint64_t)g[REG_RIP] == rt_vdso_resume)
@@ -447,6 +457,8 @@ static unsigned int on_slot(int sig, siginfo_t *info, ucontext_t *uc, struct rt_
 		return 0;
 	}
 	if (at_entry(uc)) {
+		if (info->si_code <= 0 && (RT_SIG_CRITICAL & RT_SIGBIT(sig)))
+			rt_signal_guard(sig);
 		rt_critical_defer(t, sig, info);
 		return away ? RT_BACK_FOUND : 0;
 	}
@@ -460,6 +472,7 @@ static unsigned int on_slot(int sig, siginfo_t *info, ucontext_t *uc, struct rt_
 /* On a stack of the client's. */
 static void off_slot(int sig, siginfo_t *info, ucontext_t *uc)
 {
+	rt_signal_reopen();
 	if (info->si_code > 0 && (RT_SIG_CRITICAL & RT_SIGBIT(sig)))
 		sync_signal(sig, info, uc, NULL, false);
 	else
@@ -485,7 +498,7 @@ unsigned int rt_signal(int sig, siginfo_t *info, ucontext_t *uc, struct rt_back 
 static void hold_all(ucontext_t *uc, struct rt_thread *t)
 {
 	if (*uc_mask(uc) != rt_sig_others || !t->deferred_masked)
-		t->deferred_mask = *uc_mask(uc);
+		t->deferred_mask = *uc_mask(uc) & ~RT_SIG_CRITICAL;
 	t->deferred_masked = true;
 	*uc_mask(uc) = rt_sig_others;
 }

@@ -31,6 +31,12 @@ static inline bool on_stack(const stack_t *stack, uint64_t sp)
 	return sp - (uint64_t)stack->ss_sp < stack->ss_size;
 }
 
+/* From now on no critical signal comes upon a handler that has not begun; @first: nor this one, first of all. */
+void rt_signal_guard(int first);
+/* This handler goes on to what may fault. */
+void rt_signal_reopen(void);
+/* A handler of the client's for @sig is about to run its first instruction. */
+bool rt_frame_waits(int sig, const ucontext_t *uc);
 /* Critical signals that the client believes blocked on this thread. */
 uint64_t rt_client_blocked(void);
 /* One of those was sent: it waits. */

@@ -62,7 +62,28 @@ void rt_signal_install(int sig, uint64_t client_flags)
 		.mask = RT_SIG_OPEN & RT_SIGBIT(sig) ? 0 : ~RT_SIG_CRITICAL,
 	};
 
+	if (rt.guarded)
+		act.mask |= RT_SIG_CRITICAL;
 	kernel_act(sig, &act);
+}
+
+void rt_signal_guard(int first)
+{
+	if (rt.guarded)
+		return;
+	rt.guarded = true;
+	rt_signal_install(first, 0);
+	for (int sig = 1; sig < RT_NSIG; sig++)
+		if ((RT_SIG_CRITICAL & RT_SIGBIT(sig)) && sig != first)
+			rt_signal_install(sig, 0);
+}
+
+void rt_signal_reopen(void)
+{
+	uint64_t critical = RT_SIG_CRITICAL;
+
+	if (rt.guarded)
+		sys4(SYS_rt_sigprocmask, SIG_UNBLOCK, &critical, 0, 8);
 }
 
 void rt_signal_init(void)

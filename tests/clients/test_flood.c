@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * Other processes that send the signals of faults as fast as they can: no stack is filled with handlers that have not
+ * begun, every call does what it should, and afterwards faults are served as ever.
+ */
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "client.h"
+#include "lib/tap.h"
+
+enum { SENDERS = 2, PAGES = 300, FLOOD_NS = 400000000 };
+
+static struct client_encl e;
+static volatile unsigned long handled;
+
+static void on_signal(int signo)
+{
+	(void)signo;
+	handled++;
+}
+
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+static void send_for_ever(pid_t to, int signo)
+{
+	while (getppid() == to && !kill(to, signo))
+		;
+	_exit(0);
+}
+
+/* More pages than the EPC has: a word into each by the enclave, and out of it by the host and by the enclave. */
+static unsigned int page_through(enum client_entry how, uint64_t end)
+{
+	uint64_t heap = e.base + e.heap;
+	unsigned int wrong = 0;
+
+	for (uint64_t i = 0; i < PAGES && now_ns() < end; i++) {
+		struct encl_op in = { .nr = OP_WRITE, .arg = { heap + i * 4096, i + 1 } };
+		struct encl_op out = { .nr = OP_READ, .arg = { heap + i * 4096 } };
+
+		wrong += client_call(&e, 0, &in, how) != 0;
+		wrong += *(volatile uint64_t *)(heap + i * 4096) != i + 1;
+		wrong += client_call(&e, 0, &out, how) != 0 || out.ret != i + 1;
+	}
+	return wrong;
+}
+
+static void check_flood(int signo)
+{
+	struct sigaction sa = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
+	uint64_t end = now_ns() + FLOOD_NS;
+	unsigned int wrong = 0;
+	pid_t sender[SENDERS];
+
+	handled = 0;
+	sigaction(signo, &sa, NULL);
+	fflush(stdout);
+	for (unsigned int i = 0; i < SENDERS; i++) {
+		pid_t parent = getpid();
+
+		sender[i] = fork();
+		if (!sender[i])
+			send_for_ever(parent, signo);
+	}
+	while (now_ns() < end)
+		wrong += page_through(ENTRY_VDSO, end) + page_through(ENTRY_UD2, end);
+	for (unsigned int i = 0; i < SENDERS; i++) {
+		kill(sender[i], SIGKILL);
+		waitpid(sender[i], NULL, 0);
+	}
+	TAP_CHECK(!wrong, "signal %d from %d processes: calls do what they should (%u not)", signo,
+		  SENDERS, wrong);
+	TAP_CHECK(handled > 0, "signal %d: it comes (%lu)", signo, handled);
+	signal(signo, SIG_DFL);
+}
+
+int main(void)
+{
+	static const int kinds[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS };
+	struct client_conf conf = { .threads = 1, .heap_pages = PAGES };
+	struct encl_op wild = { .nr = OP_READ, .arg = { 8 } }; /* an address of nobody */
+	struct sgx_enclave_run run;
+	pid_t child;
+	int status;
+
+	TAP_MUST(!client_create(&e, &conf), "an enclave larger than the EPC");
+	for (unsigned int i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+		check_flood(kinds[i]);
+	TAP_CHECK(!page_through(ENTRY_VDSO, UINT64_MAX) && !page_through(ENTRY_UD2, UINT64_MAX),
+		  "afterwards: every page is there");
+	child = fork();
+	if (!child)
+		_exit((int)page_through(ENTRY_UD2, UINT64_MAX));
+	waitpid(child, &status, 0);
+	TAP_CHECK(status == 0, "and in a child");
+
+	memset(&run, 0, sizeof(run));
+	client_vdso(&e, 0, &wild, &run);
+	TAP_CHECK(run.exception_vector == VEC_PF, "a fault in the enclave is told (%u)",
+		  run.exception_vector);
+	client_destroy(&e);
+	return tap_done();
+}
