@@ -141,19 +141,21 @@ static inline uint32_t pagelist_pop(struct epc_page *pages, struct pagelist *lis
 	return nr;
 }
 
-/* The links agree with each other and with the count: for audits, walks the list. */
+/* The links agree with each other and with the count, and what was fetched is on it: for audits, walks the list. */
 static inline bool pagelist_check(const struct epc_page *pages, const struct pagelist *list)
 {
 	uint32_t prev = PAGE_NONE, nr = list->first, count = 0;
+	bool fetched = list->fetched_nr == 0;
 
 	while (nr != PAGE_NONE && count < list->nr) {
 		if (page_prev(pages, nr) != prev)
 			return false;
+		fetched = fetched || nr == list->fetched;
 		prev = nr;
 		nr = page_next(pages, nr);
 		count++;
 	}
-	return nr == PAGE_NONE && count == list->nr && prev == list->last;
+	return nr == PAGE_NONE && count == list->nr && prev == list->last && fetched;
 }
 
 #endif
