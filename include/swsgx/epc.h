@@ -298,6 +298,19 @@ void swsgx_page_track(struct swsgx_owner *owner, struct swsgx_page *page);
 int swsgx_page_untrack(struct swsgx_owner *owner, struct swsgx_page *page);
 
 /**
+ * swsgx_page_keep() - a page stays with its owner
+ * @owner: whose it is
+ * @page:  not tracked
+ *
+ * Until it is tracked or freed, nobody waits for it: an allocation that finds no page but such ones fails at once.  For
+ * pages that are in nobody's hand but are not offered either.  Without this call it is assumed for a fifth of a second
+ * that a page which is not tracked will be, or will be freed.
+ *
+ * Since: 0.1
+ */
+void swsgx_page_keep(struct swsgx_owner *owner, struct swsgx_page *page);
+
+/**
  * swsgx_page_touch() - a tracked page was used
  * @owner: whose it is
  * @page:  the page

@@ -281,6 +281,11 @@ API int swsgx_page_untrack(struct swsgx_owner *owner, struct swsgx_page *page)
 	return epc_untrack(owner->epc, page_of(page));
 }
 
+API void swsgx_page_keep(struct swsgx_owner *owner, struct swsgx_page *page)
+{
+	epc_keep(owner->epc, page_of(page));
+}
+
 API void swsgx_page_touch(struct swsgx_owner *owner, struct swsgx_page *page)
 {
 	epc_touch(owner->epc, page_of(page));

@@ -186,6 +186,14 @@ void arena_free(struct arena *arena, void *p, size_t bytes)
 	lock_release(&arena->lock);
 }
 
+size_t arena_block_bytes(size_t bytes)
+{
+	size_t block_bytes;
+
+	(void)size_class(bytes, &block_bytes);
+	return block_bytes;
+}
+
 size_t arena_used_bytes(struct arena *arena)
 {
 	size_t used;

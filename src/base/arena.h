@@ -25,6 +25,8 @@ void arena_destroy(struct arena *arena);
 void *arena_alloc(struct arena *arena, size_t bytes);
 void arena_free(struct arena *arena, void *p, size_t bytes);
 
+/* What a block of @bytes counts for. */
+size_t arena_block_bytes(size_t bytes);
 /* Bytes handed out and not given back: a test that ends above where it began has a leak. */
 size_t arena_used_bytes(struct arena *arena);
 

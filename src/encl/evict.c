@@ -214,8 +214,8 @@ int evict_write_locked(struct encl *encl, struct encl_page *page)
 void evict_child_came_locked(struct encl *encl)
 {
 	/* A reclaimer that has it in hand will find that it has a child. */
-	if (encl->child_nr++ == 0)
-		(void)page_untrack_locked(encl, &encl->secs);
+	if (encl->child_nr++ == 0 && page_untrack_locked(encl, &encl->secs) == 0)
+		epc_keep(encl->epc, encl->secs.epc_page);
 }
 
 void evict_child_gone_locked(struct encl *encl)

@@ -70,9 +70,14 @@ int va_add_locked(struct encl *encl, unsigned int level, struct epc_page *frame)
 
 void va_track_locked(struct encl *encl)
 {
-	for (struct encl_va *va = va_first(encl); va; va = va_next(va))
-		if (va_is_here(va) && !va_is_top(&encl->versions, &va->slots))
+	for (struct encl_va *va = va_first(encl); va; va = va_next(va)) {
+		if (!va_is_here(va))
+			continue;
+		if (!va_is_top(&encl->versions, &va->slots))
 			page_track_locked(encl, &va->page);
+		else if (!(va->page.flags & ENCL_PAGE_TRACKED))
+			epc_keep(encl->epc, va->page.epc_page);
+	}
 }
 
 bool va_may_go_locked(struct encl *encl, const struct encl_page *page)

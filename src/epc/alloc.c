@@ -2,27 +2,32 @@
 /*
  * Allocating: a page for an owner, by whatever it takes.
  *
- * An allocation takes a free page, or evicts others' until there is one.  It gives up when it has offered
- * every tracked page to its owner LOOK_ROUNDS times and none could go, or has slept NOTHING_ROUNDS times with no page
- * tracked, with nobody else's batch under way; when UNWRITTEN_MAX pages in a row could not be written: the store is full, or fails; or when
- * nothing has moved for STUCK_NS, no page been offered that had not been so often: then some process holds pages and
- * does not run.  A page that somebody else takes away under its nose is progress, for somebody, and counts from the
- * beginning.
+ * An allocation takes a free page, or gets in line (waiter.c) and evicts others' until there is one for it.  It gives up
+ * at once when it could have no page that anybody might still give: all are kept by their owners, or have been offered
+ * to them LOOK_ROUNDS times and could not go.  While somebody has pages in hand it waits for those: in a batch, for as
+ * long as STUCK_NS; with an owner who neither tracks, keeps nor frees them, COMING_NS.  And it gives up
+ * when UNWRITTEN_MAX pages could not be written: the store is full, or fails.
  *
- * Not here: which pages are free (section.c), one batch (reclaim.c), how to wait (freed.c).
+ * Not here: which pages are free (section.c), one batch (reclaim.c), whose turn it is (waiter.c).
  */
 #include <errno.h>
 #include <sched.h>
+#include <string.h>
 #include <time.h>
 
 #include "epc/epc_priv.h"
 
 enum {
 	LOOK_ROUNDS = 8,     /* two are needed to use up what a page has earned */
-	NOTHING_ROUNDS = 64, /* of a sleep each, while there is nothing to offer */
+	NOTHING_ROUNDS = 16, /* there are pages to offer, and none was met */
+	COMING_ROUNDS =
+		64, /* beside COMING_NS: where the machine is busy, he who has the page is late as well */
 	UNWRITTEN_MAX = 256, /* pages that the store did not take */
+	TURN_PAGES = 15,     /* that an owner may have before others, once it has waited for one */
+	TURNS = 4,           /* before it steps back */
 };
-#define STUCK_NS (10ull * 1000 * 1000 * 1000)
+#define STUCK_NS  (10ull * 1000 * 1000 * 1000)
+#define COMING_NS (200ull * 1000 * 1000)
 
 static uint64_t now_ns(void)
 {
@@ -32,62 +37,103 @@ static uint64_t now_ns(void)
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
-static uint32_t tracked_nr(struct epc_group *top)
-{
-	struct epc *epc = top->epc;
-	uint32_t nr;
-
-	order_lock(epc);
-	nr = group_tracked_locked(top);
-	order_unlock(epc);
-	return nr;
-}
-
-/* What an allocation has seen since anything last moved. */
+/* What an allocation has seen since it last freed anything. */
 struct search {
 	uint64_t since_ns;
+	uint64_t still_ns; /* the pages of @seen have not moved since */
+	struct group_pages seen;
 	uint64_t looked, looked_then; /* then: at since_ns */
 	uint64_t unwritten;
-	unsigned int rounds; /* one after the other with nothing in anybody's hands */
+	unsigned int rounds, still_rounds;
 };
 
-static bool has_offered_all(struct epc_group *top, const struct search *search)
+static void search_begin(struct search *search)
 {
-	return search->looked >= (uint64_t)LOOK_ROUNDS * tracked_nr(top);
+	memset(search, 0, sizeof(*search));
+	search->since_ns = search->still_ns = now_ns();
+}
+
+static bool has_offered_all(const struct search *search)
+{
+	return search->looked >= (uint64_t)LOOK_ROUNDS * search->seen.tracked;
 }
 
 /* Nothing has moved for long.  To spare many pages takes a while as well, and is a move. */
-static bool is_stuck(struct epc_group *top, struct search *search)
+static bool is_stuck(struct search *search, uint64_t now)
 {
-	uint64_t now = now_ns();
-
 	if (now - search->since_ns <= STUCK_NS)
 		return false;
-	if (search->looked == search->looked_then || has_offered_all(top, search))
+	if (search->looked == search->looked_then || has_offered_all(search))
 		return true;
 	search->since_ns = now;
 	search->looked_then = search->looked;
 	return false;
 }
 
-/* True while it makes sense to try once more. */
-static bool may_still_come(struct epc_group *top, struct search *search)
+/* Every page that could be offered has been, often enough. */
+static bool is_exhausted(const struct search *search)
 {
-	if (is_stuck(top, search))
-		return false;
-	/* A page that was in somebody's hands is free, or may be tried again. */
-	if (search->rounds == 0)
+	if (search->seen.tracked == 0)
 		return true;
-	if (search->unwritten >= UNWRITTEN_MAX)
-		return false;
-	/* Every page is with its owner, maybe on its way in: it will be offered soon, or its owner keeps it. */
 	if (search->looked == 0)
-		return search->rounds < NOTHING_ROUNDS;
-	return search->rounds < LOOK_ROUNDS || !has_offered_all(top, search);
+		return search->rounds >= NOTHING_ROUNDS;
+	return search->rounds >= LOOK_ROUNDS && has_offered_all(search);
 }
 
-/* A page, if there is one and the group may have it; else NULL, and who must give some first. */
-static struct epc_page *alloc_try(struct epc_owner *owner, struct epc_group **ret_top)
+enum verdict { LOOK_AGAIN, WAIT, GIVE_UP };
+
+/* @busy: as many reclaim as can. */
+static enum verdict judge(struct epc_group *top, struct search *search, bool busy)
+{
+	struct group_pages pages = group_pages(top);
+	uint64_t now = now_ns();
+
+	if (memcmp(&pages, &search->seen, sizeof(pages)) != 0) {
+		search->still_ns = now;
+		search->still_rounds = 0;
+	}
+	search->seen = pages;
+	search->still_rounds++;
+	if (is_stuck(search, now))
+		return GIVE_UP;
+	/* With room there is a page for somebody who has waited longer, or has died. */
+	if (pages.in_batch > 0 || pages.room || busy)
+		return WAIT;
+	if (search->unwritten >= UNWRITTEN_MAX)
+		return GIVE_UP;
+	if (!is_exhausted(search))
+		return LOOK_AGAIN;
+	if (pages.coming == 0)
+		return GIVE_UP;
+	return now - search->still_ns < COMING_NS || search->still_rounds < COMING_ROUNDS ? WAIT
+											  : GIVE_UP;
+}
+
+/* There are fewer than those who have waited longer than @self want. */
+static bool is_for_others(struct epc *epc, const struct waiter *self)
+{
+	uint32_t before = waiters_before(epc, self, epc_group_root(epc));
+
+	return before > 0 && section_free_nr(epc) <= before;
+}
+
+/* Its turn goes on: it has just waited for a page, and may have some more before others. */
+static bool has_turn(struct epc_owner *owner)
+{
+	uint32_t left = atomic_load_explicit(&owner->turn_left, memory_order_relaxed);
+
+	if (left == 0 || !atomic_load_explicit(&owner->epc->waiting, memory_order_relaxed))
+		return false;
+	atomic_store_explicit(&owner->turn_left, left - 1, memory_order_relaxed);
+	return true;
+}
+
+/*
+ * A page, if there is one that is not for somebody else, and the group may have it; or NULL, and who must give some
+ * first.  @self: NULL for somebody who has just come.
+ */
+static struct epc_page *alloc_try(struct epc_owner *owner, const struct waiter *self,
+				  struct epc_group **ret_top)
 {
 	struct epc *epc = owner->epc;
 	bool limited = group_is_limited(owner->group);
@@ -97,9 +143,9 @@ static struct epc_page *alloc_try(struct epc_owner *owner, struct epc_group **re
 	if (limited) {
 		lock_acquire(&epc->charge_lock);
 		epc->charge_lock.holder_died = false; /* it protects no data */
-		*ret_top = group_at_max(owner->group);
+		*ret_top = group_at_max(owner->group, self);
 	}
-	if (!*ret_top)
+	if (!*ret_top && ((!self && has_turn(owner)) || !is_for_others(epc, self)))
 		page = section_alloc(epc, owner);
 	if (limited)
 		lock_release(&epc->charge_lock);
@@ -108,51 +154,100 @@ static struct epc_page *alloc_try(struct epc_owner *owner, struct epc_group **re
 	return page;
 }
 
+/* The same for one in line, who waits for something else from now on if need be. */
+static struct epc_page *alloc_next(struct epc_owner *owner, struct waiter *self)
+{
+	struct epc_group *top;
+	struct epc_page *page = alloc_try(owner, self, &top);
+
+	if (!page)
+		waiter_wants(self, top);
+	return page;
+}
+
+/* One batch of what @self waits for: pages freed, or as reclaim_batch(). */
+static int alloc_evict(struct epc_owner *owner, struct waiter *self, struct search *search)
+{
+	struct epc *epc = owner->epc;
+	struct reclaim_result result;
+	int freed = reclaim_batch(epc, waiter_top(self), &result);
+
+	if (freed >= 0) {
+		count(&epc->counters.direct_reclaims, 1);
+		epc_count(owner, EPC_DIRECT_RECLAIMS, 1);
+	}
+	search->looked += result.looked;
+	search->unwritten += result.unwritten;
+	search->rounds++;
+	if (freed > 0)
+		search_begin(search);
+	return freed;
+}
+
+/* In line, until there is a page or none can come. */
+static struct epc_page *alloc_in_line(struct epc_owner *owner, struct waiter *self)
+{
+	struct epc *epc = owner->epc;
+	struct search search;
+	struct epc_page *page;
+	int freed;
+
+	for (search_begin(&search);;) {
+		freed = waiter_is_early(epc, self) ? alloc_evict(owner, self, &search) : -EAGAIN;
+		page = alloc_next(owner, self);
+		if (page)
+			return page;
+		if (freed > 0)
+			continue;
+		switch (judge(waiter_top(self), &search, freed < 0)) {
+		case GIVE_UP:
+			return NULL;
+		case WAIT:
+			waiter_sleep(epc, self);
+			break;
+		case LOOK_AGAIN:
+			sched_yield();
+			break;
+		}
+		/* Who had the pages may be dead: what he had in mind is done for him. */
+		reclaim_recover(epc);
+		page = alloc_next(owner, self);
+		if (page)
+			return page;
+	}
+}
+
+/*
+ * The system lets a thread run for milliseconds, in which it could have thousands of pages while others, who want some as
+ * well, are not even asleep.  Here it has nothing in hand that anybody waits for.
+ */
+static void step_back(struct epc_owner *owner)
+{
+	if (!atomic_load_explicit(&owner->epc->waiting, memory_order_relaxed))
+		return;
+	if (atomic_fetch_add_explicit(&owner->turns, 1, memory_order_relaxed) % TURNS == TURNS - 1)
+		sched_yield();
+}
+
 /* @top: who must give some, as alloc_try() found. */
 static struct epc_page *alloc_reclaiming(struct epc_owner *owner, struct epc_group *top)
 {
 	struct epc *epc = owner->epc;
 	struct stalled *stalled = stall_begin(owner);
 	uint64_t start = now_ns();
-	struct search search = { .since_ns = start };
-	struct reclaim_result result;
+	struct waiter *self;
 	struct epc_page *page;
-	bool in_hand;
-	int freed;
 
 	count(&epc->counters.stalls, 1);
 	epc_count(owner, EPC_STALLS, 1);
-	for (;;) {
-		freed = reclaim_batch(epc, top, &result);
-		if (freed >= 0) {
-			count(&epc->counters.direct_reclaims, 1);
-			epc_count(owner, EPC_DIRECT_RECLAIMS, 1);
-		}
-		/* Before the try: of a batch that ends behind it the next can have a page. */
-		in_hand = atomic_load(&epc->in_batch_nr) > 0;
-		page = alloc_try(owner, &top);
-		if (page)
-			break;
-		if (freed > 0) {
-			search = (struct search){ .since_ns = now_ns() };
-			continue;
-		}
-		search.looked += result.looked;
-		search.unwritten += result.unwritten;
-		in_hand = in_hand || atomic_load(&epc->in_batch_nr) > 0;
-		search.rounds = in_hand ? 0 : search.rounds + 1;
-		if (!may_still_come(top, &search))
-			break;
-		/* Others hold pages: let them go on; and if they are dead, do it for them. */
-		if (result.looked == 0 || atomic_load(&epc->in_batch_nr) > 0)
-			freed_wait(epc, top);
-		else
-			sched_yield();
-		reclaim_recover(epc);
-		page = alloc_try(owner, &top);
-		if (page)
-			break;
+	step_back(owner);
+	self = waiter_begin(epc, top);
+	page = self ? alloc_in_line(owner, self) : NULL;
+	if (self) {
+		top = waiter_top(self);
+		waiter_end(epc, self);
 	}
+	atomic_store_explicit(&owner->turn_left, TURN_PAGES, memory_order_relaxed);
 	if (!page)
 		group_event(top, EPC_GROUP_OOM);
 	start = now_ns() - start;
@@ -187,7 +282,7 @@ int epc_alloc(struct epc *epc, struct epc_owner *owner, unsigned int flags,
 	assert(owner->epc == epc);
 	if (!alloc_stay_low(owner, may_reclaim))
 		return -EBUSY;
-	page = alloc_try(owner, &top);
+	page = alloc_try(owner, NULL, &top);
 	if (!page && !may_reclaim)
 		return -EBUSY;
 	if (!page) {

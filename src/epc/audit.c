@@ -19,6 +19,7 @@ struct audit {
 	size_t why_bytes;
 	unsigned int faults;
 	uint32_t state_nr[EPC_PAGE_STATE_NR];
+	uint32_t kept_nr;
 };
 
 __attribute__((format(printf, 2, 3))) static void fault(struct audit *audit, const char *fmt, ...)
@@ -43,6 +44,7 @@ static void audit_page(struct audit *audit, const struct shard *shard, uint32_t 
 		return;
 	}
 	audit->state_nr[state]++;
+	audit->kept_nr += state == EPC_PAGE_OWNED && page_is_kept(page);
 	if (nr >= shard->dirty_next && state != EPC_PAGE_DIRTY && state != EPC_PAGE_POISONED)
 		fault(audit, "page %u was never handed out but is in state %d", nr, state);
 	if (state == EPC_PAGE_POISONED && !epc_page_poisoned(page))
@@ -139,19 +141,22 @@ static void audit_shard(struct audit *audit, struct shard *shard, bool live)
 static void audit_groups(struct audit *audit)
 {
 	struct epc *epc = audit->epc;
-	uint32_t in_batch = 0, tracked = group_tracked_locked(epc->root);
+	uint32_t in_batch = 0, kept = 0, tracked = group_tracked_locked(epc->root);
 	unsigned int i;
 
 	for (i = 0; i < EPC_GROUPS_MAX; i++) {
 		if (!group_at(epc, i))
 			continue;
 		in_batch += group_at(epc, i)->in_batch_nr;
+		kept += group_at(epc, i)->kept_nr;
 		if (!epc->policy->check(group_at(epc, i)->policy_state))
 			fault(audit, "the order of group %s is torn", group_at(epc, i)->name);
 	}
 	if (audit->state_nr[EPC_PAGE_TRACKED] != tracked)
 		fault(audit, "%u pages are tracked, %u are in an order",
 		      audit->state_nr[EPC_PAGE_TRACKED], tracked);
+	if (audit->kept_nr != kept)
+		fault(audit, "%u pages are kept, %u by group", audit->kept_nr, kept);
 	if (in_batch != epc->in_batch_nr)
 		fault(audit, "%u pages are in batches, %u by group", epc->in_batch_nr, in_batch);
 }

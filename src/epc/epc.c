@@ -73,8 +73,9 @@ int epc_create(const struct epc_config *config, struct epc **ret_epc)
 	r = batches_init(epc);
 	if (r < 0)
 		goto fini_nodes;
+	waiters_init(epc);
 	lock_init(&epc->reclaim_lock, LOCK_RECLAIM);
-	epc->arena_bytes = arena_used_bytes(config->arena) - used;
+	atomic_store(&epc->arena_bytes, arena_used_bytes(config->arena) - used);
 	*ret_epc = epc;
 	return 0;
 
@@ -100,6 +101,7 @@ free_epc:
 void epc_destroy(struct epc *epc)
 {
 	reclaimers_fini(epc);
+	waiters_fini(epc);
 	batches_fini(epc);
 	nodes_fini(epc);
 	sections_fini(epc);
@@ -144,6 +146,11 @@ void epc_free(struct epc *epc, struct epc_page *page)
 	page_prefetch(epc, nr);
 	assert(page_state(page) == EPC_PAGE_OWNED);
 	assert(!cpu_epcm_read(epc->cpu, nr).valid);
+	if (page_is_kept(page)) {
+		order_lock(epc);
+		page_unkeep_locked(epc, page);
+		order_unlock(epc);
+	}
 	page_drop_bytes(epc, page);
 	cpu_set_bytes(epc->cpu, nr, NULL);
 	section_free(epc, &nr, 1);
@@ -157,6 +164,8 @@ static void track(struct epc *epc, struct epc_page *page, bool ahead)
 	order_lock(epc);
 	assert(page_state(page) == EPC_PAGE_OWNED);
 	sample_tell_locked(epc);
+	if (page_is_kept(page))
+		page_unkeep_locked(epc, page);
 	page_set_state(page, EPC_PAGE_TRACKED);
 	if (ahead)
 		sample_set_ahead(page);
@@ -166,6 +175,19 @@ static void track(struct epc *epc, struct epc_page *page, bool ahead)
 	order_unlock(epc);
 	if (unmap_nr > 0)
 		epc->unmap(unmap, unmap_nr);
+	if (atomic_load_explicit(&epc->hungry, memory_order_relaxed))
+		waiters_offer(epc);
+}
+
+void epc_keep(struct epc *epc, struct epc_page *page)
+{
+	if (page_is_kept(page))
+		return;
+	order_lock(epc);
+	assert(page_state(page) == EPC_PAGE_OWNED);
+	page_keep_locked(epc, page);
+	order_unlock(epc);
+	waiters_offer(epc);
 }
 
 void epc_track(struct epc *epc, struct epc_page *page)

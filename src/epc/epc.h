@@ -111,6 +111,11 @@ void epc_track(struct epc *epc, struct epc_page *page);
 void epc_track_ahead(struct epc *epc, struct epc_page *page);
 int epc_untrack(struct epc *epc, struct epc_page *page);
 /*
+ * A page OWNED stays with its owner for longer than others can be made to wait for it, until it is tracked or freed.
+ * An allocation that finds no other page fails then at once, and not after a fifth of a second.
+ */
+void epc_keep(struct epc *epc, struct epc_page *page);
+/*
  * For the last step of an owner that nobody can get any more: TRACKED -> OWNED, after waiting for a
  * batch to let go of the page, and for one that was left by a process that died, in its stead.  No lock may be held.
  */

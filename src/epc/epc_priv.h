@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/arena.h"
 #include "base/lock.h"
 #include "epc/epc.h"
 #include "epc/group_priv.h"
@@ -101,6 +102,21 @@ struct epc_counters {
 	_Atomic uint64_t stall_ns, machine_checks, backing_slots_peak, recovered;
 };
 
+enum { EPC_WAITERS_MAX = 64 };
+
+/* An allocation that found no page (waiter.c). */
+struct waiter {
+	struct lock lock; /* of the thread, as long as it waits */
+	_Atomic uint64_t ticket;
+	_Atomic(struct epc_group *) top; /* whose pages it waits for */
+	_Atomic uint32_t wakes;          /* a futex */
+	atomic_bool late;                /* asleep because of all those before it */
+
+	/* its own */
+	bool impatient;
+	uint64_t before, before_ns; /* the first of those, and since when */
+};
+
 struct epc {
 	/* constant */
 	struct arena *arena;
@@ -110,7 +126,7 @@ struct epc {
 	struct epc_page *pages;
 	uint32_t page_nr;
 	uint32_t low, high, batch_nr;
-	size_t arena_bytes; /* that all of it takes, as it is made */
+	uint32_t early_nr; /* waiters for the same who reclaim at once */
 	unsigned int section_nr;
 	unsigned int shard_nr;
 	struct shard *shard;
@@ -135,16 +151,27 @@ struct epc {
 
 	/* A bit for each shard with a page to be had: written under the shard's lock, when that changes. */
 	_Alignas(64) _Atomic uint64_t with_free;
-	_Atomic uint32_t freed_seq; /* a futex: changes when pages are freed and somebody waits */
-	atomic_bool freed_wanted;
+	/* A bit for each waiter; those that sleep; those of them who would reclaim, if there were anything. */
+	_Atomic uint64_t waiting, asleep, hungry;
+	_Atomic uint64_t tickets;
 	_Atomic uint32_t reclaimer_nr; /* as many were there at once, at the most */
 	atomic_bool background_stop;
 	struct epc_counters counters;
+	_Atomic size_t
+		arena_bytes;     /* that all of it takes, with what was made when it was needed */
 	struct section *section; /* section_nr of them */
 	/* NULL: was never needed */
 	struct batch *_Atomic batch[WINDOW_SLOTS];
+	struct waiter *_Atomic waiter; /* EPC_WAITERS_MAX of them */
 	struct reclaimer *_Atomic reclaimer[EPC_RECLAIMERS_MAX];
 };
+
+/* Something of @bytes was needed for the first time, and stays. */
+static inline void epc_grew(struct epc *epc, size_t bytes)
+{
+	atomic_fetch_add_explicit(&epc->arena_bytes, arena_block_bytes(bytes),
+				  memory_order_relaxed);
+}
 
 /* The root is the first; NULL: none of that index. */
 static inline struct epc_group *group_at(const struct epc *epc, unsigned int i)
@@ -164,7 +191,8 @@ static inline uint32_t page_index(const struct epc *epc, const struct epc_page *
 
 static inline enum epc_state page_state(const struct epc_page *page)
 {
-	return (enum epc_state)atomic_load_explicit(&page->state, memory_order_acquire);
+	return (enum epc_state)(atomic_load_explicit(&page->state, memory_order_acquire) &
+				~PAGE_STATE_KEPT);
 }
 
 static inline void page_set_state(struct epc_page *page, enum epc_state state)
@@ -208,6 +236,7 @@ struct epc_page *section_alloc(struct epc *epc, struct epc_owner *owner);
 /* Pages in state OWNED or IN_BATCH become FREE. */
 void section_free(struct epc *epc, const uint32_t *nr, unsigned int n);
 uint32_t section_free_nr(const struct epc *epc);
+uint32_t section_poisoned_nr(struct epc *epc);
 /* Fewest that were free at once: the sum of the shards' fewest, so maybe less than there ever were. */
 uint32_t section_lowest_nr(const struct epc *epc);
 void shard_count_locked(struct epc *epc, struct shard *shard) REQUIRES(&shard->lock);
@@ -229,11 +258,32 @@ void poison_shelve_locked(struct epc *epc, struct shard *shard, uint32_t nr) REQ
 void page_leave_if_broken_locked(struct epc *epc, struct epc_page *page)
 	REQUIRES(&epc->reclaim_lock);
 
-/* freed.c */
-/* Sleep until pages have been freed, or a moment. @top: whose pages would help, the root's: all. */
-void freed_wait(struct epc *epc, struct epc_group *top);
-/* @n pages have been: whoever waits may try again. */
-void freed_wake(struct epc *epc, unsigned int n);
+/* waiter.c */
+void waiters_init(struct epc *epc);
+void waiters_fini(struct epc *epc);
+/* Get in line for a page of @top, or of any group where it is the root (NULL: no memory for a line); and out of it. */
+struct waiter *waiter_begin(struct epc *epc, struct epc_group *top);
+void waiter_end(struct epc *epc, struct waiter *self);
+/* It needs one of @top now, its place in line stays. */
+void waiter_wants(struct waiter *self, struct epc_group *top);
+/* How many pages of @top are for others than @self, or than somebody who is not in line. */
+uint32_t waiters_before(const struct epc *epc, const struct waiter *self,
+			const struct epc_group *top);
+/* One of the first: who sees to it that there are pages. */
+bool waiter_is_early(const struct epc *epc, const struct waiter *self);
+/* Until there is a page for @self, or something to reclaim, or for a moment. */
+void waiter_sleep(struct epc *epc, struct waiter *self);
+/* There are pages, or fewer waiters: whoever's turn it is. */
+void waiters_wake(struct epc *epc);
+/* There is something to reclaim, or less to hope for. */
+void waiters_offer(struct epc *epc);
+/* @group goes: whoever still waits for its pages is dead. */
+void waiters_forget(struct epc *epc, const struct epc_group *group);
+
+static inline struct epc_group *waiter_top(const struct waiter *waiter)
+{
+	return atomic_load_explicit(&waiter->top, memory_order_relaxed);
+}
 
 /* reclaimd.c */
 void watermarks_init(struct epc *epc);
@@ -250,6 +300,10 @@ uint32_t page_win_page(const struct epc *epc, uint32_t nr);
 void page_own(struct epc *epc, struct epc_page *page, bool unplaced);
 /* Its bytes are not needed any more, wherever they are (but on a stage). */
 void page_drop_bytes(struct epc *epc, struct epc_page *page);
+
+/* It is kept from now on; it is not any more. */
+void page_keep_locked(struct epc *epc, struct epc_page *page) REQUIRES(&epc->reclaim_lock);
+void page_unkeep_locked(struct epc *epc, struct epc_page *page) REQUIRES(&epc->reclaim_lock);
 
 /* sample.c: what policies want to see (epc/policy_sample.h) */
 /* Policies hear of the uses that were seen. */

@@ -128,13 +128,14 @@ bool group_is_limited(const struct epc_group *group)
 	return false;
 }
 
-struct epc_group *group_at_max(struct epc_group *group)
+struct epc_group *group_at_max(struct epc_group *group, const struct waiter *self)
 {
 	uint32_t max;
 
 	for (; group; group = group->parent) {
 		max = group_limit(&group->max);
-		if (max != EPC_GROUP_NO_LIMIT && group_current(group) >= max)
+		if (max != EPC_GROUP_NO_LIMIT &&
+		    group_current(group) + waiters_before(group->epc, self, group) >= max)
 			return group;
 	}
 	return NULL;
@@ -297,6 +298,7 @@ int epc_group_destroy(struct epc_group *group)
 	if (group->child || group->owner_nr > 0 || !group->parent)
 		r = -EBUSY;
 	if (r == 0) {
+		waiters_forget(epc, group);
 		group_counts_retire_locked(group);
 		order_lock(epc);
 		epc->other[group->index - 1] = NULL;

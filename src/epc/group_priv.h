@@ -20,6 +20,7 @@
 #include "epc/stats_priv.h"
 
 struct epc_owner;
+struct waiter;
 
 enum { EPC_CHARGE_PLACES = 64 /* shards of sections, at most */ };
 
@@ -47,6 +48,7 @@ struct epc_group {
 	/* reclaim_lock */
 	void *policy_state;     /* of its own pages that are TRACKED */
 	uint32_t in_batch_nr;   /* of its own */
+	uint32_t kept_nr;       /* likewise */
 	uint64_t shunned_until; /* epc.batch_seq: what it gave last could not go */
 
 	/* relaxed, for people */
@@ -77,6 +79,8 @@ struct epc_owner {
 	uint32_t kind[EPC_KIND_NR];
 
 	struct counts counts;
+
+	_Atomic uint32_t turn_left, turns; /* alloc.c; by its threads, without order */
 };
 
 static inline uint32_t group_limit(const _Atomic uint32_t *limit)
@@ -107,8 +111,11 @@ void group_note_peak(struct epc_group *group);
 
 /* True where a max may stand in the way: charge_lock must be held from the look at it to the charge. */
 bool group_is_limited(const struct epc_group *group);
-/* The lowest of @group and those above it that may have no page more, or that has more than high; NULL: none. */
-struct epc_group *group_at_max(struct epc_group *group);
+/*
+ * The lowest of @group and those above it that may have no page more, or not for @self (waiter.c); or that has more
+ * than high; NULL: none.
+ */
+struct epc_group *group_at_max(struct epc_group *group, const struct waiter *self);
 struct epc_group *group_over_high(struct epc_group *group);
 
 /* ---- reclaim: under reclaim_lock ----------------------------------------------------------- */
@@ -140,6 +147,22 @@ struct epc_group *group_choose_locked(struct epc_group *top, const struct group_
 				      uint32_t *ret_quota);
 /* TRACKED pages of the group and of all below it. */
 uint32_t group_tracked_locked(const struct epc_group *group);
+/*
+ * What may become of the pages of a group and of all below it; of the root's: of all.
+ *
+ * @tracked:  may be offered to their owners
+ * @in_batch: may be free soon
+ * @coming:   are with owners who have not said what will become of them: they may be free or tracked soon.  For the root
+ *            those that are free count as well
+ * @room:     the group may have another page after all
+ *
+ * All others are kept (epc_keep()).  True of one moment.
+ */
+struct group_pages {
+	uint32_t tracked, in_batch, coming;
+	bool room;
+};
+struct group_pages group_pages(struct epc_group *top);
 /* The links downwards, from those upwards: after a death. */
 void groups_relink_locked(struct epc *epc);
 

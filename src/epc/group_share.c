@@ -12,6 +12,8 @@
  *
  * Each call looks at every group once, however many pages they have; a batch makes a few calls.
  */
+#include <string.h>
+
 #include "epc/epc_priv.h"
 
 /* A group gives at most this part of what it has before the next look, so that small ones are not emptied. */
@@ -156,4 +158,37 @@ uint32_t group_tracked_locked(const struct epc_group *group)
 	for (const struct epc_group *child = group->child; child; child = child->sibling)
 		nr += group_tracked_locked(child);
 	return nr;
+}
+
+/* ---- what may still come ----------------------------------------------------------------------- */
+
+static void add_up_locked(const struct epc_group *group, struct group_pages *sum, uint32_t *kept)
+	REQUIRES(&group->epc->reclaim_lock)
+{
+	sum->tracked += group->epc->policy->nr(group->policy_state);
+	sum->in_batch += group->in_batch_nr;
+	*kept += group->kept_nr;
+	for (const struct epc_group *child = group->child; child; child = child->sibling)
+		add_up_locked(child, sum, kept);
+}
+
+/* The charge lock keeps others from taking pages of a group at its max meanwhile: what it has only gets less. */
+struct group_pages group_pages(struct epc_group *top)
+{
+	struct epc *epc = top->epc;
+	struct group_pages pages;
+	uint32_t kept = 0, current, known;
+
+	memset(&pages, 0, sizeof(pages));
+	lock_acquire(&epc->charge_lock);
+	epc->charge_lock.holder_died = false; /* it protects no data */
+	order_lock(epc);
+	add_up_locked(top, &pages, &kept);
+	current = top->parent ? group_current(top) : epc->page_nr - section_poisoned_nr(epc);
+	known = pages.tracked + pages.in_batch + kept;
+	order_unlock(epc);
+	lock_release(&epc->charge_lock);
+	pages.coming = current - less(current, known);
+	pages.room = top->parent && current < group_limit(&top->max);
+	return pages;
 }

@@ -68,6 +68,18 @@ void page_own(struct epc *epc, struct epc_page *page, bool unplaced)
 		cpu_set_bytes(epc->cpu, nr, window_at(epc->window, window_home(epc->window, nr)));
 }
 
+void page_keep_locked(struct epc *epc, struct epc_page *page)
+{
+	if (!(atomic_fetch_or(&page->state, PAGE_STATE_KEPT) & PAGE_STATE_KEPT))
+		page_owner(page)->group->kept_nr++;
+}
+
+void page_unkeep_locked(struct epc *epc, struct epc_page *page)
+{
+	if (atomic_fetch_and(&page->state, (uint8_t)~PAGE_STATE_KEPT) & PAGE_STATE_KEPT)
+		page_owner(page)->group->kept_nr--;
+}
+
 void epc_page_hand_on(struct epc_page *page, struct epc_owner *to)
 {
 	assert(page_state(page) == EPC_PAGE_OWNED && to->told_as == page_owner(page)->told_as);

@@ -38,7 +38,7 @@ enum page_flag {
  * while FREE or DIRTY; and for links and stamp, whoever holds the lock of the list.
  *
  * @word:  all of the below in one, and the owner above: what a page is changes together
- * @state: enum epc_state. Into and out of TRACKED, and from IN_BATCH, under the reclaim lock; into and out of FREE and
+ * @state: enum epc_state, and whether it is kept. Into and out of TRACKED, and from IN_BATCH, under the reclaim lock; into and out of FREE and
  *         DIRTY under the section's
  * @next, @prev: of a list (epc/pagelist.h)
  * @stamp: the policy's, while TRACKED and until evicted
@@ -111,6 +111,17 @@ static inline bool page_is_written(const struct epc_page *page)
 	uint8_t flags = atomic_load_explicit(&page->flags, memory_order_acquire);
 
 	return (flags & (PAGE_TAKEN | PAGE_PLACED)) == PAGE_TAKEN;
+}
+
+/*
+ * OWNED, and it stays so, as its owner says (epc_keep()): a bit of the state, so whatever becomes of the page it is not kept
+ * any more.  Changed under the reclaim lock, by which the group counts them.
+ */
+enum { PAGE_STATE_KEPT = 0x80 };
+
+static inline bool page_is_kept(const struct epc_page *page)
+{
+	return atomic_load_explicit(&page->state, memory_order_relaxed) & PAGE_STATE_KEPT;
 }
 
 /* Begins a new life: of its flags, only the one that is for good is left. */

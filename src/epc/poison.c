@@ -61,6 +61,7 @@ void page_leave_if_broken_locked(struct epc *epc, struct epc_page *page)
 		return;
 	epc->policy->remove(page_policy_state(page), page_index(epc, page));
 	page_set_state(page, EPC_PAGE_OWNED);
+	page_keep_locked(epc, page);
 }
 
 /*

@@ -52,8 +52,10 @@ static struct batch *batch_at(struct epc *epc, unsigned int slot)
 		return NULL;
 	lock_init(&batch->lock, LOCK_TRIED);
 	batch->slot = slot;
-	if (atomic_compare_exchange_strong(&epc->batch[slot], &other, batch))
+	if (atomic_compare_exchange_strong(&epc->batch[slot], &other, batch)) {
+		epc_grew(epc, sizeof(*batch));
 		return batch;
+	}
 	lock_fini(&batch->lock);
 	arena_free(epc->arena, batch, sizeof(*batch));
 	return other;
@@ -513,6 +515,9 @@ int reclaim_batch(struct epc *epc, struct epc_group *top, struct reclaim_result 
 	in_batches--;
 	count(&epc->counters.scanned, ret->looked);
 	lock_release(&batch->lock);
+	/* What could not go may be tried by others, or they give up. */
+	if (ret->looked > 0 && atomic_load_explicit(&epc->hungry, memory_order_relaxed))
+		waiters_offer(epc);
 	/* Somebody else's pages: those of the living take a few tries of locks, those of the dead are seen through. */
 	if (atomic_load_explicit(&epc->in_batch_nr, memory_order_relaxed) > 0)
 		reclaim_recover(epc);

@@ -50,8 +50,10 @@ static struct reclaimer *reclaimer_at(struct epc *epc, unsigned int i)
 		return NULL;
 	lock_init(&reclaimer->lock, LOCK_TRIED);
 	reclaimer->index = i;
-	if (atomic_compare_exchange_strong(&epc->reclaimer[i], &other, reclaimer))
+	if (atomic_compare_exchange_strong(&epc->reclaimer[i], &other, reclaimer)) {
+		epc_grew(epc, sizeof(*reclaimer));
 		return reclaimer;
+	}
 	lock_fini(&reclaimer->lock);
 	arena_free(epc->arena, reclaimer, sizeof(*reclaimer));
 	return other;

@@ -51,7 +51,7 @@ static void groups_reset_locked(struct epc *epc) REQUIRES(&epc->reclaim_lock)
 		if (!group_at(epc, i))
 			continue;
 		epc->policy->reset(group_at(epc, i)->policy_state);
-		group_at(epc, i)->in_batch_nr = 0;
+		group_at(epc, i)->in_batch_nr = group_at(epc, i)->kept_nr = 0;
 	}
 }
 
@@ -74,6 +74,10 @@ static void order_repair_locked(struct epc *epc) REQUIRES(&epc->reclaim_lock)
 			}
 			in_batch++;
 			page_owner(&epc->pages[nr])->group->in_batch_nr++;
+			break;
+		case EPC_PAGE_OWNED:
+			if (page_is_kept(&epc->pages[nr]))
+				page_owner(&epc->pages[nr])->group->kept_nr++;
 			break;
 		default:
 			break;

@@ -173,6 +173,19 @@ uint32_t section_free_nr(const struct epc *epc)
 	return nr;
 }
 
+uint32_t section_poisoned_nr(struct epc *epc)
+{
+	uint32_t nr = 0;
+	unsigned int i;
+
+	for (i = 0; i < epc->shard_nr; i++) {
+		shard_lock(epc, &epc->shard[i]);
+		nr += epc->shard[i].poisoned.nr;
+		shard_unlock(&epc->shard[i]);
+	}
+	return nr;
+}
+
 uint32_t section_lowest_nr(const struct epc *epc)
 {
 	uint32_t nr = 0;
@@ -313,7 +326,7 @@ void section_free(struct epc *epc, const uint32_t *nr, unsigned int n)
 		shard_count_locked(epc, shard);
 		shard_unlock(shard);
 	}
-	freed_wake(epc, n);
+	waiters_wake(epc);
 }
 
 unsigned int epc_section_nr(const struct epc *epc)

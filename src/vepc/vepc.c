@@ -291,8 +291,11 @@ int vepc_fault(struct vepc *vepc, uint64_t off)
 	}
 	if (r == 0 && frame && !page->frame) {
 		r = vepc_page_fill_locked(vepc, page, idx, frame);
-		if (r == 0)
+		if (r == 0) {
+			/* Nobody evicts it: this EPC has no keeper. */
+			epc_keep(vepc->epc, frame);
 			frame = NULL;
+		}
 	}
 	if (r == 0 && epc_page_poisoned(page->frame))
 		r = -EHWPOISON;

@@ -39,6 +39,8 @@ static struct vepc_page *page_of_locked(struct epc_page *frame, struct vepc **re
 
 void guest_page_track_locked(struct virt_guest *guest, struct vepc_page *page)
 {
+	if (guest->reserved)
+		epc_keep(guest->epc, page->frame);
 	if (guest->reserved || (page->flags & PAGE_TRACKED))
 		return;
 	page->flags |= PAGE_TRACKED;

@@ -39,9 +39,12 @@ static bool va_may_leave_locked(const struct virt_guest *guest, const struct va 
 void guest_va_track_locked(struct virt_guest *guest)
 {
 	for (struct va *va = guest_va_first_locked(guest); va; va = guest_va_next_locked(va)) {
-		if (va->tracked || !va->made || !va->page.here ||
-		    va_is_top(&guest->versions, &va->page))
+		if (va->tracked || !va->made || !va->page.here)
 			continue;
+		if (va_is_top(&guest->versions, &va->page)) {
+			epc_keep(guest->epc, va->frame);
+			continue;
+		}
 		va->tracked = true;
 		epc_track(guest->epc, va->frame);
 	}

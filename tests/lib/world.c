@@ -22,6 +22,14 @@
 /* A key takes most of a second to make, and one author is as good as another. */
 static struct signer *shared_signer;
 
+static size_t manager_bytes(const struct world *w)
+{
+	struct epc_footprint footprint;
+
+	epc_footprint_read(w->epc, &footprint);
+	return footprint.rest;
+}
+
 static void make(struct world *w, uint32_t epc_pages, uint32_t caps_off, uint32_t caps_on,
 		 struct epc_config epc_config)
 {
@@ -42,6 +50,7 @@ static void make(struct world *w, uint32_t epc_pages, uint32_t caps_off, uint32_
 	assert(epc_create(&epc_config, &w->epc) == 0);
 	assert(encl_registry_create(w->epc, &w->registry) == 0);
 	w->arena_bytes = arena_used_bytes(w->arena);
+	w->manager_bytes = manager_bytes(w);
 	free(config);
 }
 
@@ -67,7 +76,9 @@ bool world_left(struct world *w, struct world_left *ret_left)
 	epc_stats_read(w->epc, &stats);
 	ret_left->frames = stats.pages - stats.free - stats.dirty;
 	ret_left->slots = backing_used(epc_backing(w->epc));
-	ret_left->bytes = arena_used_bytes(w->arena) - w->arena_bytes;
+	/* What the manager has made since, as it was needed, is no leak. */
+	ret_left->bytes =
+		arena_used_bytes(w->arena) - w->arena_bytes - (manager_bytes(w) - w->manager_bytes);
 	return ret_left->frames || ret_left->slots || ret_left->bytes;
 }
 
@@ -102,7 +113,7 @@ void hog_init(struct hog *hog, struct world *w)
 	assert(epc_owner_create(w->epc, &config, &hog->owner) == 0);
 	while (hog->nr < sizeof(hog->frame) / sizeof(hog->frame[0]) &&
 	       epc_alloc(w->epc, hog->owner, 0, &hog->frame[hog->nr]) == 0)
-		hog->nr++;
+		epc_keep(w->epc, hog->frame[hog->nr++]);
 }
 
 void hog_fini(struct hog *hog, struct world *w)

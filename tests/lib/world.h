@@ -29,6 +29,7 @@ struct world {
 	struct epc *epc;
 	struct encl_registry *registry;
 	size_t arena_bytes; /* in use with no enclave open */
+	size_t manager_bytes;
 };
 
 /* @caps_off: SGX_CPUID_* bits that this processor lacks. */

@@ -208,6 +208,7 @@ static bool step_pin(struct sim *sim, unsigned int step, struct model_owner *mo,
 		if (!page || sim->pinned_nr + sim->broken_max + 4 >= sim->epc_pages)
 			return true;
 		MUST(sim, epc_untrack(sim->m.epc, page) == 0);
+		epc_keep(sim->m.epc, page);
 		sim->pinned_nr++;
 	}
 	mo->pinned[i] = !mo->pinned[i];

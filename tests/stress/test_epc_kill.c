@@ -11,6 +11,8 @@
  *
  *   test_epc_kill [rounds [seed]]
  */
+#include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/ptrace.h>
 #include <sys/wait.h>
@@ -19,6 +21,7 @@
 
 #include "base/arena.h"
 #include "cpu/cpu_priv.h"
+#include "epc/epc_priv.h"
 #include "epc/group.h"
 #include "epc/owner.h"
 #include "epc/window.h"
@@ -71,6 +74,33 @@ static void alloc_forever(struct victim *v)
 		epc_free(v->m->epc, page);
 		atomic_fetch_add(&v->turns, 1);
 	}
+}
+
+static void *hold_and_wait(void *arg)
+{
+	struct victim *v = arg;
+	struct epc_page *page;
+
+	for (;;) {
+		if (epc_alloc(v->m->epc, v->strays, EPC_MAY_RECLAIM, &page) < 0)
+			continue;
+		sched_yield();
+		epc_free(v->m->epc, page);
+		atomic_fetch_add(&v->turns, 1);
+	}
+	return NULL;
+}
+
+/* More threads than their group may have pages: some are always in line. */
+static void wait_forever(struct victim *v)
+{
+	pthread_t thread;
+	unsigned int i;
+
+	for (i = 1; i < 2 * GROUP_MAX; i++)
+		if (pthread_create(&thread, NULL, hold_and_wait, v) != 0)
+			_exit(1);
+	hold_and_wait(v);
 }
 
 /* Groups and owners come and go; what is left of those of the dead is nobody's, and costs its own memory. */
@@ -130,6 +160,31 @@ static unsigned int reap_strays(struct fake_machine *m, struct fake_owner *owner
 		nr++;
 	}
 	return nr;
+}
+
+static bool anybody_waits(struct epc *epc, const struct epc_group *group)
+{
+	unsigned int i;
+
+	for (i = 0; i < EPC_WAITERS_MAX; i++)
+		if (epc->waiting >> i & 1 && waiter_top(&epc->waiter[i]) == group)
+			return true;
+	return false;
+}
+
+/* As many pages as the group may have: no place in line is kept for the dead. */
+static bool all_can_be_had(struct victim *v)
+{
+	struct epc_page *page[GROUP_MAX];
+	unsigned int nr = 0;
+	bool ok;
+
+	while (nr < GROUP_MAX && epc_alloc(v->m->epc, v->strays, EPC_MAY_RECLAIM, &page[nr]) == 0)
+		nr++;
+	ok = nr == GROUP_MAX && !anybody_waits(v->m->epc, epc_owner_group(v->strays));
+	while (nr > 0)
+		epc_free(v->m->epc, page[--nr]);
+	return ok;
 }
 
 /*
@@ -197,6 +252,7 @@ static void run(void (*child)(struct victim *), const char *name, unsigned int r
 		for (i = 0; i < OWNED_PAGES; i++)
 			ok &= fake_use_surely(v->owner, i);
 		strays += reap_strays(&m, v->owner);
+		ok &= all_can_be_had(v);
 		faults += epc_audit(m.epc, false, why, sizeof(why));
 	}
 	TAP_CHECK(ok && v->owner->wrong == 0, "%s: killed %u times, no page is lost%s%s", name,
@@ -217,6 +273,7 @@ int main(int argc, char **argv)
 
 	run(evict_forever, "evicting", rounds, seed);
 	run(alloc_forever, "allocating", rounds, seed);
+	run(wait_forever, "waiting", rounds, seed);
 	run(groups_forever, "making groups", rounds, seed);
 	return tap_done();
 }

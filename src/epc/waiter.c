@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * Who waits for a page, and whose turn it is.
+ *
+ * An allocation that finds no page becomes a waiter, with a ticket.  It waits for pages of some group: one that is at
+ * its max, or the root, where any page will do.  A page is for whoever has waited longest: anybody else takes one only when
+ * there are more than waiters before him.  Of those who wait for the same, the first few reclaim, as many as there
+ * are CPUs; the others sleep.
+ *
+ * A waiter's place has a robust lock, held as long as it waits.  Whoever sleeps tries the locks of the others, so one who was
+ * killed is forgotten; and one who lives but does not come for his page (he is stopped) is passed by after
+ * PATIENCE_NS.
+ *
+ * No wake is relied upon: it may die with its sender, so a sleep is short.
+ *
+ * Where nobody waits all of this is a look at one word (epc.waiting).
+ */
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/arena.h"
+#include "epc/epc_priv.h"
+
+static_assert(EPC_WAITERS_MAX == 64, "a bit for each in the words of struct epc");
+
+#define SLEEP_NS      1000000   /* of the first ones, who see to the dead, too */
+#define SLEEP_LATE_NS 10000000  /* of those behind them */
+#define PATIENCE_NS   200000000 /* with a page to be had, and one and the same before us */
+
+void waiters_init(struct epc *epc)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+
+	/* More at once would only wait for each other's locks. */
+	epc->early_nr = cpus > 1 ? (uint32_t)cpus : 1;
+}
+
+static void line_free(struct epc *epc, struct waiter *line)
+{
+	unsigned int i;
+
+	for (i = 0; i < EPC_WAITERS_MAX; i++)
+		lock_fini(&line[i].lock);
+	arena_free(epc->arena, line, EPC_WAITERS_MAX * sizeof(*line));
+}
+
+void waiters_fini(struct epc *epc)
+{
+	if (epc->waiter)
+		line_free(epc, epc->waiter);
+}
+
+/* NULL: no memory for it, when it is needed for the first time. */
+static struct waiter *line_of(struct epc *epc)
+{
+	struct waiter *line = atomic_load(&epc->waiter), *other = NULL;
+	unsigned int i;
+
+	if (line)
+		return line;
+	line = arena_alloc(epc->arena, EPC_WAITERS_MAX * sizeof(*line));
+	if (!line)
+		return NULL;
+	for (i = 0; i < EPC_WAITERS_MAX; i++)
+		lock_init(&line[i].lock, LOCK_TRIED);
+	if (atomic_compare_exchange_strong(&epc->waiter, &other, line)) {
+		epc_grew(epc, EPC_WAITERS_MAX * sizeof(*line));
+		return line;
+	}
+	line_free(epc, line);
+	return other;
+}
+
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+static uint64_t bit_of(const struct epc *epc, const struct waiter *waiter)
+{
+	return 1ull << (waiter - epc->waiter);
+}
+
+static uint64_t ticket_of(const struct waiter *waiter)
+{
+	return atomic_load_explicit(&waiter->ticket, memory_order_relaxed);
+}
+
+/* ---- the line ------------------------------------------------------------------------------------ */
+
+/* A place that nobody has; its lock is held then.  NULL: there is none. */
+LOCK_ATTR(no_thread_safety_analysis) static struct waiter *place_claim(struct epc *epc)
+{
+	struct waiter *waiter;
+
+	for (waiter = epc->waiter; waiter < epc->waiter + EPC_WAITERS_MAX; waiter++) {
+		if (atomic_load_explicit(&epc->waiting, memory_order_relaxed) & bit_of(epc, waiter))
+			continue;
+		if (!lock_try(&waiter->lock))
+			continue;
+		waiter->lock.holder_died = false; /* what it protects is made anew */
+		return waiter;
+	}
+	return NULL;
+}
+
+struct waiter *waiter_begin(struct epc *epc, struct epc_group *top)
+{
+	const struct timespec ts = { .tv_nsec = SLEEP_NS };
+	struct waiter *self;
+
+	if (!line_of(epc))
+		return NULL;
+	while (!(self = place_claim(epc)))
+		nanosleep(&ts, NULL);
+	self->before = 0;
+	self->impatient = false;
+	waiter_wants(self, top);
+	atomic_store(&self->ticket, atomic_fetch_add(&epc->tickets, 1) + 1);
+	atomic_fetch_or(&epc->waiting, bit_of(epc, self));
+	return self;
+}
+
+static void forget(struct epc *epc, struct waiter *waiter)
+{
+	atomic_fetch_and(&epc->asleep, ~bit_of(epc, waiter));
+	atomic_fetch_and(&epc->hungry, ~bit_of(epc, waiter));
+	atomic_fetch_and(&epc->waiting, ~bit_of(epc, waiter));
+}
+
+LOCK_ATTR(no_thread_safety_analysis) void waiter_end(struct epc *epc, struct waiter *self)
+{
+	forget(epc, self);
+	lock_release(&self->lock);
+	waiters_wake(epc);
+}
+
+void waiter_wants(struct waiter *self, struct epc_group *top)
+{
+	atomic_store_explicit(&self->top, top, memory_order_relaxed);
+}
+
+/* Of those who wait for pages of @top, how many have a smaller ticket than @ticket; and the smallest one, or 0. */
+static uint32_t before(const struct epc *epc, uint64_t ticket, const struct epc_group *top,
+		       uint64_t *ret_first)
+{
+	uint64_t left = atomic_load_explicit(&epc->waiting, memory_order_relaxed), t;
+	const struct waiter *waiter;
+	uint32_t nr = 0;
+
+	*ret_first = 0;
+	for (; left; left &= left - 1) {
+		waiter = &epc->waiter[__builtin_ctzll(left)];
+		t = ticket_of(waiter);
+		if (t >= ticket || waiter_top(waiter) != top)
+			continue;
+		nr++;
+		if (*ret_first == 0 || t < *ret_first)
+			*ret_first = t;
+	}
+	return nr;
+}
+
+uint32_t waiters_before(const struct epc *epc, const struct waiter *self,
+			const struct epc_group *top)
+{
+	uint64_t first;
+
+	if (!atomic_load_explicit(&epc->waiting, memory_order_relaxed) || (self && self->impatient))
+		return 0;
+	return before(epc, self ? ticket_of(self) : UINT64_MAX, top, &first);
+}
+
+bool waiter_is_early(const struct epc *epc, const struct waiter *self)
+{
+	return waiters_before(epc, self, waiter_top(self)) < epc->early_nr;
+}
+
+/* Those who were killed. */
+LOCK_ATTR(no_thread_safety_analysis)
+static void bury(struct epc *epc, const struct waiter *self)
+{
+	uint64_t left = atomic_load(&epc->waiting) & ~bit_of(epc, self);
+	struct waiter *waiter;
+
+	for (; left; left &= left - 1) {
+		waiter = &epc->waiter[__builtin_ctzll(left)];
+		if (!lock_try(&waiter->lock))
+			continue;
+		/* Or it has just gone, and left nothing to forget. */
+		if (waiter->lock.holder_died)
+			forget(epc, waiter);
+		waiter->lock.holder_died = false;
+		lock_release(&waiter->lock);
+	}
+}
+
+void waiters_forget(struct epc *epc, const struct epc_group *group)
+{
+	struct waiter *waiter;
+
+	for (waiter = epc->waiter; waiter && waiter < epc->waiter + EPC_WAITERS_MAX; waiter++) {
+		if (waiter_top(waiter) == group)
+			forget(epc, waiter);
+	}
+}
+
+/* ---- sleeping and waking ------------------------------------------------------------------------- */
+
+/*
+ * Pages of @top that somebody could have.  It may be what a dead waiter wants, and just be going: it is looked at, but
+ * nothing that it points to.
+ */
+static uint32_t room(const struct epc *epc, const struct epc_group *top)
+{
+	uint32_t max, current = 0;
+	unsigned int i;
+
+	if (top == epc->root)
+		return section_free_nr(epc);
+	max = group_limit(&top->max);
+	for (i = 0; i < epc->shard_nr; i++)
+		current += atomic_load_explicit(&top->charged[i], memory_order_relaxed);
+	return current < max ? max - current : 0;
+}
+
+/* One and the same who has a page to take, and does not. */
+static void lose_patience(struct epc *epc, struct waiter *self)
+{
+	struct epc_group *top = waiter_top(self);
+	uint64_t first;
+
+	(void)before(epc, ticket_of(self), top, &first);
+	if (first != self->before || room(epc, top) == 0) {
+		self->before = first;
+		self->before_ns = now_ns();
+	}
+	self->impatient = first && now_ns() - self->before_ns > PATIENCE_NS;
+}
+
+/* Not private: sleeper and waker may be different processes. */
+static void doze(struct waiter *self, uint32_t seen, long ns)
+{
+	const struct timespec ts = { .tv_nsec = ns };
+
+	syscall(SYS_futex, &self->wakes, FUTEX_WAIT, seen, &ts, NULL, 0);
+}
+
+void waiter_sleep(struct epc *epc, struct waiter *self)
+{
+	uint32_t seen = atomic_load(&self->wakes), ahead;
+	struct epc_group *top = waiter_top(self);
+	bool late = !waiter_is_early(epc, self);
+
+	self->late = late;
+	/* Announced before the last look: who frees a page behind that look sees that it is wanted. */
+	atomic_fetch_or(&epc->asleep, bit_of(epc, self));
+	if (!late)
+		atomic_fetch_or(&epc->hungry, bit_of(epc, self));
+	ahead = waiters_before(epc, self, top);
+	if (room(epc, top) <= ahead && (!late || ahead >= epc->early_nr))
+		doze(self, seen, late ? SLEEP_LATE_NS : SLEEP_NS);
+	atomic_fetch_and(&epc->asleep, ~bit_of(epc, self));
+	atomic_fetch_and(&epc->hungry, ~bit_of(epc, self));
+	bury(epc, self);
+	lose_patience(epc, self);
+}
+
+static void wake(struct epc *epc, struct waiter *waiter)
+{
+	/* One call for each sleep, whoever makes it. */
+	if (!(atomic_fetch_and(&epc->asleep, ~bit_of(epc, waiter)) & bit_of(epc, waiter)))
+		return;
+	atomic_fetch_add(&waiter->wakes, 1);
+	syscall(SYS_futex, &waiter->wakes, FUTEX_WAKE, 1, NULL, NULL, 0);
+}
+
+void waiters_wake(struct epc *epc)
+{
+	uint64_t left = atomic_load(&epc->asleep);
+	struct epc_group *top = NULL;
+	struct waiter *waiter;
+	uint32_t ahead, nr = 0;
+
+	for (; left; left &= left - 1) {
+		waiter = &epc->waiter[__builtin_ctzll(left)];
+		if (top != waiter_top(waiter)) {
+			top = waiter_top(waiter);
+			nr = room(epc, top);
+		}
+		ahead = waiters_before(epc, waiter, top);
+		if (ahead < nr || (waiter->late && ahead < epc->early_nr))
+			wake(epc, waiter);
+	}
+}
+
+void waiters_offer(struct epc *epc)
+{
+	uint64_t left = atomic_load(&epc->hungry);
+
+	for (; left; left &= left - 1)
+		wake(epc, &epc->waiter[__builtin_ctzll(left)]);
+}

@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/* Allocations that find no page: who is told so at once, who waits, and in which order pages go to those who do. */
+#include <errno.h>
+#include <pthread.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "epc/epc_priv.h"
+#include "epc/owner.h"
+#include "lib/fake_owner.h"
+#include "lib/tap.h"
+
+enum { PAGES = 16, MAX = 4, TRIES = 20, LINE = 6 };
+#define MS 1000000ull
+
+static bool never(struct epc_page *page) { return false; }
+
+static int never_write(struct epc_page *page) { return -1; }
+
+static void nothing(struct epc_page *page) {}
+
+static const struct sgx_epc_page_ops bare_ops = {
+	.name = "bare",
+	.get = never,
+	.reclaim = never,
+	.block = never,
+	.write = never_write,
+	.put = nothing,
+};
+
+/* An owner that never gives a page, in a group of at most MAX, or in the root; it has all that it can have. */
+struct full {
+	struct fake_machine m;
+	struct epc_group *group;
+	struct epc_owner *owner;
+	struct epc_page *page[PAGES];
+	unsigned int nr;
+};
+
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+static void full_init(struct full *f, bool limited, unsigned int kept)
+{
+	struct epc_group_limits limits = EPC_GROUP_UNLIMITED;
+	struct epc_owner_config config = { .ops = &bare_ops, .owner = f };
+
+	fake_machine_create(&f->m, PAGES, NULL, NULL, 0);
+	limits.max_pages = MAX;
+	f->group = epc_group_root(f->m.epc);
+	if (limited)
+		TAP_MUST(epc_group_create(f->group, "limited", &limits, &f->group) == 0, "a group");
+	config.group = f->group;
+	TAP_MUST(epc_owner_create(f->m.epc, &config, &f->owner) == 0, "an owner");
+	for (f->nr = 0; f->nr < (limited ? MAX : PAGES); f->nr++) {
+		TAP_MUST(epc_alloc(f->m.epc, f->owner, 0, &f->page[f->nr]) == 0, "page %u", f->nr);
+		if (f->nr < kept)
+			epc_keep(f->m.epc, f->page[f->nr]);
+	}
+}
+
+static void full_fini(struct full *f)
+{
+	char why[200];
+
+	while (f->nr > 0)
+		epc_free(f->m.epc, f->page[--f->nr]);
+	TAP_CHECK(epc_audit(f->m.epc, false, why, sizeof(why)) == 0, "the audit holds");
+	TAP_CHECK(f->m.epc->waiting == 0, "nobody waits any more");
+	epc_owner_destroy(f->owner);
+	fake_machine_destroy(&f->m);
+}
+
+/* The shortest of some tries: others use the machine as well. UINT64_MAX: no -ENOMEM. */
+static uint64_t refused_ns(struct full *f, unsigned int tries)
+{
+	uint64_t best = UINT64_MAX, start;
+	struct epc_page *page;
+
+	while (tries-- > 0) {
+		start = now_ns();
+		if (epc_alloc(f->m.epc, f->owner, EPC_MAY_RECLAIM, &page) != -ENOMEM)
+			return UINT64_MAX;
+		start = now_ns() - start;
+		best = start < best ? start : best;
+	}
+	return best;
+}
+
+static void test_nothing_comes(bool limited)
+{
+	const char *where = limited ? "a group at its max" : "a full EPC";
+	struct full f;
+	uint64_t ns;
+
+	full_init(&f, limited, PAGES);
+	ns = refused_ns(&f, TRIES);
+	TAP_CHECK(ns < 2 * MS, "%s, every page kept: -ENOMEM in %lu us", where,
+		  (unsigned long)(ns / 1000));
+	epc_free(f.m.epc, f.page[--f.nr]);
+	TAP_CHECK(epc_alloc(f.m.epc, f.owner, EPC_MAY_RECLAIM, &f.page[f.nr]) == 0,
+		  "%s: one of them is freed, and there is a page", where);
+	f.nr++;
+	/* Not said of this one: it might be freed. */
+	TAP_CHECK(refused_ns(&f, 1) >= 100 * MS,
+		  "%s: while somebody has a page in hand, others wait for it", where);
+	epc_keep(f.m.epc, f.page[f.nr - 1]);
+	TAP_CHECK(refused_ns(&f, TRIES) < 2 * MS, "%s: no longer than until he keeps it", where);
+	full_fini(&f);
+}
+
+/* A page that broke is no hope. */
+static void test_broken(void)
+{
+	struct full f;
+
+	full_init(&f, true, MAX - 1);
+	epc_track(f.m.epc, f.page[MAX - 1]);
+	TAP_CHECK(epc_poison(f.m.epc, epc_page_nr(f.m.epc, f.page[MAX - 1])) == 0 &&
+			  refused_ns(&f, TRIES) < 2 * MS,
+		  "a broken page that its owner has is one that stays");
+	full_fini(&f);
+}
+
+/* ---- those who wait -------------------------------------------------------------------------------- */
+
+struct in_line {
+	struct full *f;
+	atomic_uint *served;
+	struct epc_page *page;
+	unsigned int place;
+	int r;
+	pthread_t thread;
+};
+
+static void *get_in_line(void *arg)
+{
+	struct in_line *l = arg;
+
+	l->r = epc_alloc(l->f->m.epc, l->f->owner, EPC_MAY_RECLAIM, &l->page);
+	l->place = atomic_fetch_add(l->served, 1);
+	return NULL;
+}
+
+static unsigned int waiting_nr(struct full *f)
+{
+	return (unsigned int)__builtin_popcountll(atomic_load(&f->m.epc->waiting));
+}
+
+/* They come one after the other, and pages are freed one by one. */
+static void test_order(bool limited)
+{
+	struct in_line line[LINE];
+	atomic_uint served = 0;
+	unsigned int i, ok = 0, in_order = 0;
+	struct full f;
+
+	full_init(&f, limited, 0);
+	for (i = 0; i < LINE; i++) {
+		line[i] = (struct in_line){ .f = &f, .served = &served };
+		pthread_create(&line[i].thread, NULL, get_in_line, &line[i]);
+		while (waiting_nr(&f) < i + 1)
+			usleep(100);
+	}
+	for (i = 0; i < LINE; i++) {
+		/* The pages of those who have come first are freed for those who came last. */
+		epc_free(f.m.epc, i < MAX ? f.page[i] : line[i - MAX].page);
+		while (atomic_load(&served) < i + 1)
+			usleep(100);
+	}
+	for (i = 0; i < LINE; i++) {
+		pthread_join(line[i].thread, NULL);
+		ok += line[i].r == 0;
+		in_order += line[i].place == i;
+	}
+	TAP_CHECK(ok == LINE && in_order == LINE,
+		  "%s: %u of %u get a page, %u of them in the order in which they came",
+		  limited ? "a group" : "the EPC", ok, LINE, in_order);
+	for (i = 0; i < MAX; i++)
+		f.page[i] = line[LINE - MAX + i].page;
+	full_fini(&f);
+}
+
+/* What somebody has in hand is tracked in the end: others take it, as soon as that. */
+static void test_tracked_later(void)
+{
+	struct fake_owner *owner;
+	atomic_uint served = 0;
+	struct in_line l;
+	struct full f;
+	uint64_t start;
+
+	full_init(&f, false, PAGES - 2);
+	epc_free(f.m.epc, f.page[--f.nr]);
+	owner = fake_owner_create(f.m.epc, 1, 4, false);
+	TAP_CHECK(fake_use(owner, 0, 0) == 0, "the last free page is an owner's");
+	TAP_CHECK(epc_untrack(f.m.epc, owner->page[0].epc_page) == 0, "who has it in hand");
+	l = (struct in_line){ .f = &f, .served = &served };
+	pthread_create(&l.thread, NULL, get_in_line, &l);
+	while (waiting_nr(&f) == 0)
+		usleep(100);
+	usleep(20000);
+	start = now_ns();
+	epc_track(f.m.epc, owner->page[0].epc_page);
+	pthread_join(l.thread, NULL);
+	TAP_CHECK(l.r == 0, "it is evicted for whoever waits, within %lu us",
+		  (unsigned long)((now_ns() - start) / 1000));
+	if (l.r == 0)
+		f.page[f.nr++] = l.page;
+	fake_owner_put(owner);
+	full_fini(&f);
+}
+
+int main(void)
+{
+	test_nothing_comes(true);
+	test_nothing_comes(false);
+	test_broken();
+	test_order(true);
+	test_order(false);
+	test_tracked_later();
+	return tap_done();
+}
