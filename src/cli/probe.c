@@ -11,6 +11,7 @@
 #include <cpuid.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -65,6 +66,23 @@ static bool try_address_space(char *detail)
 		snprintf(detail, PROBE_DETAIL, "%llu TiB of addresses can be reserved",
 			 RESERVED_BYTES >> 40);
 	return at != MAP_FAILED;
+}
+
+/* The window and the store are files in memory; who writes beyond the limit is sent SIGXFSZ. */
+static bool try_file_size(char *detail)
+{
+	int fd = memfd_create("swsgx-doctor", MFD_CLOEXEC);
+	bool ok;
+
+	signal(SIGXFSZ, SIG_IGN);
+	ok = fd >= 0 && ftruncate(fd, RESERVED_BYTES) == 0;
+	if (ok)
+		snprintf(detail, PROBE_DETAIL, "a file in memory can be %llu TiB long",
+			 RESERVED_BYTES >> 40);
+	else
+		snprintf(detail, PROBE_DETAIL, "a file in memory of %llu TiB: %s",
+			 RESERVED_BYTES >> 40, strerror(errno));
+	return ok;
 }
 
 static bool try_exec_shared(char *detail)
@@ -183,6 +201,9 @@ const struct probe probes[] = {
 	{ "address-space", PROBE_REQUIRED, try_address_space, "programs run, and find no SGX",
 	  "ulimit -v unlimited, and sysctl vm.overcommit_memory below 2: addresses are reserved, "
 	  "memory is not" },
+	{ "file-size", PROBE_REQUIRED, try_file_size, "the kernel ends programs with SIGXFSZ",
+	  "ulimit -f unlimited: EPC is a file in memory, as long as it may become and mostly "
+	  "empty" },
 	{ "exec-shared", PROBE_REQUIRED, try_exec_shared, "enclave code cannot run",
 	  "sysctl vm.memfd_noexec must be below 2, and no security module may forbid it" },
 	{ "enclu-traps", PROBE_REQUIRED, try_enclu,

@@ -219,6 +219,9 @@ if [ "$doctor" = 0 ]; then
 	# shellcheck disable=SC3045 # sh is dash, bash or busybox, and all of them have it
 	run sh -c 'ulimit -v 4000000; exec "$@"' sh "$swsgx" run -- "$dynamic"
 	check 1 "lacks address-space" "too few addresses"
+	# shellcheck disable=SC3045
+	run sh -c 'ulimit -f 1000; exec "$@"' sh "$swsgx" run -- "$dynamic"
+	check 1 "lacks file-size" "files of a limited size"
 else
 	nr=$((nr + 1))
 	echo "ok $nr - running programs # SKIP this machine lacks something (swsgx doctor)"
