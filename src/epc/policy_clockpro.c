@@ -290,6 +290,9 @@ static void clockpro_evicted(void *p, uint32_t nr)
 	struct clockpro *cp = p;
 	uint8_t stamp = cp->view.pages[nr].stamp;
 
+	/* Read ahead, and nobody came: later somebody may have, as in a test. */
+	if (sample_is_ahead(&cp->view, nr))
+		want_colder(cp);
 	if (!in_test(cp, stamp))
 		return;
 	ghost_put(cp->view.ghosts, ghost_key(&cp->view, nr), stamp);

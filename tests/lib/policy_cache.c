@@ -101,25 +101,42 @@ bool policy_cache_has(const struct policy_cache *c, uint32_t page)
 	return c->at[page] != PAGE_NONE;
 }
 
+static void load(struct policy_cache *c, uint32_t page, bool ahead)
+{
+	uint32_t nr;
+
+	policy_cache_tell(c);
+	nr = frame_get(c);
+	atomic_store(&c->page[nr].flags, 0);
+	if (ahead)
+		sample_set_ahead(&c->page[nr]);
+	page_set_cookie(&c->page[nr], page);
+	page_set_owner(&c->page[nr], (struct epc_owner *)c->view.arena);
+	c->at[page] = nr;
+	c->config.policy->insert(c->state, nr);
+}
+
+void policy_cache_bring(struct policy_cache *c, uint32_t page)
+{
+	assert(page < c->config.pages);
+	if (c->at[page] == PAGE_NONE)
+		load(c, page, true);
+}
+
 void policy_cache_use(struct policy_cache *c, uint32_t page)
 {
 	uint32_t nr = c->at[page];
 
 	assert(page < c->config.pages);
-	if (nr != PAGE_NONE) {
-		if (c->config.exact)
-			sample_arm(&c->view, nr);
-		if (!(atomic_load(&c->page[nr].flags) & PAGE_REF_ARMED))
-			return;
-		c->soft++;
-		sample_use(c->view.samples, &c->page[nr], nr);
+	if (nr == PAGE_NONE) {
+		c->faults++;
+		load(c, page, false);
 		return;
 	}
-	c->faults++;
-	policy_cache_tell(c);
-	nr = frame_get(c);
-	atomic_store(&c->page[nr].cookie, page);
-	page_set_owner(&c->page[nr], (struct epc_owner *)c->view.arena);
-	c->at[page] = nr;
-	c->config.policy->insert(c->state, nr);
+	if (c->config.exact)
+		sample_arm(&c->view, nr);
+	if (!(atomic_load(&c->page[nr].flags) & (PAGE_REF_ARMED | PAGE_REF_AHEAD)))
+		return;
+	c->soft++;
+	sample_use(c->view.samples, &c->page[nr], nr);
 }

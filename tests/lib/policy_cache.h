@@ -45,6 +45,8 @@ void policy_cache_open(struct policy_cache *c, const struct policy_cache_config 
 bool policy_cache_close(struct policy_cache *c);
 
 void policy_cache_use(struct policy_cache *c, uint32_t page);
+/* Ahead, before it is used. */
+void policy_cache_bring(struct policy_cache *c, uint32_t page);
 bool policy_cache_has(const struct policy_cache *c, uint32_t page);
 
 /* The policy hears of uses; what it wants to see next is armed by now. */

@@ -154,6 +154,29 @@ static void test_cold_part(void)
 		  upstream);
 }
 
+/* Walks in step, each with so many pages read ahead of it: all come round, and none is there from last time. */
+static void run_walks(struct policy_cache *c)
+{
+	enum { WALKS = 4, AHEAD = 16, LENGTH = 1000, TOUCHES = 40000 };
+	uint32_t i, k, at, start;
+
+	for (i = 0; i < TOUCHES; i++) {
+		start = i % WALKS * LENGTH;
+		at = i / WALKS % LENGTH;
+		policy_cache_use(c, start + at);
+		for (k = 1; at % AHEAD == 0 && k < AHEAD; k++)
+			policy_cache_bring(c, start + (at + k) % LENGTH);
+	}
+}
+
+/* One touch of 16 waits for a page, unless pages go before they are used. */
+static void test_ahead(void)
+{
+	unsigned long faults = faults_of(&policy_clockpro, 250, run_walks);
+
+	TAP_CHECK(faults <= 40000 / 16, "CLOCK-Pro, pages read ahead for four: %lu faults", faults);
+}
+
 /* ---- what the manager relies on -------------------------------------------------------------------- */
 
 /* An order, and the pages that should be in it. */
@@ -537,6 +560,7 @@ int main(void)
 	test_loop();
 	test_duel();
 	test_cold_part();
+	test_ahead();
 	test_pool();
 	return tap_done();
 }
