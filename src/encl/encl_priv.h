@@ -112,6 +112,7 @@ struct encl_readahead {
 	uint64_t clock;
 	uint64_t stray[ENCL_STRAYS]; /* faults that were no stream's, a ring */
 	uint32_t stray_at;           /* the oldest */
+	uint32_t stream_nr;          /* with a stride */
 	struct encl_stream stream[ENCL_STREAMS];
 };
 

@@ -139,6 +139,8 @@ static struct encl_stream *find_locked(struct encl *encl, uint64_t idx) REQUIRES
 {
 	struct encl_stream *s, *end = encl->readahead.stream + ENCL_STREAMS;
 
+	if (encl->readahead.stream_nr == 0)
+		return NULL;
 	for (s = encl->readahead.stream; s < end; s++) {
 		if (s->stride && (idx == s->next || is_of(s, idx)))
 			return s;
@@ -286,7 +288,10 @@ static int64_t find_stride(const struct encl_readahead *ra, uint64_t idx)
 		unsigned int n = i;
 
 		d = (int64_t)(idx - stray(ra, i));
-		if (d == 0 || d > STRIDE_MAX || d < -STRIDE_MAX || (best && d * d >= best * best))
+		/* Mostly it is far away: one comparison each. */
+		if ((uint64_t)d + STRIDE_MAX > 2 * STRIDE_MAX)
+			continue;
+		if (d == 0 || (best && d * d >= best * best))
 			continue;
 		if (was_before(ra, at_step(idx, -d, 2), &n) &&
 		    (d * d == 1 || was_before(ra, at_step(idx, -d, 3), &n)))
@@ -321,6 +326,7 @@ static struct encl_stream *new_stream_locked(struct encl *encl, uint64_t idx) RE
 	}
 	forget_strays(ra, idx, stride);
 	leave_behind_locked(encl, oldest);
+	ra->stream_nr += !oldest->stride;
 	*oldest = (struct encl_stream){
 		.stride = stride,
 		.run = (stride == 1 || stride == -1 ? RUN_SIDE : RUN_APART) - 1,
@@ -419,9 +425,12 @@ void readahead_locked(struct encl *encl, struct bring *b, uint64_t idx)
 	s->run++;
 	leave_behind_locked(encl, s);
 	s->next = at_step(idx, s->stride, 1);
-	if (!is_like_locked(encl, idx, s->next))
-		s->stride = 0;
-	if ((!b->loaded && !marker) || !s->stride)
+	if (!is_like_locked(encl, idx, s->next)) {
+		*s = (struct encl_stream){ 0 };
+		ra->stream_nr--;
+		return;
+	}
+	if (!b->loaded && !marker)
 		return;
 	if (ra->trust > 0)
 		read_locked(encl, b, s, idx);
