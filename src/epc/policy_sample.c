@@ -34,10 +34,17 @@ static uint32_t used_size(uint32_t page_nr)
 	return ring_size(page_nr, page_nr / USED_PART > USED_ENOUGH ? USED_MAX : USED_ENOUGH);
 }
 
-/* Shadows arm all of a small EPC at once; a page for which there is no room is not armed, though it counts as that. */
+/*
+ * Shadows arm most of a small EPC at once; a page for which there is no room is not armed, though it counts as that.
+ * It is no ring, and as long as it need be.
+ */
 static uint32_t arm_size(uint32_t page_nr)
 {
-	return ring_size(page_nr, ARM_MAX);
+	uint32_t most = page_nr / 4 * 3;
+
+	if (most < RING_MIN)
+		return RING_MIN;
+	return most < ARM_MAX ? most : ARM_MAX;
 }
 
 static size_t samples_bytes(const struct samples *samples)
