@@ -39,9 +39,9 @@ struct backing {
 	uint32_t moving_slot;
 	int fail;
 	_Atomic uint32_t used;
-	uint32_t *
-		waiting; /* BACKING_QUEUE of them, some of which may have been freed meanwhile; where there is a file */
 	_Atomic uint32_t waiting_nr;
+	/* BACKING_QUEUE, some of which may have been freed meanwhile; where there is a file */
+	uint32_t *waiting;
 
 	struct arena *arena;
 	int fd; /* memory */

@@ -47,27 +47,27 @@ static uint32_t arm_size(uint32_t page_nr)
 	return most < ARM_MAX ? most : ARM_MAX;
 }
 
-static size_t samples_bytes(const struct samples *samples)
-{
-	return sizeof(*samples) + (samples->used_max + (size_t)samples->arm_max) * sizeof(uint32_t);
-}
-
 struct samples *samples_create(struct arena *arena, uint32_t page_nr)
 {
-	struct samples sizes = { .used_max = used_size(page_nr), .arm_max = arm_size(page_nr) };
-	struct samples *samples = arena_alloc(arena, samples_bytes(&sizes));
+	struct samples *samples = arena_alloc(arena, sizeof(*samples));
 
 	if (!samples)
 		return NULL;
-	samples->used_max = sizes.used_max;
-	samples->arm_max = sizes.arm_max;
-	samples->arm = (uint32_t *)&samples->used[samples->used_max];
-	return samples;
+	samples->used_max = used_size(page_nr);
+	samples->arm_max = arm_size(page_nr);
+	samples->used = arena_alloc(arena, samples->used_max * sizeof(uint32_t));
+	samples->arm = arena_alloc(arena, samples->arm_max * sizeof(uint32_t));
+	if (samples->used && samples->arm)
+		return samples;
+	samples_destroy(samples, arena);
+	return NULL;
 }
 
 void samples_destroy(struct samples *samples, struct arena *arena)
 {
-	arena_free(arena, samples, samples_bytes(samples));
+	arena_free(arena, (void *)samples->used, samples->used_max * sizeof(uint32_t));
+	arena_free(arena, samples->arm, samples->arm_max * sizeof(uint32_t));
+	arena_free(arena, samples, sizeof(*samples));
 }
 
 static void note(struct samples *samples, uint32_t what)

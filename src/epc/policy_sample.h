@@ -30,6 +30,7 @@ struct samples {
 	/* constant: how long the rings are */
 	uint32_t used_max, arm_max;
 	uint32_t *arm;
+	_Atomic uint32_t *used; /* page number + 1; 0: none, or not yet */
 
 	/* anyone */
 	_Atomic uint32_t used_head;
@@ -38,8 +39,6 @@ struct samples {
 	uint32_t used_tail;
 	uint32_t new_nr, arm_nr;
 	uint32_t new_page[SAMPLE_BATCH];
-
-	_Atomic uint32_t used[]; /* page number + 1; 0: none, or not yet */
 };
 
 /* ---- for the manager --------------------------------------------------------------------------- */
