@@ -41,7 +41,7 @@ struct stalled {
 int stalls_init(struct epc *epc);
 void stalls_fini(struct epc *epc);
 /* Without any lock. The stall's place, for the end of it; NULL: too many at once, this one is not told of. */
-struct stalled *stall_begin(struct epc_owner *owner) EXCLUDES(&owner->epc->groups_lock);
+struct stalled *stall_begin(struct epc_owner *owner);
 void stall_end(struct stalled *stalled, struct epc_owner *owner);
 /* The owner has gone; it may have stalls of the dead. */
 void stalls_forget_locked(struct epc_owner *owner);
