@@ -111,9 +111,9 @@ struct waiter {
 	_Atomic(struct epc_group *) top; /* whose pages it waits for */
 	_Atomic uint32_t wakes;          /* a futex */
 	atomic_bool late;                /* asleep because of all those before it */
+	atomic_bool impatient;           /* it passes by who does not come for his page */
 
 	/* its own */
-	bool impatient;
 	uint64_t before, before_ns; /* the first of those, and since when */
 };
 
