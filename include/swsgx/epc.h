@@ -303,7 +303,7 @@ int swsgx_page_untrack(struct swsgx_owner *owner, struct swsgx_page *page);
  * @page:  not tracked
  *
  * Until it is tracked or freed, nobody waits for it: an allocation that finds no page but such ones fails at once.  For
- * pages that are in nobody's hand but are not offered either.  Without this call it is assumed for a fifth of a second
+ * pages that are in nobody's hand but are not offered either.  Without this call it is assumed for a second
  * that a page which is not tracked will be, or will be freed.
  *
  * Since: 0.1

@@ -27,7 +27,7 @@ enum {
 	TURNS = 4,           /* before it steps back */
 };
 #define STUCK_NS  (10ull * 1000 * 1000 * 1000)
-#define COMING_NS (200ull * 1000 * 1000)
+#define COMING_NS (1000ull * 1000 * 1000)
 
 static uint64_t now_ns(void)
 {

@@ -112,7 +112,7 @@ void epc_track_ahead(struct epc *epc, struct epc_page *page);
 int epc_untrack(struct epc *epc, struct epc_page *page);
 /*
  * A page OWNED stays with its owner for longer than others can be made to wait for it, until it is tracked or freed.
- * An allocation that finds no other page fails then at once, and not after a fifth of a second.
+ * An allocation that finds no other page fails then at once, and not after a second.
  */
 void epc_keep(struct epc *epc, struct epc_page *page);
 /*
