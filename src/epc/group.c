@@ -235,6 +235,7 @@ static int insert_locked(struct epc_group *group) REQUIRES(&group->epc->groups_l
 		table = arena_alloc(epc->arena, OTHER_BYTES);
 		if (!table)
 			return -ENOMEM;
+		epc_grew(epc, OTHER_BYTES);
 		atomic_store_explicit(&epc->other, table, memory_order_release);
 	}
 	while (i < EPC_GROUPS_MAX && group_at(epc, i))
