@@ -7,7 +7,8 @@
  *   bench_policy --families PAGES  those that tests/lib/trace_family.c makes, of about so many pages
  *
  * A row is a trace at an EPC of so many per cent of its pages.  "way" is how far a policy goes from upstream's
- * faults to the optimum's, on the geometric mean over the traces.
+ * faults to the optimum's, on the geometric mean over the traces; "way, cost" is the same of what faults and soft faults
+ * cost together, for which the optimum pays nothing.
  */
 #include <math.h>
 #include <stdio.h>
@@ -17,7 +18,7 @@
 #include "epc/policy.h"
 #include "lib/page_trace.h"
 
-enum { POLICIES_MAX = 16, PERCENTS = 4 };
+enum { POLICIES_MAX = 16, PERCENTS = 4, SOFT_PART = 3 /* of a fault costs a soft one */ };
 static const unsigned int percents[PERCENTS] = { 10, 25, 50, 75 };
 
 /* ---- the table ----------------------------------------------------------------------------- */
@@ -26,6 +27,7 @@ struct sums {
 	double log_ratio[POLICIES_MAX]; /* of faults to the optimum's */
 	double worst[POLICIES_MAX];     /* faults against upstream's */
 	double soft[POLICIES_MAX];      /* soft faults for one fault, to see uses */
+	double log_cost[POLICIES_MAX]; /* of faults and what the soft ones cost, to the optimum's */
 	unsigned int nr;
 };
 
@@ -56,6 +58,8 @@ static void row(const char *name, const struct page_trace *trace, unsigned int p
 		printf(" %10.3f", (double)faults / (double)best);
 		sums->soft[p] += (double)soft / (double)faults;
 		sums->log_ratio[p] += log((double)faults / (double)best);
+		sums->log_cost[p] +=
+			log(((double)faults + (double)soft / SOFT_PART) / (double)best);
 		if ((double)faults / (double)upstream > sums->worst[p])
 			sums->worst[p] = (double)faults / (double)upstream;
 	}
@@ -63,27 +67,36 @@ static void row(const char *name, const struct page_trace *trace, unsigned int p
 	sums->nr++;
 }
 
-static void means(const struct sums *sums, const char *name)
+/* From upstream's to the optimum, which has 1. */
+static void way(const double log_sum[POLICIES_MAX], unsigned int nr, const char *name)
 {
 	double upstream = 1;
 	unsigned int p;
 
-	printf("%-14s %13s", name, "mean");
 	for (p = 0; policy_at(p); p++) {
-		printf(" %10.3f", exp(sums->log_ratio[p] / sums->nr));
 		if (!strcmp(policy_at(p)->name, "upstream"))
-			upstream = exp(sums->log_ratio[p] / sums->nr);
+			upstream = exp(log_sum[p] / nr);
 	}
-	printf("\n%-14s %13s", "", "way");
+	printf("\n%-14s %13s", "", name);
 	for (p = 0; policy_at(p); p++)
-		printf(" %9.0f%%",
-		       100 * (upstream - exp(sums->log_ratio[p] / sums->nr)) / (upstream - 1));
+		printf(" %9.0f%%", 100 * (upstream - exp(log_sum[p] / nr)) / (upstream - 1));
+}
+
+static void means(const struct sums *sums, const char *name)
+{
+	unsigned int p;
+
+	printf("%-14s %13s", name, "mean");
+	for (p = 0; policy_at(p); p++)
+		printf(" %10.3f", exp(sums->log_ratio[p] / sums->nr));
+	way(sums->log_ratio, sums->nr, "way");
 	printf("\n%-14s %13s", "", "worst");
 	for (p = 0; policy_at(p); p++)
 		printf(" %9.1f%%", 100 * (sums->worst[p] - 1));
 	printf("\n%-14s %13s", "", "soft");
 	for (p = 0; policy_at(p); p++)
 		printf(" %10.2f", sums->soft[p] / sums->nr);
+	way(sums->log_cost, sums->nr, "way, cost");
 	putchar('\n');
 }
 
@@ -107,6 +120,7 @@ static void all_means(const struct sums *sums)
 		means(&sums[k], name);
 		for (p = 0; policy_at(p); p++) {
 			all.log_ratio[p] += sums[k].log_ratio[p];
+			all.log_cost[p] += sums[k].log_cost[p];
 			all.soft[p] += sums[k].soft[p];
 			if (sums[k].worst[p] > all.worst[p])
 				all.worst[p] = sums[k].worst[p];
