@@ -11,9 +11,7 @@
  * Not here: which pages are free (section.c), one batch (reclaim.c), whose turn it is (waiter.c).
  */
 #include <errno.h>
-#include <sched.h>
 #include <string.h>
-#include <time.h>
 
 #include "epc/epc_priv.h"
 
@@ -29,14 +27,6 @@ enum {
 #define STUCK_NS  (10ull * 1000 * 1000 * 1000)
 #define COMING_NS (1000ull * 1000 * 1000)
 
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
 /* What an allocation has seen since it last freed anything. */
 struct search {
 	uint64_t since_ns;
@@ -47,10 +37,10 @@ struct search {
 	unsigned int rounds, still_rounds;
 };
 
-static void search_begin(struct search *search)
+static void search_begin(const struct epc *epc, struct search *search)
 {
 	memset(search, 0, sizeof(*search));
-	search->since_ns = search->still_ns = now_ns();
+	search->since_ns = search->still_ns = epc_now_ns(epc);
 }
 
 static bool has_offered_all(const struct search *search)
@@ -86,7 +76,7 @@ enum verdict { LOOK_AGAIN, WAIT, GIVE_UP };
 static enum verdict judge(struct epc_group *top, struct search *search, bool busy)
 {
 	struct group_pages pages = group_pages(top);
-	uint64_t now = now_ns();
+	uint64_t now = epc_now_ns(top->epc);
 
 	if (memcmp(&pages, &search->seen, sizeof(pages)) != 0) {
 		search->still_ns = now;
@@ -180,7 +170,7 @@ static int alloc_evict(struct epc_owner *owner, struct waiter *self, struct sear
 	search->unwritten += result.unwritten;
 	search->rounds++;
 	if (freed > 0)
-		search_begin(search);
+		search_begin(epc, search);
 	return freed;
 }
 
@@ -192,7 +182,7 @@ static struct epc_page *alloc_in_line(struct epc_owner *owner, struct waiter *se
 	struct epc_page *page;
 	int freed;
 
-	for (search_begin(&search);;) {
+	for (search_begin(epc, &search);;) {
 		freed = waiter_is_early(epc, self) ? alloc_evict(owner, self, &search) : -EAGAIN;
 		page = alloc_next(owner, self);
 		if (page)
@@ -206,7 +196,7 @@ static struct epc_page *alloc_in_line(struct epc_owner *owner, struct waiter *se
 			waiter_sleep(epc, self);
 			break;
 		case LOOK_AGAIN:
-			sched_yield();
+			give_way(epc);
 			break;
 		}
 		/* Who had the pages may be dead: what he had in mind is done for him. */
@@ -226,7 +216,7 @@ static void step_back(struct epc_owner *owner)
 	if (!atomic_load_explicit(&owner->epc->waiting, memory_order_relaxed))
 		return;
 	if (atomic_fetch_add_explicit(&owner->turns, 1, memory_order_relaxed) % TURNS == TURNS - 1)
-		sched_yield();
+		give_way(owner->epc);
 }
 
 /* @top: who must give some, as alloc_try() found. */
@@ -234,7 +224,7 @@ static struct epc_page *alloc_reclaiming(struct epc_owner *owner, struct epc_gro
 {
 	struct epc *epc = owner->epc;
 	struct stalled *stalled = stall_begin(owner);
-	uint64_t start = now_ns();
+	uint64_t start = epc_now_ns(epc);
 	struct waiter *self;
 	struct epc_page *page;
 
@@ -250,7 +240,7 @@ static struct epc_page *alloc_reclaiming(struct epc_owner *owner, struct epc_gro
 	atomic_store_explicit(&owner->turn_left, TURN_PAGES, memory_order_relaxed);
 	if (!page)
 		group_event(top, EPC_GROUP_OOM);
-	start = now_ns() - start;
+	start = epc_now_ns(epc) - start;
 	count(&epc->counters.stall_ns, start);
 	epc_count(owner, EPC_STALL_NS, start);
 	stall_end(stalled, owner);

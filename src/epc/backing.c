@@ -136,6 +136,10 @@ void backing_destroy(struct backing *backing)
 /* Storage for @nr slots from @first on, where they will rest. */
 static int slots_fill(const struct backing *backing, uint32_t first, uint32_t nr)
 {
+	int r = backing_may(backing, BACKING_ROOM);
+
+	if (r < 0)
+		return r;
 	return backing_reserve(backing->file >= 0 ? backing->file : backing->fd, first, nr);
 }
 
@@ -259,9 +263,13 @@ static int slot_alloc(struct backing *backing, uint32_t *ret_slot)
 		return r;
 	backing_lock(backing);
 	r = backing->fail;
+	if (r == 0)
+		r = backing_may(backing, BACKING_SLOT);
 	if (r == 0 && backing->free_first == BACKING_NO_SLOT)
 		r = grow_locked(backing);
 	/* Its memory went to the system when it was last free, or in the file. */
+	if (r == 0 && backing->file >= 0)
+		r = backing_may(backing, BACKING_ROOM);
 	if (r == 0 && backing->file >= 0)
 		r = backing_reserve(backing->fd, backing->free_first, 1);
 	if (r == 0)
@@ -354,6 +362,11 @@ bool backing_owns_fd(const struct backing *backing, int fd)
 uint32_t backing_used(const struct backing *backing)
 {
 	return atomic_load_explicit(&backing->used, memory_order_relaxed);
+}
+
+void backing_on_call(struct backing *backing, int (*answer)(enum backing_call call))
+{
+	atomic_store(&backing->answer, answer);
 }
 
 void backing_fail(struct backing *backing, int err)

@@ -66,6 +66,18 @@ struct backing_faults {
 	bool lies;
 };
 void backing_fail_file(struct backing *backing, const struct backing_faults *faults);
+/*
+ * For tests: @answer is asked at each thing that storage could refuse, and what it says (0 or a negative errno) comes
+ * true.  It may be called with the store's lock held.  NULL: it is not asked any more.
+ */
+enum backing_call {
+	BACKING_SLOT,  /* a slot for a page */
+	BACKING_ROOM,  /* room for slots, or for the memory of one */
+	BACKING_WRITE, /* slots to the file */
+	BACKING_READ,  /* a slot from it */
+	BACKING_CALL_NR,
+};
+void backing_on_call(struct backing *backing, int (*answer)(enum backing_call call));
 /* For tests: from now on every backing_alloc() fails with @err (negative errno), 0 ends it. */
 void backing_fail(struct backing *backing, int err);
 

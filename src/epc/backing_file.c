@@ -158,6 +158,8 @@ static int write_run(struct backing *backing, uint32_t first, uint32_t nr)
 	int r;
 
 	r = atomic_load(&backing->fault_write);
+	if (r == 0)
+		r = backing_may(backing, BACKING_WRITE);
 	if (r < 0 || atomic_load(&backing->fault_lies))
 		return r;
 	while (done < bytes) {
@@ -302,6 +304,10 @@ static int read_slot(struct backing *backing, uint32_t slot)
 	int r;
 
 	r = atomic_load(&backing->fault_read);
+	if (r == 0)
+		r = backing_may(backing, BACKING_READ);
+	if (r == 0)
+		r = backing_may(backing, BACKING_ROOM);
 	if (r == 0)
 		r = backing_reserve(backing->fd, slot, 1);
 	while (r == 0 && done < SGX_PAGE_SIZE) {

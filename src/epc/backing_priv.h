@@ -44,7 +44,8 @@ struct backing {
 	uint32_t *waiting;
 
 	struct arena *arena;
-	int fd; /* memory */
+	int (*_Atomic answer)(enum backing_call call); /* for tests: NULL */
+	int fd;                                        /* memory */
 	uint32_t slot_nr_max;
 	unsigned char *pages;
 	struct sgx_pcmd *pcmds;
@@ -61,6 +62,15 @@ struct backing {
 	_Atomic uint64_t written, read, write_errors, read_errors;
 	_Atomic uint64_t refused; /* with a file or without */
 };
+
+/* 0, or what a test wants to come of it. */
+static inline int backing_may(const struct backing *backing, enum backing_call call)
+{
+	int (*answer)(enum backing_call call) =
+		atomic_load_explicit(&backing->answer, memory_order_relaxed);
+
+	return answer ? answer(call) : 0;
+}
 
 /* Open @path: 0 or -errno.  Nothing, for NULL. */
 int backing_file_open(struct backing *backing, const char *path);

@@ -24,6 +24,12 @@ static void set_sizes(struct epc *epc)
 		epc->batch_nr = 1;
 }
 
+static void take_hooks(struct epc *epc, const struct epc_config *config)
+{
+	epc->unmap = config->unmap;
+	epc->clock = config->clock;
+}
+
 int epc_create(const struct epc_config *config, struct epc **ret_epc)
 {
 	size_t used = arena_used_bytes(config->arena);
@@ -35,13 +41,13 @@ int epc_create(const struct epc_config *config, struct epc **ret_epc)
 		return -ENOMEM;
 	epc->arena = config->arena;
 	epc->cpu = config->cpu;
+	take_hooks(epc, config);
 	epc->page_nr = cpu_get_config(config->cpu)->page_nr;
 	epc->policy = policy_find(config->policy);
 	if (!epc->policy || epc->page_nr > PAGE_NR_MAX) {
 		r = -EINVAL;
 		goto free_epc;
 	}
-	epc->unmap = config->unmap;
 	set_sizes(epc);
 	/* Zeroed, which is a page that is DIRTY: nothing is written at start. */
 	static_assert(EPC_PAGE_DIRTY == 0, "new pages are dirty");

@@ -48,6 +48,17 @@ struct epc_topology {
 	unsigned int (*distance)(unsigned int from, unsigned int to);
 };
 
+/*
+ * What time it is, and how it passes: for tests.  The system's clock otherwise, and sleep that a free page ends.
+ *
+ * @now_ns: since whenever, not 0, and never less than before
+ * @sleep:  instead of waiting for @ns that others give up a page; 0: instead of letting them run first
+ */
+struct epc_clock {
+	uint64_t (*now_ns)(void);
+	void (*sleep)(uint64_t ns);
+};
+
 struct epc_config {
 	struct cpu *cpu; /* its pages are ours from now on */
 	struct arena *arena;
@@ -61,6 +72,7 @@ struct epc_config {
 	 */
 	void (*unmap)(const uint64_t *win_offs, unsigned int nr);
 	const struct epc_topology *topology; /* NULL: the system's */
+	const struct epc_clock *clock;       /* likewise */
 	unsigned int shards; /* of each section; 0: as many as its size is good for */
 };
 

@@ -134,6 +134,7 @@ struct epc {
 	const struct epc_policy *policy;
 	struct policy_view view;
 	void (*unmap)(const uint64_t *win_offs, unsigned int nr);
+	const struct epc_clock *clock; /* NULL: the system's */
 
 	/* the table: groups_lock; the links: group_priv.h */
 	struct lock groups_lock;
@@ -243,6 +244,13 @@ void shard_count_locked(struct epc *epc, struct shard *shard) REQUIRES(&shard->l
 struct shard *shard_of(struct epc *epc, uint32_t nr);
 /* DIRTY pages of @shard. */
 uint32_t shard_dirty_nr(const struct shard *shard);
+
+/* clock.c */
+uint64_t epc_now_ns(const struct epc *epc);
+/* Sleep for less than a second. */
+void nap(const struct epc *epc, uint64_t ns);
+/* Others may run first. */
+void give_way(const struct epc *epc);
 
 /* node.c */
 /* 0 or -ENOMEM. The sections are there. */

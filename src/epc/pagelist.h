@@ -79,6 +79,24 @@ static inline void pagelist_add(struct epc_page *pages, struct pagelist *list, u
 	list->nr++;
 }
 
+/* Of a list that nothing is fetched of. */
+static inline void pagelist_add_before(struct epc_page *pages, struct pagelist *list, uint32_t nr,
+				       uint32_t next)
+{
+	uint32_t prev = page_prev(pages, next);
+
+	assert(list->fetched_nr == 0);
+	if (prev == PAGE_NONE) {
+		pagelist_add(pages, list, nr);
+		return;
+	}
+	page_set_prev(pages, nr, prev);
+	page_set_next(pages, nr, next);
+	page_set_next(pages, prev, nr);
+	page_set_prev(pages, next, nr);
+	list->nr++;
+}
+
 /* The page leaves the list.  One from among those that were fetched is still counted, until the last of them goes. */
 static inline void pagelist_unfetch(struct pagelist *list, uint32_t nr, uint32_t prev)
 {

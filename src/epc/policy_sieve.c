@@ -68,12 +68,18 @@ static uint32_t sieve_pick(void *p, unsigned int *ret_looked)
 	return PAGE_NONE;
 }
 
-/* Its place is lost: it counts as new. */
+/*
+ * The hand has just passed it, and comes by all others before it comes here again.  At the tail, before the hand, a few pages
+ * that cannot go would be all that it ever meets.
+ */
 static void sieve_put_back(void *p, uint32_t nr, enum policy_return why)
 {
 	struct sieve *sieve = p;
 
-	pagelist_add_tail(sieve->view.pages, &sieve->queue, nr);
+	if (sieve->hand == PAGE_NONE)
+		pagelist_add_tail(sieve->view.pages, &sieve->queue, nr);
+	else
+		pagelist_add_before(sieve->view.pages, &sieve->queue, nr, sieve->hand);
 }
 
 static void sieve_evicted(void *p, uint32_t nr) {}

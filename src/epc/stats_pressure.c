@@ -13,7 +13,6 @@
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/arena.h"
@@ -27,14 +26,6 @@ enum {
 	RUNNING_LOOK_MAX = 256,
 	STALLED_PAGES = 64, /* of EPC, for one thread that stands still */
 };
-
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
 
 /* ---- one owner's or group's ------------------------------------------------------------------ */
 
@@ -182,7 +173,7 @@ struct stalled *stall_begin(struct epc_owner *owner)
 {
 	struct epc *epc = owner->epc;
 	struct stalled *s = epc->stalled, *end = epc->stalled + epc->stalled_nr;
-	uint64_t now = now_ns();
+	uint64_t now = epc_now_ns(epc);
 
 	owner = owner->told_as;
 	groups_lock(epc);
@@ -207,7 +198,7 @@ void stall_end(struct stalled *stalled, struct epc_owner *owner)
 	owner = owner->told_as;
 	groups_lock(owner->epc);
 	stalled->owner = NULL;
-	edge_locked(owner, now_ns());
+	edge_locked(owner, epc_now_ns(owner->epc));
 	groups_unlock(owner->epc);
 }
 
@@ -219,13 +210,13 @@ void stalls_forget_locked(struct epc_owner *owner)
 		if (s->owner == owner)
 			s->owner = NULL;
 	}
-	edge_locked(owner, now_ns());
+	edge_locked(owner, epc_now_ns(owner->epc));
 }
 
 void pressure_read_locked(struct epc *epc, struct pressure *pressure,
 			  struct epc_pressure ret[EPC_PRESSURE_NR])
 {
-	uint64_t now = now_ns();
+	uint64_t now = epc_now_ns(epc);
 	unsigned int kind, i;
 
 	bury_locked(epc, now);

@@ -73,14 +73,6 @@ static struct waiter *line_of(struct epc *epc)
 	return other;
 }
 
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
 static uint64_t bit_of(const struct epc *epc, const struct waiter *waiter)
 {
 	return 1ull << (waiter - epc->waiter);
@@ -111,13 +103,12 @@ LOCK_ATTR(no_thread_safety_analysis) static struct waiter *place_claim(struct ep
 
 struct waiter *waiter_begin(struct epc *epc, struct epc_group *top)
 {
-	const struct timespec ts = { .tv_nsec = SLEEP_NS };
 	struct waiter *self;
 
 	if (!line_of(epc))
 		return NULL;
 	while (!(self = place_claim(epc)))
-		nanosleep(&ts, NULL);
+		nap(epc, SLEEP_NS);
 	self->before = 0;
 	self->impatient = false;
 	waiter_wants(self, top);
@@ -238,17 +229,20 @@ static void lose_patience(struct epc *epc, struct waiter *self)
 	(void)before(epc, ticket_of(self), top, &first);
 	if (first != self->before || room(epc, top) == 0) {
 		self->before = first;
-		self->before_ns = now_ns();
+		self->before_ns = epc_now_ns(epc);
 	}
-	self->impatient = first && now_ns() - self->before_ns > PATIENCE_NS;
+	self->impatient = first && epc_now_ns(epc) - self->before_ns > PATIENCE_NS;
 }
 
 /* Not private: sleeper and waker may be different processes. */
-static void doze(struct waiter *self, uint32_t seen, long ns)
+static void doze(const struct epc *epc, struct waiter *self, uint32_t seen, long ns)
 {
 	const struct timespec ts = { .tv_nsec = ns };
 
-	syscall(SYS_futex, &self->wakes, FUTEX_WAIT, seen, &ts, NULL, 0);
+	if (epc->clock)
+		epc->clock->sleep((uint64_t)ns);
+	else
+		syscall(SYS_futex, &self->wakes, FUTEX_WAIT, seen, &ts, NULL, 0);
 }
 
 void waiter_sleep(struct epc *epc, struct waiter *self)
@@ -264,7 +258,7 @@ void waiter_sleep(struct epc *epc, struct waiter *self)
 		atomic_fetch_or(&epc->hungry, bit_of(epc, self));
 	ahead = waiters_before(epc, self, top);
 	if (room(epc, top) <= ahead && (!late || ahead >= epc->early_nr))
-		doze(self, seen, late ? SLEEP_LATE_NS : SLEEP_NS);
+		doze(epc, self, seen, late ? SLEEP_LATE_NS : SLEEP_NS);
 	atomic_fetch_and(&epc->asleep, ~bit_of(epc, self));
 	atomic_fetch_and(&epc->hungry, ~bit_of(epc, self));
 	bury(epc, self);

@@ -91,13 +91,15 @@ static void wrong(struct fake_owner *owner, const char *why)
 }
 
 /* Counts a call; true when this one is to fail. */
-static bool fails(struct fake_owner *owner, enum fake_op op)
+static bool fails(struct fake_owner *owner, enum fake_op op, struct epc_page *page)
 {
-	uint32_t every = atomic_load(&owner->fail_every[op]);
-	uint32_t n = atomic_fetch_add(&owner->calls[op], 1) + 1;
+	uint32_t n = atomic_fetch_add(&owner->calls[op], 1) + 1, every;
 
-	if (owner->on_op)
+	if (owner->on_op) {
+		atomic_store(&owner->called_for, page);
 		owner->on_op(owner, op);
+	}
+	every = atomic_load(&owner->fail_every[op]);
 	if (every == 0 || n % every != 0)
 		return false;
 	atomic_fetch_add(&owner->failed[op], 1);
@@ -108,14 +110,14 @@ static bool fake_get(struct epc_page *page)
 {
 	struct fake_owner *owner = epc_page_owner(page);
 
-	if (fails(owner, FAKE_GET))
+	if (fails(owner, FAKE_GET, page))
 		return false;
 	return ref_tryget(&owner->refs);
 }
 
 static bool fake_reclaim(struct epc_page *page)
 {
-	return !fails(epc_page_owner(page), FAKE_RECLAIM);
+	return !fails(epc_page_owner(page), FAKE_RECLAIM, page);
 }
 
 static bool fake_block(struct epc_page *page)
@@ -124,7 +126,7 @@ static bool fake_block(struct epc_page *page)
 	struct fake_page *fp = &owner->page[epc_page_cookie(page)];
 	bool ok;
 
-	if (fails(owner, FAKE_BLOCK))
+	if (fails(owner, FAKE_BLOCK, page))
 		return false;
 	lock_acquire(&owner->lock);
 	ok = !owner->dying;
@@ -150,7 +152,7 @@ static int fake_write(struct epc_page *page)
 		lock_release(&owner->lock);
 		return 0;
 	}
-	r = fails(owner, FAKE_WRITE) ? -EIO : 0;
+	r = fails(owner, FAKE_WRITE, page) ? -EIO : 0;
 	if (epc_page_poisoned(page))
 		r = -EHWPOISON;
 	if (r == 0 && fp->slot == UINT32_MAX)
@@ -171,7 +173,11 @@ static int fake_write(struct epc_page *page)
 	return r;
 }
 
-static void fake_put(struct epc_page *page) { fake_owner_put(epc_page_owner(page)); }
+static void fake_put(struct epc_page *page)
+{
+	(void)fails(epc_page_owner(page), FAKE_PUT, NULL);
+	fake_owner_put(epc_page_owner(page));
+}
 
 static const struct sgx_epc_page_ops fake_ops = {
 	.name = "fake",

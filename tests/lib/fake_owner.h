@@ -19,8 +19,16 @@
 #include "cpu/cpu.h"
 #include "epc/epc.h"
 
-/* Where to fail: every n-th call, 0 never. */
-enum fake_op { FAKE_GET, FAKE_RECLAIM, FAKE_BLOCK, FAKE_WRITE, FAKE_OP_NR };
+/* Where to fail: every n-th call, 0 never.  The last cannot. */
+enum fake_op {
+	FAKE_GET,
+	FAKE_RECLAIM,
+	FAKE_BLOCK,
+	FAKE_WRITE,
+	FAKE_OP_NR,
+	FAKE_PUT = FAKE_OP_NR,
+	FAKE_CALL_NR,
+};
 
 struct epc_group;
 struct epc_owner;
@@ -42,13 +50,14 @@ struct fake_owner {
 	uint32_t page_nr;
 	bool dying;
 	bool freed;
-	_Atomic uint32_t fail_every[FAKE_OP_NR];
-	_Atomic uint32_t calls[FAKE_OP_NR];
-	_Atomic uint32_t failed[FAKE_OP_NR];
+	_Atomic uint32_t fail_every[FAKE_CALL_NR];
+	_Atomic uint32_t calls[FAKE_CALL_NR];
+	_Atomic uint32_t failed[FAKE_CALL_NR];
 	_Atomic uint32_t loads, wrong;
 	const char *wrong_why; /* the first time */
-	void (*on_op)(struct fake_owner *owner,
-		      enum fake_op op); /* a hook for tests, may be NULL */
+	/* A hook for tests, may be NULL: @called_for is the page, and what it sets to fail fails already. */
+	void (*on_op)(struct fake_owner *owner, enum fake_op op);
+	struct epc_page *_Atomic called_for;
 	struct fake_page page[];
 };
 
