@@ -17,7 +17,7 @@
 enum {
 	ROWS_WORSE_PART = 24,
 	WAY_PERCENT = 30,
-	SAMPLES = 3, /* of the pages, each by another hash: a row is the mean */
+	SAMPLES = 9, /* of the pages, each by another hash: a row is the mean */
 };
 #define WORST 1.09
 
