@@ -101,14 +101,9 @@ static bool evict_slots_get_locked(struct encl *encl, struct encl_page *page) RE
 		page->backing = BACKING_NO_SLOT;
 		return false;
 	}
-	if (!va_slot_get_locked(encl, page)) {
-		backing_free(encl->backing, &page->backing);
-		return false;
-	}
-	/* A version that cannot be read again would be the end of the page. */
-	if (!epc_page_poisoned(page->va->page.epc_page))
+	if (va_slot_get_locked(encl, page))
 		return true;
-	evict_slots_put_locked(encl, page);
+	backing_free(encl->backing, &page->backing);
 	return false;
 }
 

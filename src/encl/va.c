@@ -103,10 +103,16 @@ void va_recount_locked(struct encl *encl)
 	va_recount(&encl->versions);
 }
 
+/* A version that cannot be read again would be the end of its page. */
+static bool is_usable(const struct va_page *slots)
+{
+	return !epc_page_poisoned(LIST_ENTRY(slots, struct encl_va, slots)->page.epc_page);
+}
+
 bool va_slot_get_locked(struct encl *encl, struct encl_page *page)
 {
 	uint16_t slot;
-	struct va_page *va = va_slot_get(&encl->versions, va_level_of(page), &slot);
+	struct va_page *va = va_slot_get(&encl->versions, va_level_of(page), is_usable, &slot);
 
 	if (!va)
 		return false;

@@ -167,16 +167,35 @@ void va_remove(struct va_set *set, struct va_page *va)
 
 /* ---- slots ---------------------------------------------------------------------------------------- */
 
-struct va_page *va_slot_get(struct va_set *set, unsigned int nr, uint16_t *ret_slot)
+/* One that is not usable goes behind all others, where it is not looked at each time. */
+static struct va_page *first_usable(struct va_level *level, va_usable *usable)
 {
-	struct va_level *level = &set->level[nr];
-	struct list *first = list_first(&level->with_free);
-	unsigned int word = 0, bit;
+	struct list *first, *passed = NULL;
 	struct va_page *va;
 
-	if (!first)
+	for (;;) {
+		first = list_first(&level->with_free);
+		if (!first || first == passed)
+			return NULL;
+		va = LIST_ENTRY(first, struct va_page, node);
+		if (usable(va))
+			return va;
+		if (!passed)
+			passed = first;
+		list_del(first);
+		list_add_tail(&level->with_free, first);
+	}
+}
+
+struct va_page *va_slot_get(struct va_set *set, unsigned int nr, va_usable *usable,
+			    uint16_t *ret_slot)
+{
+	struct va_level *level = &set->level[nr];
+	struct va_page *va = first_usable(level, usable);
+	unsigned int word = 0, bit;
+
+	if (!va)
 		return NULL;
-	va = LIST_ENTRY(first, struct va_page, node);
 	while (va->used[word] == UINT64_MAX)
 		word++;
 	bit = (unsigned int)__builtin_ctzll(~va->used[word]);

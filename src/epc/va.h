@@ -76,8 +76,11 @@ void va_remove(struct va_set *set, struct va_page *va);
 void va_in(struct va_set *set, struct va_page *va);
 void va_out(struct va_set *set, struct va_page *va);
 
-/* A slot for a page that is in the EPC; busy. NULL: none is free there now. */
-struct va_page *va_slot_get(struct va_set *set, unsigned int level, uint16_t *ret_slot);
+/* Slots of it may be taken: false of a page that is broken, say. */
+typedef bool va_usable(const struct va_page *va);
+/* A slot for a page that is in the EPC; busy. NULL: none is free there now, of those that are @usable. */
+struct va_page *va_slot_get(struct va_set *set, unsigned int level, va_usable *usable,
+			    uint16_t *ret_slot);
 /* The slot is free, and was not busy. */
 void va_slot_put(struct va_set *set, struct va_page *va, uint16_t slot);
 /* The page of a slot has come into the EPC, or has left it. */

@@ -122,15 +122,20 @@ void guest_va_trim_locked(struct virt_guest *guest)
 
 /* ---- slots ---------------------------------------------------------------------------------------- */
 
+/* A version that cannot be read again would be the end of its page. */
+static bool is_usable(const struct va_page *page)
+{
+	return !epc_page_poisoned(LIST_ENTRY(page, struct va, page)->frame);
+}
+
 static bool slot_get_locked(struct virt_guest *guest, unsigned int level, struct slots *slots)
 {
 	uint16_t slot;
-	struct va *va = guest_va_of(va_slot_get(&guest->versions, level, &slot));
+	struct va *va = guest_va_of(va_slot_get(&guest->versions, level, is_usable, &slot));
 
 	if (!va)
 		return false;
-	/* A version that cannot be read again would be the end of the page. */
-	if (!va_make_locked(guest, va) || epc_page_poisoned(va->frame)) {
+	if (!va_make_locked(guest, va)) {
 		va_slot_idle(&va->page);
 		va_slot_put(&guest->versions, &va->page, slot);
 		return false;

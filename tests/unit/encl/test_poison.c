@@ -117,11 +117,55 @@ static void test_va_evict(void)
 	end(&w, &b, 1, "VA before eviction");
 }
 
+enum { MANY = 600, MANY_FRAMES = 700 }; /* in two VA pages of level 0, at least */
+
+/* Others have room: what is evicted has its slot there.  Returns false when there is no @nth VA page. */
+static bool one_of_many(unsigned int nth)
+{
+	unsigned int good = 0, seen = 0, broken = 0;
+	struct encl_info info;
+	struct world w;
+	struct build b;
+
+	world_init(&w, MANY_FRAMES, 0);
+	TAP_MUST(build_create(&b, &w, 1024 * SGX_PAGE_SIZE, 0) == 0 &&
+			 build_add_many(&b, 0, MANY) == 0 && build_init(&b) == 0,
+		 "an enclave of %u pages", MANY);
+	for (uint32_t nr = 0; nr < MANY_FRAMES && !broken; nr++) {
+		struct cpu_epcm epcm = cpu_epcm_read(w.cpu, nr);
+
+		if (epcm.valid && epcm.type == SGX_PT_VA && seen++ == nth)
+			broken = epc_poison(w.epc, nr) == 0;
+	}
+	if (broken) {
+		evict_all(&w);
+		encl_info_read(b.encl, &info);
+		TAP_CHECK(info.evictions >= SGX_VA_SLOTS / 2,
+			  "VA page %u is broken, and %lu pages go", nth,
+			  (unsigned long)info.evictions);
+		for (uint64_t i = 0; i < MANY; i++)
+			good += touch_page(b.encl, i, 0, 0, NULL) == TOUCH_OK;
+		TAP_CHECK(good == MANY, "and come back (%u)", good);
+	}
+	end(&w, &b, broken, "one VA page of several");
+	return broken > 0;
+}
+
+static void test_va_of_many(void)
+{
+	unsigned int nth = 0;
+
+	while (one_of_many(nth))
+		nth++;
+	TAP_CHECK(nth >= 2, "each of %u VA pages was broken once", nth);
+}
+
 int main(void)
 {
 	test_page();
 	test_type(SGX_PT_SECS, false, "SECS");
 	test_type(SGX_PT_VA, true, "VA");
 	test_va_evict();
+	test_va_of_many();
 	return tap_done();
 }

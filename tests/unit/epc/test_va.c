@@ -44,9 +44,11 @@ static struct va *of(struct va_page *page)
 	return page ? LIST_ENTRY(page, struct va, page) : NULL;
 }
 
+static bool any(const struct va_page *page) { return page != NULL; }
+
 static void leave(struct version *v, unsigned int level)
 {
-	struct va_page *page = va_slot_get(&set, level, &v->slot);
+	struct va_page *page = va_slot_get(&set, level, any, &v->slot);
 
 	bad += !page || !page->here || page->level != level;
 	if (!page)
