@@ -73,9 +73,20 @@ static struct waiter *line_of(struct epc *epc)
 	return other;
 }
 
+/* Not NULL where somebody waits.  (To read it as part of an expression is not atomic with every GCC.) */
+static struct waiter *line_there(const struct epc *epc)
+{
+	return atomic_load_explicit(&epc->waiter, memory_order_acquire);
+}
+
+static struct waiter *waiter_at(const struct epc *epc, unsigned int i)
+{
+	return &line_there(epc)[i];
+}
+
 static uint64_t bit_of(const struct epc *epc, const struct waiter *waiter)
 {
-	return 1ull << (waiter - epc->waiter);
+	return 1ull << (waiter - line_there(epc));
 }
 
 static uint64_t ticket_of(const struct waiter *waiter)
@@ -90,7 +101,7 @@ LOCK_ATTR(no_thread_safety_analysis) static struct waiter *place_claim(struct ep
 {
 	struct waiter *waiter;
 
-	for (waiter = epc->waiter; waiter < epc->waiter + EPC_WAITERS_MAX; waiter++) {
+	for (waiter = waiter_at(epc, 0); waiter < waiter_at(epc, EPC_WAITERS_MAX); waiter++) {
 		if (atomic_load_explicit(&epc->waiting, memory_order_relaxed) & bit_of(epc, waiter))
 			continue;
 		if (!lock_try(&waiter->lock))
@@ -146,7 +157,7 @@ static uint32_t before(const struct epc *epc, uint64_t ticket, const struct epc_
 
 	*ret_first = 0;
 	for (; left; left &= left - 1) {
-		waiter = &epc->waiter[__builtin_ctzll(left)];
+		waiter = waiter_at(epc, (unsigned int)__builtin_ctzll(left));
 		t = ticket_of(waiter);
 		if (t >= ticket || waiter_top(waiter) != top)
 			continue;
@@ -180,7 +191,7 @@ static void bury(struct epc *epc, const struct waiter *self)
 	struct waiter *waiter;
 
 	for (; left; left &= left - 1) {
-		waiter = &epc->waiter[__builtin_ctzll(left)];
+		waiter = waiter_at(epc, (unsigned int)__builtin_ctzll(left));
 		if (!lock_try(&waiter->lock))
 			continue;
 		/* Or it has just gone, and left nothing to forget. */
@@ -193,9 +204,9 @@ static void bury(struct epc *epc, const struct waiter *self)
 
 void waiters_forget(struct epc *epc, const struct epc_group *group)
 {
-	struct waiter *waiter;
+	struct waiter *line = line_there(epc), *waiter;
 
-	for (waiter = epc->waiter; waiter && waiter < epc->waiter + EPC_WAITERS_MAX; waiter++) {
+	for (waiter = line; waiter && waiter < line + EPC_WAITERS_MAX; waiter++) {
 		if (waiter_top(waiter) == group)
 			forget(epc, waiter);
 	}
@@ -282,7 +293,7 @@ void waiters_wake(struct epc *epc)
 	uint32_t ahead, nr = 0;
 
 	for (; left; left &= left - 1) {
-		waiter = &epc->waiter[__builtin_ctzll(left)];
+		waiter = waiter_at(epc, (unsigned int)__builtin_ctzll(left));
 		if (top != waiter_top(waiter)) {
 			top = waiter_top(waiter);
 			nr = room(epc, top);
@@ -298,5 +309,5 @@ void waiters_offer(struct epc *epc)
 	uint64_t left = atomic_load(&epc->hungry);
 
 	for (; left; left &= left - 1)
-		wake(epc, &epc->waiter[__builtin_ctzll(left)]);
+		wake(epc, waiter_at(epc, (unsigned int)__builtin_ctzll(left)));
 }
