@@ -30,6 +30,7 @@ struct cpu *cpu_create(const struct cpu_config *config)
 	struct cpu *cpu = shared_map(sizeof(*cpu));
 	uint8_t raw[16];
 
+	assert(config->page_nr <= CPU_PAGE_NR_MAX);
 	if (!cpu)
 		return NULL;
 	cpu->epcm = shared_map(epcm_bytes);
@@ -64,14 +65,13 @@ const struct cpu_config *cpu_get_config(const struct cpu *cpu)
 void cpu_set_bytes(struct cpu *cpu, uint32_t page, void *bytes)
 {
 	assert(cpu_is_epc(cpu, page));
-	assert(cpu_is_aligned(bytes, SGX_PAGE_SIZE));
-	atomic_store_explicit(&cpu->epcm[page].bytes, bytes, memory_order_release);
+	epcm_set_bytes(&cpu->epcm[page], bytes);
 }
 
 void *cpu_bytes(const struct cpu *cpu, uint32_t page)
 {
 	assert(cpu_is_epc(cpu, page));
-	return atomic_load_explicit(&cpu->epcm[page].bytes, memory_order_acquire);
+	return epcm_bytes(&cpu->epcm[page]);
 }
 
 void cpu_prefetch_version(const struct cpu *cpu, uint32_t va, uint32_t slot)
@@ -108,7 +108,7 @@ struct cpu_epcm cpu_epcm_read(const struct cpu *cpu, uint32_t page)
 		.pr = attr & EPCM_PR,
 		.type = (uint8_t)epcm_pt(attr),
 		.rwx = (uint8_t)((attr & EPCM_RWX) >> EPCM_RWX_SHIFT),
-		.secs = epcm_secs(&cpu->epcm[page]),
+		.secs = epcm_is_child(attr) ? epcm_secs(&cpu->epcm[page]) : CPU_NO_PAGE,
 		.la = attr & EPCM_LA,
 	};
 }

@@ -23,7 +23,8 @@
 
 #include "arch/sgx.h"
 
-#define CPU_NO_PAGE UINT32_MAX
+#define CPU_NO_PAGE     UINT32_MAX
+#define CPU_PAGE_NR_MAX (1u << 28) /* of EPC: 1 TiB */
 
 struct arena;
 struct cpu;

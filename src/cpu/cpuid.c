@@ -89,7 +89,7 @@ void cpu_config_default(struct cpu_config *config, uint64_t epc_bytes)
 {
 	uint64_t page_nr = epc_bytes >> SGX_PAGE_SHIFT;
 
-	assert(page_nr > 0 && page_nr < CPU_NO_PAGE);
+	assert(page_nr > 0 && page_nr <= CPU_PAGE_NR_MAX);
 	memset(config, 0, sizeof(*config));
 	config->caps = SGX_CPUID_SGX1 | SGX_CPUID_SGX2 | SGX_CPUID_EDECCSSA;
 	config->misc_mask = SGX_MISC_EXINFO;
@@ -108,7 +108,7 @@ bool cpu_config_add_section(struct cpu_config *config, uint64_t bytes, int node)
 	uint64_t page_nr = config->page_nr + (bytes >> SGX_PAGE_SHIFT);
 	uint32_t i = config->section_nr;
 
-	if (i == sizeof(config->section) / sizeof(config->section[0]) || page_nr >= CPU_NO_PAGE)
+	if (i == sizeof(config->section) / sizeof(config->section[0]) || page_nr > CPU_PAGE_NR_MAX)
 		return false;
 	config->section[i].base = EPC_BASE + ((uint64_t)config->page_nr << SGX_PAGE_SHIFT);
 	config->section[i].size = bytes;

@@ -86,7 +86,7 @@ static void change_and_stamp(const struct cpu *cpu, struct epcm_entry *e, uint64
 	struct secs_page *secs = secs_page(cpu, epcm_secs(e));
 
 	epcm_change(e, clear, set);
-	epcm_stamp(e, epoch_stamp(&secs->own.track));
+	epcm_stamp(e, &secs->own.track, epoch_stamp(&secs->own.track));
 }
 
 /* With MODIFY held. */

@@ -56,7 +56,7 @@ static struct cpu_outcome eblock_commit(const struct cpu *cpu, struct epcm_entry
 
 	if (epcm_change(e, 0, EPCM_BLOCKED) & EPCM_BLOCKED)
 		return cpu_retired(SGX_BLKSTATE, CPU_CF);
-	epcm_stamp(e, epoch_stamp(&secs->own.track));
+	epcm_stamp(e, &secs->own.track, epoch_stamp(&secs->own.track));
 	return cpu_done();
 }
 
@@ -120,7 +120,7 @@ static struct cpu_outcome ewb_check(const struct cpu *cpu, uint32_t page, uint32
 		return cpu_pf_page(cpu, va);
 	if (epcm_is_child(attr)) {
 		const struct secs_page *secs = secs_page(cpu, epcm_secs(e));
-		uint64_t stamp = atomic_load_explicit(&e->stamp, memory_order_acquire);
+		uint32_t stamp = atomic_load_explicit(&e->stamp, memory_order_acquire);
 
 		if (!(attr & EPCM_BLOCKED))
 			return cpu_fail(SGX_PAGE_NOT_BLOCKED);

@@ -94,7 +94,7 @@ static bool eaccept_tracked(const struct accept *a, uint64_t attr)
 {
 	const struct epcm_entry *e = &a->cpu->epcm[a->page];
 	const struct secs_page *secs = secs_page(a->cpu, a->lp->secs);
-	uint64_t stamp = atomic_load_explicit(&e->stamp, memory_order_acquire);
+	uint32_t stamp = atomic_load_explicit(&e->stamp, memory_order_acquire);
 
 	if (!epoch_tracked(&secs->own.track, stamp))
 		return false;

@@ -41,20 +41,42 @@ uint64_t epcm_change(struct epcm_entry *e, uint64_t clear, uint64_t set)
 	return old;
 }
 
-void epcm_stamp(struct epcm_entry *e, uint64_t stamp)
+void epcm_stamp(struct epcm_entry *e, const _Atomic uint64_t *track, uint32_t stamp)
 {
-	uint64_t old = atomic_load_explicit(&e->stamp, memory_order_relaxed);
+	uint32_t old = atomic_load_explicit(&e->stamp, memory_order_acquire);
 
-	while (epoch_later(stamp, old) &&
-	       !atomic_compare_exchange_weak_explicit(&e->stamp, &old, stamp, memory_order_release,
-						      memory_order_relaxed))
+	while (epoch_later(track, stamp, old) &&
+	       !atomic_compare_exchange_weak_explicit(&e->stamp, &old, stamp, memory_order_acq_rel,
+						      memory_order_acquire))
 		;
+}
+
+static void place_change(struct epcm_entry *e, uint64_t keep, uint64_t set)
+{
+	uint64_t old = atomic_load_explicit(&e->place, memory_order_relaxed);
+
+	while (!atomic_compare_exchange_weak_explicit(&e->place, &old, (old & keep) | set,
+						      memory_order_release, memory_order_relaxed))
+		;
+}
+
+void epcm_set_secs(struct epcm_entry *e, uint32_t secs)
+{
+	place_change(e, ~EPCM_SECS, secs & EPCM_SECS);
+}
+
+void epcm_set_bytes(struct epcm_entry *e, const void *bytes)
+{
+	uint64_t at = (uintptr_t)bytes;
+
+	assert(at < EPCM_BYTES_END && at % SGX_PAGE_SIZE == 0);
+	place_change(e, EPCM_SECS, at >> EPCM_BYTES_SHIFT << EPCM_SECS_BITS);
 }
 
 void epcm_install(struct epcm_entry *e, uint64_t attr, uint32_t secs)
 {
 	assert(!(epcm_attr(e) & EPCM_VALID));
-	atomic_store_explicit(&e->secs, secs, memory_order_relaxed);
+	epcm_set_secs(e, secs);
 	atomic_store_explicit(&e->stamp, 0, memory_order_relaxed);
 	atomic_store_explicit(&e->attr, attr | EPCM_VALID, memory_order_release);
 }

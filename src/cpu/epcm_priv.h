@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
- * One EPCM entry, 32 bytes, and its lock.
+ * One EPCM entry, 24 bytes, and its lock.
  *
  * The lock is tried, never waited for.  One word holds five kinds of hold.  Shared and exclusive are
  * the SDM's "base" accesses; three more are its "additional" ones: a leaf that changes the page's
@@ -19,15 +19,21 @@
 #include <stdint.h>
 
 #include "arch/sgx.h"
+#include "cpu/cpu.h"
 
 struct epcm_entry {
-	_Atomic uint64_t attr;  /* EPCM_*, and the linear address in the bits above */
-	_Atomic uint64_t stamp; /* epoch_stamp() of the last EBLOCK, EMODPR or EMODT */
-	void *_Atomic bytes;    /* where the contents are */
-	_Atomic uint32_t secs;  /* EPC page of the SECS, meaningful for TCS, REG and TRIM */
+	_Atomic uint64_t attr; /* EPCM_*, and the linear address in the bits above */
+	/* Where the contents are, a page's address; in the low bits the EPC page of the SECS, for TCS, REG and TRIM. */
+	_Atomic uint64_t place;
 	_Atomic uint32_t lock;
+	_Atomic uint32_t stamp; /* epoch_stamp() of the last EBLOCK, EMODPR or EMODT */
 };
-static_assert(sizeof(struct epcm_entry) == 32, "half of the 64 bytes of metadata a page may cost");
+static_assert(sizeof(struct epcm_entry) == 24, "of the 64 bytes of metadata a page may cost");
+
+enum { EPCM_SECS_BITS = 29, EPCM_BYTES_SHIFT = SGX_PAGE_SHIFT };
+#define EPCM_SECS      ((1ull << EPCM_SECS_BITS) - 1)
+#define EPCM_BYTES_END (1ull << (64 - EPCM_SECS_BITS + EPCM_BYTES_SHIFT)) /* addresses are below */
+static_assert(CPU_PAGE_NR_MAX <= EPCM_SECS, "any page may be a SECS, and all ones are none");
 
 #define EPCM_VALID    0x001ull
 #define EPCM_BLOCKED  0x002ull
@@ -88,8 +94,19 @@ static inline uint64_t epcm_attr(const struct epcm_entry *e)
 
 static inline uint32_t epcm_secs(const struct epcm_entry *e)
 {
-	return atomic_load_explicit(&e->secs, memory_order_relaxed);
+	return atomic_load_explicit(&e->place, memory_order_relaxed) & EPCM_SECS;
 }
+
+static inline void *epcm_bytes(const struct epcm_entry *e)
+{
+	uint64_t place = atomic_load_explicit(&e->place, memory_order_acquire);
+
+	return (void *)(uintptr_t)(place >> EPCM_SECS_BITS << EPCM_BYTES_SHIFT);
+}
+
+/* Each leaves what the other is about. */
+void epcm_set_secs(struct epcm_entry *e, uint32_t secs);
+void epcm_set_bytes(struct epcm_entry *e, const void *bytes);
 
 /*
  * Change attribute bits only: EBLOCK may set BLOCKED at the same moment, so it is one exchange. Returns what
@@ -97,10 +114,10 @@ static inline uint32_t epcm_secs(const struct epcm_entry *e)
  */
 uint64_t epcm_change(struct epcm_entry *e, uint64_t clear, uint64_t set);
 /*
- * The page was changed in the epoch of @stamp.  EBLOCK and EMODPR may be at it at once, with an ETRACK between
- * them: the later epoch stays, so that the page counts as tracked for both.
+ * The page was changed in the epoch of @stamp, of its enclave's @track.  EBLOCK and EMODPR may be at it at once, with an
+ * ETRACK between them: the later epoch stays, so that the page counts as tracked for both.
  */
-void epcm_stamp(struct epcm_entry *e, uint64_t stamp);
+void epcm_stamp(struct epcm_entry *e, const _Atomic uint64_t *track, uint32_t stamp);
 /* A new page: everything but the lock and the contents. */
 void epcm_install(struct epcm_entry *e, uint64_t attr, uint32_t secs);
 void epcm_invalidate(struct epcm_entry *e);

@@ -20,7 +20,7 @@
 #define BEFORE_MASK (0x3fffull << 14)
 #define FLUSHED     (1ull << 28)
 #define EPOCH_SHIFT 29
-#define EPOCH_MASK  ((1ull << (64 - EPOCH_SHIFT)) - 1)
+#define STAMP_MASK  0x7fffffffu /* of the epoch, in a stamp */
 
 static uint64_t load(const _Atomic uint64_t *track)
 {
@@ -111,26 +111,35 @@ void epoch_recount(_Atomic uint64_t *track, uint32_t nr)
 		;
 }
 
-uint64_t epoch_stamp(const _Atomic uint64_t *track)
+uint32_t epoch_stamp(const _Atomic uint64_t *track)
 {
-	return load(track) >> EPOCH_SHIFT << 1 | 1;
+	return (uint32_t)(load(track) >> EPOCH_SHIFT) << 1 | 1;
 }
 
-bool epoch_later(uint64_t stamp, uint64_t than)
+/* How many epochs ago, as far as a stamp can tell: never more than there were. */
+static uint32_t age(uint64_t word, uint32_t stamp)
 {
-	uint64_t since = ((stamp >> 1) - (than >> 1)) & EPOCH_MASK;
-
-	return !than || (since && since <= EPOCH_MASK / 2);
+	return ((uint32_t)(word >> EPOCH_SHIFT) - (stamp >> 1)) & STAMP_MASK;
 }
 
-bool epoch_tracked(const _Atomic uint64_t *track, uint64_t stamp)
+/*
+ * By their ages now, which is no earlier than either was read from the same word.  So neither age is of an epoch to come, and
+ * the one that seems younger is the one that has to wait longer, even where it seems so because it is ancient.
+ */
+bool epoch_later(const _Atomic uint64_t *track, uint32_t stamp, uint32_t than)
 {
 	uint64_t word = load(track);
-	uint64_t since = ((word >> EPOCH_SHIFT) - (stamp >> 1)) & EPOCH_MASK;
+
+	return !than || age(word, stamp) < age(word, than);
+}
+
+bool epoch_tracked(const _Atomic uint64_t *track, uint32_t stamp)
+{
+	uint64_t word = load(track);
 
 	if (!stamp)
 		return true;
-	if (since == 0)
+	if (age(word, stamp) == 0)
 		return false;
-	return since > 1 || !(word & BEFORE_MASK);
+	return age(word, stamp) > 1 || !(word & BEFORE_MASK);
 }

@@ -29,11 +29,14 @@ void epoch_flush(_Atomic uint64_t *track);
 /* @nr logical processors are inside, and all of them count for the present epoch. */
 void epoch_recount(_Atomic uint64_t *track, uint32_t nr);
 
-/* For EPCM: never 0, which means "nothing to wait for". */
-uint64_t epoch_stamp(const _Atomic uint64_t *track);
-/* @stamp is of a later epoch than @than (0: than none), which is no older than 2^34 epochs. */
-bool epoch_later(uint64_t stamp, uint64_t than);
+/*
+ * For EPCM: never 0, which means "nothing to wait for".  It tells 2^31 epochs apart.  One that is older than that looks
+ * younger than it is, and so at worst not tracked for the length of an epoch, until the next ETRACK; it never looks older.
+ */
+uint32_t epoch_stamp(const _Atomic uint64_t *track);
+/* @stamp is of a later epoch than @than (0: than none), which was read before the call. */
+bool epoch_later(const _Atomic uint64_t *track, uint32_t stamp, uint32_t than);
 /* An epoch has begun after @stamp, and everybody from before it has left. */
-bool epoch_tracked(const _Atomic uint64_t *track, uint64_t stamp);
+bool epoch_tracked(const _Atomic uint64_t *track, uint32_t stamp);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
- * One EPC page, as the manager knows it: 24 bytes, beside the 32 of its EPCM entry, so that everything else that
+ * One EPC page, as the manager knows it: 24 bytes, beside the 24 of its EPCM entry, so that everything else that
  * grows with the EPC has room in 64 bytes a page (docs/limits.md).  Private to src/epc.
  *
  * Where its bytes are is not here: the processor knows it (cpu_bytes()).
@@ -56,7 +56,7 @@ struct epc_page {
 	uint64_t prev : 28;
 	uint64_t stamp : 8;
 };
-static_assert(sizeof(struct epc_page) == 24, "with the EPCM entry a page has 56 bytes of its own");
+static_assert(sizeof(struct epc_page) == 24, "with the EPCM entry a page has 48 bytes of its own");
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "state and flags are the low bytes");
 
 enum { PAGE_FLAGS_SHIFT = 8, PAGE_OWNER_SHIFT = 16 };

@@ -414,10 +414,9 @@ struct cpu_outcome machine_eldu(struct machine *m, uint32_t page, uint64_t la, u
 
 /* ---- nothing changed ----------------------------------------------------------------------- */
 
-static void raw_epcm(const struct machine *m, uint8_t to[EPC_NR][32])
+static void raw_epcm(const struct machine *m, struct epcm_entry to[EPC_NR])
 {
-	static_assert(sizeof(struct epcm_entry) == 32, "EPCM");
-	memcpy(to, m->cpu->epcm, (size_t)EPC_NR * 32);
+	memcpy(to, m->cpu->epcm, EPC_NR * sizeof(*to));
 }
 
 void snapshot_take(const struct machine *m, struct snapshot *s)
@@ -435,7 +434,7 @@ void snapshot_take(const struct machine *m, struct snapshot *s)
 
 bool snapshot_same(const struct machine *m, const struct snapshot *s)
 {
-	uint8_t epcm[EPC_NR][32];
+	struct epcm_entry epcm[EPC_NR];
 	bool same = true;
 
 	raw_epcm(m, epcm);

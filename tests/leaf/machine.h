@@ -12,6 +12,7 @@
 #include <openssl/evp.h>
 
 #include "cpu/cpu.h"
+#include "cpu/epcm_priv.h"
 
 #define EPC_NR 48u
 
@@ -76,7 +77,7 @@ struct machine {
 
 /* Everything that a leaf which fails may not have changed. */
 struct snapshot {
-	uint8_t epcm[EPC_NR][32];
+	struct epcm_entry epcm[EPC_NR];
 	uint8_t epc[EPC_NR][SGX_PAGE_SIZE];
 	struct cpu_lp lp;
 	struct cpu_regs regs;

@@ -94,10 +94,7 @@ static void target_not_valid(struct machine *m)
 }
 static void target_blocked(struct machine *m) { encls_eblock(m->cpu, P_FREE); }
 static void target_is_va(struct machine *m) { machine_map(m, LA(P_FREE), P_VA, SGX_SECINFO_RWX); }
-static void target_other_enclave(struct machine *m)
-{
-	atomic_store(&entry(m, P_FREE)->secs, P_SPARE);
-}
+static void target_other_enclave(struct machine *m) { epcm_set_secs(entry(m, P_FREE), P_SPARE); }
 static void target_held(struct machine *m) { epcm_try_exclusive(entry(m, P_FREE)); }
 static void target_shared(struct machine *m) { epcm_try_shared(entry(m, P_FREE)); }
 static void target_modifying(struct machine *m)
@@ -304,7 +301,7 @@ static void pe_pending(struct machine *m) { m->regs.rcx = LA(P_FREE); }
 static void pe_modified(struct machine *m) { epcm_change(entry(m, P_DATA2), 0, EPCM_MODIFIED); }
 static void pe_blocked(struct machine *m) { encls_eblock(m->cpu, P_DATA2); }
 static void pe_tcs(struct machine *m) { m->regs.rcx = LA(P_TCS1); }
-static void pe_other_enclave(struct machine *m) { atomic_store(&entry(m, P_DATA2)->secs, P_SPARE); }
+static void pe_other_enclave(struct machine *m) { epcm_set_secs(entry(m, P_DATA2), P_SPARE); }
 static void pe_elsewhere(struct machine *m)
 {
 	machine_map(m, LA(P_DATA2), P_SSA1, SGX_SECINFO_RWX);

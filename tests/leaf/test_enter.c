@@ -64,7 +64,7 @@ static void ssa_elsewhere(struct machine *m)
 static void ssa_is_tcs(struct machine *m) { tcs_of(m)->ossa = OFF(P_TCS1); }
 static void ssa_not_readable(struct machine *m) { epcm_change(entry(m, P_SSA0), EPCM_R, 0); }
 static void ssa_not_writable(struct machine *m) { epcm_change(entry(m, P_SSA0), EPCM_W, 0); }
-static void ssa_other_enclave(struct machine *m) { atomic_store(&entry(m, P_SSA0)->secs, P_SPARE); }
+static void ssa_other_enclave(struct machine *m) { epcm_set_secs(entry(m, P_SSA0), P_SPARE); }
 static void ssa_held(struct machine *m) { epcm_try_exclusive(entry(m, P_SSA0)); }
 static void busy(struct machine *m) { tcs_of(m)->state = 1; }
 

@@ -58,7 +58,8 @@ static void test_random(unsigned int seed)
 {
 	struct model m = { .now = 1 };
 	_Atomic uint64_t track;
-	uint64_t entry[LP_NR], stamp[STAMP_NR];
+	uint64_t entry[LP_NR];
+	uint32_t stamp[STAMP_NR];
 	unsigned int advanced = 0, refused = 0, wrong = 0;
 
 	epoch_init(&track);
@@ -145,22 +146,72 @@ static void test_stamp(void)
 {
 	_Atomic uint64_t track;
 	struct epcm_entry e = { 0 };
-	uint64_t first, second;
+	uint32_t first, second;
 
 	epoch_init(&track);
 	first = epoch_stamp(&track);
 	epoch_advance(&track);
 	second = epoch_stamp(&track);
-	epcm_stamp(&e, second);
-	epcm_stamp(&e, first);
+	epcm_stamp(&e, &track, second);
+	epcm_stamp(&e, &track, first);
 	TAP_CHECK(atomic_load(&e.stamp) == second, "a page keeps the later of two epochs");
 	TAP_CHECK(!epoch_tracked(&track, atomic_load(&e.stamp)), "so it is not tracked too early");
 	atomic_store(&track, ~0ull << 29);
 	first = epoch_stamp(&track);
 	epoch_advance(&track);
 	second = epoch_stamp(&track);
-	TAP_CHECK(epoch_later(second, first) && !epoch_later(first, second) && second < first,
+	TAP_CHECK(epoch_later(&track, second, first) && !epoch_later(&track, first, second) &&
+			  second < first,
 		  "later it is, too, where epochs begin again at 0");
+}
+
+/*
+ * A stamp of any age, beside a new one: it may have been in the page for as many epochs as there can be.  Whoever
+ * stamps the page may have read the epoch some time before.  The page is never tracked before both of them are.
+ */
+static void test_old_stamp(void)
+{
+	static const uint64_t ages[] = { 0,
+					 1,
+					 2,
+					 3,
+					 (1ull << 30) - 1,
+					 1ull << 30,
+					 (1ull << 30) + 1,
+					 (1ull << 31) - 1,
+					 1ull << 31,
+					 (1ull << 31) + 1,
+					 (1ull << 31) + 2,
+					 3ull << 30,
+					 1ull << 32,
+					 (1ull << 34) + 7,
+					 (1ull << 35) - 1 };
+	enum { AGES = sizeof(ages) / sizeof(ages[0]), LATER = 3, EPOCHS = 4 };
+	unsigned int early = 0, never = 0, wrong_age = 0;
+	const uint64_t now = (1ull << 35) - 3;
+
+	for (unsigned int i = 0; i < AGES * LATER; i++) {
+		uint64_t since = i % LATER;
+		_Atomic uint64_t track = (now - ages[i / LATER]) << 29;
+		struct epcm_entry e = { .stamp = epoch_stamp(&track) };
+		uint32_t stamp;
+
+		atomic_store(&track, (now - since) << 29);
+		stamp = epoch_stamp(&track);
+		atomic_store(&track, now << 29);
+		wrong_age += ages[i / LATER] >= 2 && !epoch_tracked(&track, e.stamp) &&
+			     ages[i / LATER] % (1ull << 31) != 0;
+		epcm_stamp(&e, &track, stamp);
+		/* Nobody is ever inside, so each ETRACK is complete at once. */
+		early += epoch_tracked(&track, e.stamp) && (since == 0 || ages[i / LATER] == 0);
+		for (unsigned int more = 1; more < EPOCHS; more++) {
+			epoch_advance(&track);
+			never += !epoch_tracked(&track, e.stamp);
+		}
+	}
+	TAP_CHECK(!early, "a page is not tracked for a stamp that is there from any time before");
+	TAP_CHECK(!never, "one ETRACK later it is");
+	TAP_CHECK(!wrong_age, "an old stamp is tracked, but at a multiple of 2^31 epochs");
 }
 
 int main(int argc, char **argv)
@@ -169,6 +220,7 @@ int main(int argc, char **argv)
 	test_random(2);
 	test_full();
 	test_stamp();
+	test_old_stamp();
 	TAP_CHECK(epoch_tracked(&(_Atomic uint64_t){ 0 }, 0), "no stamp: nothing to wait for");
 	return tap_done();
 }
