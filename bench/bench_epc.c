@@ -4,6 +4,7 @@
  * operation costs in EPCs of different sizes is in bench_scale.c.
  *
  *   bench_epc [seconds for each row]
+ *   bench_epc threads              the row of two threads alone
  */
 #include <pthread.h>
 #include <sched.h>
@@ -14,8 +15,10 @@
 #include <time.h>
 
 #include "base/arena.h"
+#include "epc/group.h"
 #include "epc/owner.h"
 #include "epc/window.h"
+#include "lib/bare_owner.h"
 #include "lib/fake_owner.h"
 
 static double row_seconds = 0.3;
@@ -80,32 +83,10 @@ static void bench_take(struct window *window, const char *name, unsigned int bat
 
 /* ---- pages that nobody offers: free ones alone --------------------------------------------- */
 
-static bool never(struct epc_page *page)
-{
-	return false;
-}
-
-static int never_write(struct epc_page *page)
-{
-	return -1;
-}
-
-static void nothing(struct epc_page *page) {}
-
-static const struct sgx_epc_page_ops bare_ops = {
-	.name = "bare",
-	.get = never,
-	.reclaim = never,
-	.block = never,
-	.write = never_write,
-	.put = nothing,
-};
-
 /* Nothing is walked at start, and sanitising is lazy: one page is had as soon as of any other EPC. */
 static void bench_huge(void)
 {
 	double start = now(), create;
-	struct epc_owner_config config = { .ops = &bare_ops };
 	struct epc_owner *owner;
 	struct epc_page *page;
 	struct fake_machine m;
@@ -116,8 +97,7 @@ static void bench_huge(void)
 		return;
 	}
 	create = now() - start;
-	config.owner = &m;
-	epc_owner_create(m.epc, &config, &owner);
+	owner = bare_owner_create(m.epc, NULL);
 	start = now();
 	for (i = 0; i < 1000; i++)
 		epc_alloc(m.epc, owner, EPC_UNPLACED, &page);
@@ -188,17 +168,21 @@ static double churn_once(struct fake_machine *m, struct epc_owner *owner, unsign
 	return wall_ns;
 }
 
-static void bench_threads(void)
+/* @max: of the owner's group; 0: it is in the root. */
+static void bench_threads(const char *where, uint32_t max)
 {
 	double cpu_ns, wall_ns, cpu_best[3] = { 0, 1e9, 1e9 }, wall_best[3] = { 0, 1e9, 1e9 };
-	struct epc_owner_config config = { .ops = &bare_ops };
+	struct epc_group_limits limits = EPC_GROUP_UNLIMITED;
+	struct epc_group *group = NULL;
 	struct epc_owner *owner;
 	struct fake_machine m;
 	unsigned int round, n;
 
 	fake_machine_create(&m, 65536, NULL, NULL, 0);
-	config.owner = &m;
-	epc_owner_create(m.epc, &config, &owner);
+	limits.max_pages = max;
+	if (max)
+		epc_group_create(epc_group_root(m.epc), "group", &limits, &group);
+	owner = bare_owner_create(m.epc, group);
 	for (round = 0; round < 10; round++) {
 		for (n = 1; n <= 2; n++) {
 			wall_ns = churn_once(&m, owner, n, &cpu_ns);
@@ -206,11 +190,18 @@ static void bench_threads(void)
 			wall_best[n] = wall_ns < wall_best[n] ? wall_ns : wall_best[n];
 		}
 	}
-	printf("allocate and free, a pair: one thread %.0f ns, two %.0f ns each: %.2f times one "
+	printf("allocate and free%s, a pair: one thread %.0f ns, two %.0f ns each: %.2f times one "
 	       "(by CPU time %.2f)\n",
-	       wall_best[1], wall_best[2], 2 * wall_best[1] / wall_best[2],
+	       where, wall_best[1], wall_best[2], 2 * wall_best[1] / wall_best[2],
 	       2 * cpu_best[1] / cpu_best[2]);
 	fake_machine_destroy(&m);
+}
+
+static void bench_all_threads(void)
+{
+	bench_threads("", 0);
+	bench_threads(", in a group", EPC_GROUP_NO_LIMIT);
+	bench_threads(", in one with a max", 32768);
 }
 
 /* ---- a fault with a fake owner: allocation, eviction in batches, copy in and out ---------- */
@@ -306,6 +297,10 @@ int main(int argc, char **argv)
 	struct fake_machine m;
 	unsigned int i;
 
+	if (argc > 1 && !strcmp(argv[1], "threads")) {
+		bench_all_threads();
+		return 0;
+	}
 	if (argc > 1)
 		row_seconds = strtod(argv[1], NULL);
 	printf("the window, a page:\n");
@@ -325,7 +320,7 @@ int main(int argc, char **argv)
 		bench_background(i, 0);
 		bench_background(i, 10);
 	}
-	bench_threads();
+	bench_all_threads();
 	bench_huge();
 	return 0;
 }

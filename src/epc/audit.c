@@ -98,10 +98,11 @@ static void audit_charges(struct audit *audit, const struct shard *shard)
 			has[g->index]++;
 	}
 	for (i = 1; i < EPC_GROUPS_MAX; i++) {
-		if (group_at(audit->epc, i) && group_at(audit->epc, i)->charged[place] != has[i])
+		if (group_at(audit->epc, i) &&
+		    group_at(audit->epc, i)->charged[charge_index(place)] != has[i])
 			fault(audit, "group %s has %u pages of the shard at %u, is charged for %u",
 			      group_at(audit->epc, i)->name, has[i], shard->first,
-			      group_at(audit->epc, i)->charged[place]);
+			      group_at(audit->epc, i)->charged[charge_index(place)]);
 	}
 }
 

@@ -22,6 +22,7 @@ static void set_sizes(struct epc *epc)
 	epc->batch_nr = epc->page_nr / 4 < EPC_BATCH_MAX ? epc->page_nr / 4 : EPC_BATCH_MAX;
 	if (epc->batch_nr == 0)
 		epc->batch_nr = 1;
+	epc->count_slot_nr = counts_slot_nr();
 }
 
 static void take_hooks(struct epc *epc, const struct epc_config *config)

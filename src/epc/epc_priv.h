@@ -129,6 +129,7 @@ struct epc {
 	uint32_t early_nr; /* waiters for the same who reclaim at once */
 	unsigned int section_nr;
 	unsigned int shard_nr;
+	uint32_t count_slot_nr;
 	struct shard *shard;
 	struct nodes *nodes; /* NULL: there is one section, and no choice */
 	const struct epc_policy *policy;

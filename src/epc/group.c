@@ -323,14 +323,35 @@ static void charge_add(_Atomic uint32_t *nr, uint32_t n)
 
 void group_charge(struct epc_group *group, unsigned int place)
 {
-	for (; group->parent; group = group->parent)
-		charge_add(&group->charged[place], 1);
+	for (; group->parent; group = group->parent) {
+		charge_add(&group->charged[charge_index(place)], 1);
+		if (!atomic_load_explicit(&group->rising, memory_order_relaxed))
+			atomic_store_explicit(&group->rising, true, memory_order_relaxed);
+	}
+}
+
+/*
+ * What a group has is a sum of numbers that other CPUs write, so it is not worked out with each page, but where it is about
+ * to fall and when somebody asks.
+ */
+static void note_peak(struct epc_group *group)
+{
+	uint32_t current;
+
+	if (!atomic_load_explicit(&group->rising, memory_order_relaxed))
+		return;
+	atomic_store_explicit(&group->rising, false, memory_order_relaxed);
+	current = group_current(group);
+	if (current > atomic_load_explicit(&group->peak, memory_order_relaxed))
+		atomic_store_explicit(&group->peak, current, memory_order_relaxed);
 }
 
 void group_uncharge(struct epc_group *group, unsigned int place)
 {
-	for (; group->parent; group = group->parent)
-		charge_add(&group->charged[place], UINT32_MAX);
+	for (; group->parent; group = group->parent) {
+		note_peak(group);
+		charge_add(&group->charged[charge_index(place)], UINT32_MAX);
+	}
 }
 
 void groups_uncharge_all(struct epc *epc, unsigned int place)
@@ -339,7 +360,7 @@ void groups_uncharge_all(struct epc *epc, unsigned int place)
 
 	for (i = 1; i < EPC_GROUPS_MAX; i++) {
 		if (group_at(epc, i))
-			group_at(epc, i)->charged[place] = 0;
+			group_at(epc, i)->charged[charge_index(place)] = 0;
 	}
 }
 
@@ -353,20 +374,8 @@ uint32_t group_current(const struct epc_group *group)
 		return epc->page_nr -
 		       section_free_nr(epc); /* broken ones included: nobody else can have them */
 	for (i = 0; i < epc->shard_nr; i++)
-		nr += atomic_load_explicit(&group->charged[i], memory_order_relaxed);
+		nr += atomic_load_explicit(&group->charged[charge_index(i)], memory_order_relaxed);
 	return nr;
-}
-
-void group_note_peak(struct epc_group *group)
-{
-	uint32_t current;
-
-	/* The root's is told by the fewest free pages. */
-	for (; group->parent; group = group->parent) {
-		current = group_current(group);
-		if (current > atomic_load_explicit(&group->peak, memory_order_relaxed))
-			atomic_store_explicit(&group->peak, current, memory_order_relaxed);
-	}
 }
 
 /* ---- looking ------------------------------------------------------------------------------------ */
@@ -410,6 +419,7 @@ void epc_group_read(struct epc_group *group, struct epc_group_info *ret_info)
 	unsigned int i;
 
 	memset(ret_info, 0, sizeof(*ret_info));
+	note_peak(group);
 	memcpy(ret_info->name, group->name, sizeof(ret_info->name));
 	ret_info->parent = group->parent;
 	ret_info->limits = (struct epc_group_limits){
@@ -419,6 +429,7 @@ void epc_group_read(struct epc_group *group, struct epc_group_info *ret_info)
 		.weight = group_limit(&group->weight),
 	};
 	ret_info->current_pages = group_current(group);
+	/* The root's is told by the fewest free pages. */
 	ret_info->peak_pages = group->parent
 				       ? atomic_load_explicit(&group->peak, memory_order_relaxed)
 				       : group->epc->page_nr - section_lowest_nr(group->epc);

@@ -53,11 +53,20 @@ struct epc_group {
 
 	/* relaxed, for people */
 	_Atomic uint32_t peak;
+	atomic_bool rising; /* it has been charged since the peak was noted */
 	_Atomic uint64_t event[EPC_GROUP_EVENT_NR];
 
 	/* its pages of each shard, and of all groups below: written under the shard's lock, read by anyone */
-	_Alignas(64) _Atomic uint32_t charged[EPC_CHARGE_PLACES];
+	_Alignas(64) _Atomic uint32_t charged[EPC_CHARGE_PLACES]; /* by charge_index() */
 };
+
+/* Shards next to each other are those of different CPUs: their numbers are on different cache lines. */
+static inline unsigned int charge_index(unsigned int place)
+{
+	enum { LINES = EPC_CHARGE_PLACES * sizeof(uint32_t) / 64 };
+
+	return place % LINES * (EPC_CHARGE_PLACES / LINES) + place / LINES;
+}
 
 /* Whose a page is. */
 struct epc_owner {
@@ -78,9 +87,9 @@ struct epc_owner {
 	struct pressure pressure;
 	uint32_t kind[EPC_KIND_NR];
 
-	struct counts counts;
-
 	_Atomic uint32_t turn_left, turns; /* alloc.c; by its threads, without order */
+
+	struct counts counts[]; /* epc.count_slot_nr of them */
 };
 
 static inline uint32_t group_limit(const _Atomic uint32_t *limit)
@@ -105,7 +114,6 @@ void group_uncharge(struct epc_group *group, unsigned int place);
 void groups_uncharge_all(struct epc *epc, unsigned int place);
 /* Pages of the group and of all below it.  No lock is needed. */
 uint32_t group_current(const struct epc_group *group);
-void group_note_peak(struct epc_group *group);
 
 /* ---- limits ------------------------------------------------------------------------------------ */
 

@@ -9,11 +9,16 @@
 #include "base/arena.h"
 #include "epc/epc_priv.h"
 
+static size_t owner_bytes(const struct epc *epc)
+{
+	return sizeof(struct epc_owner) + epc->count_slot_nr * sizeof(struct counts);
+}
+
 int epc_owner_create(struct epc *epc, const struct epc_owner_config *config,
 		     struct epc_owner **ret_owner)
 {
 	const struct sgx_epc_page_ops *ops = config->ops;
-	struct epc_owner *owner = arena_alloc(epc->arena, sizeof(*owner));
+	struct epc_owner *owner = arena_alloc(epc->arena, owner_bytes(epc));
 
 	assert(ops->name && ops->get && ops->reclaim && ops->block && ops->write && ops->put);
 	if (!owner)
@@ -48,7 +53,7 @@ void epc_owner_destroy(struct epc_owner *owner)
 	list_del(&owner->node);
 	owner->group->owner_nr--;
 	groups_unlock(epc);
-	arena_free(epc->arena, owner, sizeof(*owner));
+	arena_free(epc->arena, owner, owner_bytes(epc));
 }
 
 struct epc_group *epc_owner_group(const struct epc_owner *owner)

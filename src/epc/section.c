@@ -288,7 +288,6 @@ struct epc_page *section_alloc(struct epc *epc, struct epc_owner *owner)
 	}
 	if (nr == PAGE_NONE)
 		return NULL;
-	group_note_peak(owner->group);
 	if (atomic_load_explicit(&epc->reclaimer_nr, memory_order_relaxed) > 0 &&
 	    atomic_load_explicit(&shard_of(epc, nr)->avail, memory_order_relaxed) < epc->low)
 		background_wake(epc);

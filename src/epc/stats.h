@@ -2,7 +2,7 @@
 /*
  * Numbers, for people: what an owner, a group, a section has and did, and how long threads stood still for it.
  *
- * Events are counted per owner, in slots that threads on different stacks do not share, with plain relaxed additions; a
+ * Events are counted per owner, in slots that threads on different CPUs do not share, with plain relaxed additions; a
  * group's are the sum over its owners, the dead ones too, and the root's are everybody's.  Reading adds up, and
  * disturbs nobody.  swsgx-stats(5) tells what each number means.
  */

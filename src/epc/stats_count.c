@@ -4,7 +4,9 @@
  *
  * What an owner counted that has gone stays with its group, and what a group did with its parent.
  */
+#include <sched.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cpu/cpu.h"
 #include "epc/epc_priv.h"
@@ -43,29 +45,37 @@ const char *epc_kind_name(enum epc_kind kind)
 	return kind < EPC_KIND_NR ? names[kind] : NULL;
 }
 
-/*
- * Threads have stacks of their own, so the stack tells them apart, without thread-local storage: this runs in
- * signal handlers of programs that have enclaves' thread blocks.
- */
-static unsigned int slot_of_thread(void)
+uint32_t counts_slot_nr(void)
 {
-	uint64_t sp = (uintptr_t)__builtin_frame_address(0);
+	long cpus = sysconf(_SC_NPROCESSORS_CONF);
+	uint32_t nr = 1;
 
-	return (unsigned int)((sp >> 14) * 0x9e3779b97f4a7c15ull >> 32) % EPC_COUNT_SLOTS;
+	while (nr < EPC_COUNT_SLOTS_MAX && (long)nr < cpus)
+		nr *= 2;
+	return nr;
+}
+
+/*
+ * Two threads that run at once are on two CPUs, whoever they are and whenever they came.  One that has just gone to
+ * another CPU adds to a slot that is somebody else's now, which costs a cache miss and is right.
+ */
+static struct counts *counts_here(struct epc_owner *owner)
+{
+	return &owner->counts[(unsigned int)sched_getcpu() & (owner->epc->count_slot_nr - 1)];
 }
 
 void epc_count(struct epc_owner *owner, enum epc_count what, uint64_t n)
 {
-	count(&owner->told_as->counts.slot[slot_of_thread()].nr[what], n);
+	count(&counts_here(owner->told_as)->nr[what], n);
 }
 
-static void counts_add(const struct counts *counts, uint64_t *sum)
+static void counts_add(const struct epc_owner *owner, uint64_t *sum)
 {
 	unsigned int i, slot;
 
-	for (slot = 0; slot < EPC_COUNT_SLOTS; slot++) {
+	for (slot = 0; slot < owner->epc->count_slot_nr; slot++) {
 		for (i = 0; i < EPC_COUNT_NR; i++)
-			sum[i] += atomic_load_explicit(&counts->slot[slot].nr[i],
+			sum[i] += atomic_load_explicit(&owner->counts[slot].nr[i],
 						       memory_order_relaxed);
 	}
 }
@@ -75,7 +85,7 @@ void counts_retire(struct epc_owner *owner)
 	uint64_t sum[EPC_COUNT_NR] = { 0 };
 	unsigned int i;
 
-	counts_add(&owner->counts, sum);
+	counts_add(owner, sum);
 	for (i = 0; i < EPC_COUNT_NR; i++)
 		owner->group->retired[i] += sum[i];
 }
@@ -170,7 +180,7 @@ bool epc_owner_read(struct epc_group *group, unsigned int n, struct epc_owner_in
 			continue;
 		ret_info->name = owner->name;
 		ret_info->id = owner->id;
-		counts_add(&owner->counts, ret_info->count);
+		counts_add(owner, ret_info->count);
 		memcpy(ret_info->kind, owner->kind, sizeof(ret_info->kind));
 		pressure_read_locked(epc, &owner->pressure, ret_info->pressure);
 		found = true;
@@ -191,7 +201,7 @@ static void group_add_locked(struct epc_group *group, struct epc_group_stats *st
 		stats->count[i] += group->retired[i];
 	list_for_each (pos, &group->owners) {
 		owner = LIST_ENTRY(pos, struct epc_owner, node);
-		counts_add(&owner->counts, stats->count);
+		counts_add(owner, stats->count);
 		for (i = 0; i < EPC_KIND_NR; i++)
 			stats->kind[i] += owner->kind[i];
 	}

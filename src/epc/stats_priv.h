@@ -12,12 +12,11 @@
 #include "base/lock.h"
 #include "epc/stats.h"
 
-enum { EPC_COUNT_SLOTS = 4, EPC_STALLED_MIN = 16, EPC_STALLED_MAX = 64 };
+enum { EPC_COUNT_SLOTS_MAX = 16, EPC_STALLED_MIN = 16, EPC_STALLED_MAX = 64 };
 
+/* What one owner counted on one logical processor, or on those that have it in common. */
 struct counts {
-	struct {
-		_Alignas(64) _Atomic uint64_t nr[EPC_COUNT_NR];
-	} slot[EPC_COUNT_SLOTS];
+	_Alignas(64) _Atomic uint64_t nr[EPC_COUNT_NR];
 };
 
 /* All under groups_lock. */
@@ -48,6 +47,8 @@ void stalls_forget_locked(struct epc_owner *owner);
 void pressure_read_locked(struct epc *epc, struct pressure *pressure,
 			  struct epc_pressure ret[EPC_PRESSURE_NR]);
 
+/* How many slots the counters of an owner have, which is a power of two: one for each logical processor, if that is not too many. */
+uint32_t counts_slot_nr(void);
 /* The owner goes, with groups_lock held: its group remembers what it counted. */
 void counts_retire(struct epc_owner *owner);
 /* Of a group without owners, that goes. groups_lock is held. */

@@ -7,26 +7,12 @@
 
 #include "epc/epc_priv.h"
 #include "epc/owner.h"
+#include "lib/bare_owner.h"
 #include "lib/fake_owner.h"
 #include "lib/tap.h"
 
 enum { PAGES = 16, MAX = 4, TRIES = 20, LINE = 6 };
 #define MS 1000000ull
-
-static bool never(struct epc_page *page) { return false; }
-
-static int never_write(struct epc_page *page) { return -1; }
-
-static void nothing(struct epc_page *page) {}
-
-static const struct sgx_epc_page_ops bare_ops = {
-	.name = "bare",
-	.get = never,
-	.reclaim = never,
-	.block = never,
-	.write = never_write,
-	.put = nothing,
-};
 
 /* An owner that never gives a page, in a group of at most MAX, or in the root; it has all that it can have. */
 struct full {
@@ -48,15 +34,14 @@ static uint64_t now_ns(void)
 static void full_init(struct full *f, bool limited, unsigned int kept)
 {
 	struct epc_group_limits limits = EPC_GROUP_UNLIMITED;
-	struct epc_owner_config config = { .ops = &bare_ops, .owner = f };
 
 	fake_machine_create(&f->m, PAGES, NULL, NULL, 0);
 	limits.max_pages = MAX;
 	f->group = epc_group_root(f->m.epc);
 	if (limited)
 		TAP_MUST(epc_group_create(f->group, "limited", &limits, &f->group) == 0, "a group");
-	config.group = f->group;
-	TAP_MUST(epc_owner_create(f->m.epc, &config, &f->owner) == 0, "an owner");
+	f->owner = bare_owner_create(f->m.epc, f->group);
+	TAP_MUST(f->owner, "an owner");
 	for (f->nr = 0; f->nr < (limited ? MAX : PAGES); f->nr++) {
 		TAP_MUST(epc_alloc(f->m.epc, f->owner, 0, &f->page[f->nr]) == 0, "page %u", f->nr);
 		if (f->nr < kept)

@@ -10,6 +10,7 @@
 
 #include "base/arena.h"
 #include "epc/policy.h"
+#include "lib/bare_owner.h"
 #include "lib/fake_owner.h"
 #include "lib/tap.h"
 
@@ -165,6 +166,47 @@ static void test_tree_full(void)
 	}
 	TAP_CHECK(arena_used_bytes(m.arena) <= used, "groups leave nothing behind");
 	check_audit(m.epc, "after so many groups");
+	fake_machine_destroy(&m);
+}
+
+/* The peak is the most that there ever was, whatever order pages come and go in. */
+static void test_peak(void)
+{
+	enum { OWNERS = 3, HELD = 40 };
+	struct epc_page *page[OWNERS][HELD];
+	uint32_t held[OWNERS] = { 0 }, peak[OWNERS] = { 0 }, sum, wrong = 0, i;
+	struct epc_owner *owner[OWNERS];
+	struct epc_group *g[OWNERS];
+	struct epc_group_info info;
+	struct fake_machine m;
+	uint64_t rng = 1;
+
+	fake_machine_create_sharded(&m, PAGES, NULL, 4);
+	g[0] = group(epc_group_root(m.epc), "top", LIMITS());
+	g[1] = group(g[0], "left", LIMITS());
+	g[2] = group(g[0], "right", LIMITS());
+	for (i = 0; i < OWNERS; i++)
+		owner[i] = bare_owner_create(m.epc, g[i]);
+	for (unsigned int step = 0; step < 20000; step++) {
+		rng = rng * 6364136223846793005ull + 1442695040888963407ull;
+		i = (uint32_t)(rng >> 40) % OWNERS;
+		/* Mostly up for a while, and then mostly down, so that peaks are rare. */
+		if ((rng >> 60) + (step / 500 % 2) * 5 < 10 && held[i] < HELD)
+			wrong += epc_alloc(m.epc, owner[i], EPC_UNPLACED, &page[i][held[i]++]) < 0;
+		else if (held[i] > 0)
+			epc_free(m.epc, page[i][--held[i]]);
+		sum = held[0] + held[1] + held[2];
+		peak[0] = sum > peak[0] ? sum : peak[0];
+		for (i = 1; i < OWNERS; i++)
+			peak[i] = held[i] > peak[i] ? held[i] : peak[i];
+		/* Seldom: what asks must not be what keeps it right. */
+		for (i = 0; step % 1000 == 999 && i < OWNERS; i++) {
+			epc_group_read(g[i], &info);
+			wrong += info.peak_pages != peak[i];
+		}
+	}
+	TAP_CHECK(wrong == 0 && peak[1] <= HELD && peak[0] > peak[1],
+		  "peaks of three groups are as counted: %u, %u, %u", peak[0], peak[1], peak[2]);
 	fake_machine_destroy(&m);
 }
 
@@ -416,6 +458,7 @@ int main(void)
 {
 	test_tree();
 	test_tree_full();
+	test_peak();
 	for (unsigned int i = 0; policy_at(i); i++) {
 		test_max(policy_at(i)->name);
 		test_high(policy_at(i)->name);

@@ -11,6 +11,7 @@
 
 #include "base/arena.h"
 #include "epc/owner.h"
+#include "lib/bare_owner.h"
 #include "lib/fake_owner.h"
 #include "lib/tap.h"
 
@@ -197,26 +198,9 @@ static void test_footprint(void)
 
 /* ---- stalls -------------------------------------------------------------------------------------- */
 
-/* Of an owner that never offers a page. */
-static bool never(struct epc_page *page) { return false; }
-
-static int never_write(struct epc_page *page) { return -1; }
-
-static void nothing(struct epc_page *page) {}
-
-static const struct sgx_epc_page_ops idle_ops = {
-	.name = "idle",
-	.get = never,
-	.reclaim = never,
-	.block = never,
-	.write = never_write,
-	.put = nothing,
-};
-
 /* The memory that is really there when every page is in use. */
 static void test_footprint_committed(void)
 {
-	struct epc_owner_config config = { .ops = &idle_ops };
 	const uint32_t pages = 16384;
 	struct epc_owner *owner;
 	struct fake_machine m;
@@ -228,7 +212,7 @@ static void test_footprint_committed(void)
 
 	before = shared_kib();
 	fake_machine_create(&m, pages, NULL, NULL, 0);
-	epc_owner_create(m.epc, &config, &owner);
+	owner = bare_owner_create(m.epc, NULL);
 	for (i = 0; i < pages; i++) {
 		epc_alloc(m.epc, owner, EPC_UNPLACED, &page);
 		epc_page_set_cookie(page, i);
@@ -289,7 +273,7 @@ static void stall_test_init(struct stall_test *t)
 	t->victim->on_op = nap;
 	for (uint32_t i = 0; i < PAGES; i++)
 		fake_use_surely(t->victim, i);
-	config.ops = &idle_ops;
+	config.ops = &bare_ops;
 	config.owner = t;
 	config.group = t->group;
 	TAP_MUST(epc_owner_create(t->m.epc, &config, &t->who) == 0, "an owner");
