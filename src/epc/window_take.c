@@ -132,23 +132,26 @@ static unsigned int run_length(const struct window_slot *slot, unsigned int pos,
 	return n;
 }
 
+/* Some of the @bytes at @offset into the pipe, by reference if that is what it does: how many, or -1. */
+static ssize_t pin_some(const struct window *window, const struct window_slot *slot,
+			uint64_t offset, size_t bytes)
+{
+	loff_t from = (loff_t)offset;
+	struct iovec iov = { .iov_base = window->alias + offset, .iov_len = bytes };
+
+	return window->pin == WINDOW_PIN_SPLICE
+		       ? splice(window->fd, &from, slot->pipe[1], NULL, bytes, 0)
+		       : vmsplice(slot->pipe[1], &iov, 1, 0);
+}
+
 static void pin_run(const struct window *window, const struct window_slot *slot, uint64_t offset,
 		    size_t bytes)
 {
 	unsigned int tries = 0;
-	struct iovec iov;
-	loff_t from;
 	ssize_t done;
 
 	while (bytes > 0) {
-		if (window->pin == WINDOW_PIN_SPLICE) {
-			from = (loff_t)offset;
-			done = splice(window->fd, &from, slot->pipe[1], NULL, bytes, 0);
-		} else {
-			iov.iov_base = window->alias + offset;
-			iov.iov_len = bytes;
-			done = vmsplice(slot->pipe[1], &iov, 1, 0);
-		}
+		done = pin_some(window, slot, offset, bytes);
 		if (done < 0 && !again(&tries))
 			give_up("splice");
 		if (done > 0) {
@@ -384,7 +387,12 @@ static bool pin_works(struct window *window, enum window_pin pin)
 	slot_sort(slot, &offset, 1);
 	slot->first = 0;
 	slot->part_nr = 1;
-	pin_part(window, slot);
+	/* Where the call is not there at all, or forbidden, it is the other's turn. */
+	if (pin_some(window, slot, 0, SGX_PAGE_SIZE) != (ssize_t)SGX_PAGE_SIZE) {
+		pipe_discard(window, slot);
+		window_drop(window, 0, 1);
+		return false;
+	}
 	page[0] = 'b';
 	punch_part(window, slot);
 	drain_part(window, slot, SGX_PAGE_SIZE);
