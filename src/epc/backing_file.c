@@ -357,6 +357,11 @@ void backing_fail_file(struct backing *backing, const struct backing_faults *fau
 
 void backing_stats_read(struct backing *backing, struct backing_stats *ret_stats)
 {
+	if (backing->file >= 0) {
+		lock_acquire(&backing->lock);
+		queue_tidy_locked(backing);
+		lock_release(&backing->lock);
+	}
 	*ret_stats = (struct backing_stats){
 		.waiting = atomic_load(&backing->waiting_nr),
 		.written = atomic_load(&backing->written),
