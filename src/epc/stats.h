@@ -69,6 +69,8 @@ struct epc_owner_info {
 };
 /* The @n-th of the owners in the group itself; false: there are not so many. */
 bool epc_owner_read(struct epc_group *group, unsigned int n, struct epc_owner_info *ret_info);
+/* Of one that the caller keeps, and that is part of no other. */
+void epc_owner_info_read(struct epc_owner *owner, struct epc_owner_info *ret_info);
 
 /* Of the group and all below it. */
 struct epc_group_stats {

@@ -165,6 +165,24 @@ void epc_section_kinds(struct epc *epc, unsigned int i, uint32_t ret_kind[EPC_KI
 
 /* ---- reading ------------------------------------------------------------------------------------ */
 
+static void owner_tell_locked(struct epc_owner *owner, struct epc_owner_info *ret_info)
+	REQUIRES(&owner->epc->groups_lock)
+{
+	memset(ret_info, 0, sizeof(*ret_info));
+	ret_info->name = owner->name;
+	ret_info->id = owner->id;
+	counts_add(owner, ret_info->count);
+	memcpy(ret_info->kind, owner->kind, sizeof(ret_info->kind));
+	pressure_read_locked(owner->epc, &owner->pressure, ret_info->pressure);
+}
+
+void epc_owner_info_read(struct epc_owner *owner, struct epc_owner_info *ret_info)
+{
+	groups_lock(owner->epc);
+	owner_tell_locked(owner, ret_info);
+	groups_unlock(owner->epc);
+}
+
 bool epc_owner_read(struct epc_group *group, unsigned int n, struct epc_owner_info *ret_info)
 {
 	struct epc *epc = group->epc;
@@ -178,11 +196,7 @@ bool epc_owner_read(struct epc_group *group, unsigned int n, struct epc_owner_in
 		owner = LIST_ENTRY(pos, struct epc_owner, node);
 		if (owner->told_as != owner || n-- > 0)
 			continue;
-		ret_info->name = owner->name;
-		ret_info->id = owner->id;
-		counts_add(owner, ret_info->count);
-		memcpy(ret_info->kind, owner->kind, sizeof(ret_info->kind));
-		pressure_read_locked(epc, &owner->pressure, ret_info->pressure);
+		owner_tell_locked(owner, ret_info);
 		found = true;
 		break;
 	}
