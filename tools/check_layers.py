@@ -20,7 +20,7 @@ MAY_USE = {
     "crypto": "base arch",
     "cpu": "base arch crypto",
     "epc": "base arch cpu",
-    "api": "base arch cpu epc",
+    "api": "base arch crypto cpu epc",
     "encl": "base arch cpu epc",
     "vepc": "base arch cpu epc",
     "virt": "base arch cpu epc vepc",
