@@ -8,6 +8,7 @@
 #   make kernel-selftests  the Linux kernel's own SGX tests, unmodified
 #   make lint              formatter, layers, sizes, spelling, shell scripts
 #   make asan | tsan       the tests under AddressSanitizer and UBSan | ThreadSanitizer
+#   make clang             the tests of a build by clang, which warns of other things
 #   make fuzz              each fuzz target for FUZZ_SECONDS (60), with clang
 #   make bench             the benchmarks
 #   make install           into PREFIX (/usr/local), DESTDIR as usual
@@ -16,7 +17,7 @@ BUILD ?= build
 PREFIX ?= /usr/local
 MESONFLAGS ?=
 
-.PHONY: all programs setup demo check kernel-selftests lint asan tsan fuzz bench install help clean
+.PHONY: all programs setup demo check kernel-selftests lint asan tsan clang fuzz bench install help clean
 
 all: $(BUILD)/build.ninja
 	ninja -C $(BUILD)
@@ -61,6 +62,12 @@ tsan: setup
 	TSAN_OPTIONS=report_thread_leaks=0 meson test -C build-tsan --no-rebuild --print-errorlogs --timeout-multiplier 10 \
 		--no-suite integration --no-suite lint
 
+clang: setup
+	tools/setup fuzz
+	test -f build-clang/build.ninja || CC=clang meson setup build-clang --werror $(MESONFLAGS)
+	ninja -C build-clang
+	meson test -C build-clang --no-rebuild --print-errorlogs --no-suite lint
+
 FUZZ_SECONDS ?= 60
 fuzz: setup
 	tools/setup fuzz
@@ -82,4 +89,4 @@ help:
 	@sed -n 's/^#   //p' Makefile
 
 clean:
-	rm -rf $(BUILD) build-asan build-fuzz build-tsan
+	rm -rf $(BUILD) build-asan build-clang build-fuzz build-tsan

@@ -56,8 +56,7 @@ static double hash_rate(EVP_MD_CTX *ctx, EVP_MD *sha256)
 /* An enclave of PAGES from @source, and no more of it than that. */
 static double add_rate(bool measured)
 {
-	struct sgx_secs secs
-		__attribute__((aligned(4096))) = { .size = PAGES * 4096ull, .ssa_frame_size = 1 };
+	static struct sgx_secs secs __attribute__((aligned(4096)));
 	struct sgx_secinfo info
 		__attribute__((aligned(64))) = { .flags = SGX_SECINFO_R | SGX_SECINFO_W |
 							  SGX_SECINFO_TYPE(SGX_PT_REG) };
@@ -69,6 +68,8 @@ static double add_rate(bool measured)
 	uint64_t start;
 	int fd = client_open();
 
+	secs.size = PAGES * 4096ull;
+	secs.ssa_frame_size = 1;
 	secs.baseaddr = 1ull << 40;
 	secs.attributes.flags = SGX_ATTR_MODE64BIT;
 	secs.attributes.xfrm = SGX_XFRM_LEGACY;

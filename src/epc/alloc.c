@@ -122,6 +122,7 @@ static bool has_turn(struct epc_owner *owner)
  * A page, if there is one that is not for somebody else, and the group may have it; or NULL, and who must give some
  * first.  @self: NULL for somebody who has just come.
  */
+LOCK_ATTR(no_thread_safety_analysis)
 static struct epc_page *alloc_try(struct epc_owner *owner, const struct waiter *self,
 				  struct epc_group **ret_top)
 {

@@ -129,7 +129,7 @@ static void skip_shunned(struct epc *epc, struct group_set *skip) REQUIRES(&epc-
 }
 
 struct epc_group *group_choose_locked(struct epc_group *top, const struct group_set *skip,
-				      uint32_t *ret_quota)
+				      uint32_t *ret_quota) REQUIRES(&top->epc->reclaim_lock)
 {
 	struct group_set more = *skip;
 	unsigned int giver_nr = 0;

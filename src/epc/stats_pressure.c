@@ -202,7 +202,7 @@ void stall_end(struct stalled *stalled, struct epc_owner *owner)
 	groups_unlock(owner->epc);
 }
 
-void stalls_forget_locked(struct epc_owner *owner)
+void stalls_forget_locked(struct epc_owner *owner) REQUIRES(&owner->epc->groups_lock)
 {
 	struct stalled *s;
 
@@ -214,7 +214,7 @@ void stalls_forget_locked(struct epc_owner *owner)
 }
 
 void pressure_read_locked(struct epc *epc, struct pressure *pressure,
-			  struct epc_pressure ret[EPC_PRESSURE_NR])
+			  struct epc_pressure ret[EPC_PRESSURE_NR]) REQUIRES(&epc->groups_lock)
 {
 	uint64_t now = epc_now_ns(epc);
 	unsigned int kind, i;

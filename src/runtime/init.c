@@ -145,6 +145,7 @@ static uint64_t xsave_bytes(const struct cpu_config *config)
 }
 
 /* A signal may be the first that the thread has of us, and must find that it is critical. */
+LOCK_ATTR(no_thread_safety_analysis)
 static void fork_prepare(void)
 {
 	struct rt_thread *t = rt.used ? rt_thread_self() : NULL;
@@ -157,6 +158,7 @@ static void fork_prepare(void)
 	rt_process_fork_prepare();
 }
 
+LOCK_ATTR(no_thread_safety_analysis)
 static void fork_parent(void)
 {
 	struct rt_thread *t = rt.forking;
@@ -167,6 +169,7 @@ static void fork_parent(void)
 		rt_critical_leave(t);
 }
 
+LOCK_ATTR(no_thread_safety_analysis)
 static void fork_child(void)
 {
 	bool used = rt.proc_slot != RT_NO_SLOT, ours;

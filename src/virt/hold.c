@@ -83,7 +83,7 @@ bool guest_hold_file_locked(struct virt_guest *guest, struct hold *hold, unsigne
 	return true;
 }
 
-struct hold *guest_hold_get_locked(struct virt_guest *guest)
+LOCK_ATTR(no_thread_safety_analysis) struct hold *guest_hold_get_locked(struct virt_guest *guest)
 {
 	for (;;) {
 		for (unsigned int i = 0; i < GUEST_HOLDS; i++)

@@ -70,7 +70,7 @@ static int frame_alloc(struct load *l, unsigned int flags)
 	return guest_va_frame_alloc(l->guest, flags, &hold->frame);
 }
 
-static void wait_locked(struct load *l)
+LOCK_ATTR(no_thread_safety_analysis) static void wait_locked(struct load *l)
 {
 	struct timespec ts = { .tv_nsec = l->waits < 10 ? 1000 << l->waits : 1000000 };
 
@@ -82,6 +82,7 @@ static void wait_locked(struct load *l)
 }
 
 /* A frame for @file (NULL: for a VA page) is in hand: 0. -EAGAIN: the lock was dropped. -ENOMEM. */
+LOCK_ATTR(no_thread_safety_analysis)
 static int need_frame_locked(struct load *l, struct vepc *file)
 {
 	int r;

@@ -442,16 +442,15 @@ static bool write_operand(void *ctx, uint64_t gpa, const void *from, size_t byte
 /* Signals that are open while KVM_RUN runs: all that are, and the kick. */
 static int open_kick(const struct vcpu *vcpu)
 {
-	struct {
-		struct kvm_signal_mask head;
-		uint64_t set;
-	} __attribute__((packed)) mask = { .head = { .len = sizeof(uint64_t) } };
+	const uint32_t bytes = sizeof(uint64_t);
+	uint8_t mask[sizeof(struct kvm_signal_mask) + sizeof(uint64_t)] __attribute__((aligned(8)));
 	sigset_t now;
 
 	pthread_sigmask(SIG_SETMASK, NULL, &now);
 	sigdelset(&now, VCPU_KICK);
-	memcpy(&mask.set, &now, sizeof(mask.set));
-	return ioctl(vcpu->fd, KVM_SET_SIGNAL_MASK, &mask) < 0 ? -errno : 0;
+	memcpy(mask + offsetof(struct kvm_signal_mask, len), &bytes, sizeof(bytes));
+	memcpy(mask + offsetof(struct kvm_signal_mask, sigset), &now, bytes);
+	return ioctl(vcpu->fd, KVM_SET_SIGNAL_MASK, mask) < 0 ? -errno : 0;
 }
 
 int vcpu_init(struct vmm *vmm, struct vcpu *vcpu, unsigned int id)

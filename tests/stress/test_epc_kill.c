@@ -267,9 +267,9 @@ static void run(void (*child)(struct victim *), const char *name, unsigned int r
 }
 
 #ifdef __SANITIZE_THREAD__
-enum { UNDER_TSAN = true };
+#define UNDER_TSAN true
 #else
-enum { UNDER_TSAN = false };
+#define UNDER_TSAN false
 #endif
 
 int main(int argc, char **argv)

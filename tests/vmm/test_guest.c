@@ -216,8 +216,8 @@ static void test_hostile(struct host *h)
 	static const char *const lines[] = {
 		"nothing mapped: 0 fault 14 error 4 at 1000800000\nrecovered\n",
 		"RAM in its range: 0 fault 14 error 8005 at 1000800000\nrecovered\n",
-		"its own page, at another address: 0 fault 14 error 8005 at "
-		"1000800000\nrecovered\n",
+		("its own page, at another address: 0 fault 14 error 8005 at "
+		 "1000800000\nrecovered\n"),
 		"its SECS: 0 fault 14 error 8005 at 1000800000\nrecovered\n",
 		"a page of nobody's: 0 fault 14 error 8005 at 1000800000\nrecovered\n",
 		"no memory, in its range: 0 fault 14 error 8005 at 1000800000\nrecovered\n",

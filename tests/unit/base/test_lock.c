@@ -50,6 +50,7 @@ static void test_exclusion(struct shared *s)
 		  "4 threads and a process exclude each other");
 }
 
+LOCK_ATTR(no_thread_safety_analysis)
 static void test_try(struct shared *s)
 {
 	int status;
@@ -68,6 +69,7 @@ static void test_try(struct shared *s)
 	lock_release(&s->outer);
 }
 
+LOCK_ATTR(no_thread_safety_analysis)
 static void test_holder_died(struct shared *s)
 {
 	pid_t pid = fork();

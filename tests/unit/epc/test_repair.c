@@ -45,6 +45,7 @@ static void check_audit(struct epc *epc, const char *when)
 }
 
 /* As pick_more() has it between the page and the record, and entry_put_back() between the record and the page. */
+LOCK_ATTR(no_thread_safety_analysis)
 static void die_with_page_in_no_record(struct epc *epc, struct epc_page *page)
 {
 	order_lock(epc);
@@ -54,6 +55,7 @@ static void die_with_page_in_no_record(struct epc *epc, struct epc_page *page)
 }
 
 /* As pass_free() has it when the records have gone and the page is not free yet. */
+LOCK_ATTR(no_thread_safety_analysis)
 static void die_with_page_written(struct epc *epc, struct epc_page *page)
 {
 	order_lock(epc);
