@@ -49,7 +49,8 @@ static int parse_prefix(const char *text, const char *option, const char **ret_e
 
 	errno = 0;
 	n = strtoull(text, &end, 10);
-	if (end == text || text[0] == '-' || text[0] == '+' || text[0] == ' ') {
+	/* strtoull() would take a sign, and any white space before it. */
+	if (text[0] < '0' || text[0] > '9') {
 		hint_size(rep);
 		return report_fail(rep, -EINVAL, "'%s' for %s is not a size", text, option);
 	}

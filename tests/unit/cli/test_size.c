@@ -31,6 +31,7 @@ static const struct {
 	{ "-1", -EINVAL, 0 },
 	{ "+1", -EINVAL, 0 },
 	{ " 1", -EINVAL, 0 },
+	{ "\t1", -EINVAL, 0 },
 	{ "1 ", -EINVAL, 0 },
 	{ "1P", -EINVAL, 0 },
 	{ "1KB", -EINVAL, 0 },
