@@ -35,6 +35,16 @@ static bool is_go_note(int fd, const Elf64_Phdr *phdr)
 	       note.head.n_namesz == 4 && !memcmp(note.name, "Go\0\0", 4);
 }
 
+/* False when the file ends before its header @i does. */
+static bool header_at(const uint8_t *file, size_t bytes, const Elf64_Ehdr *ehdr, unsigned int i,
+		      Elf64_Phdr *ret_phdr)
+{
+	if (ehdr->e_phoff > bytes || (i + 1) * sizeof(*ret_phdr) > bytes - ehdr->e_phoff)
+		return false;
+	memcpy(ret_phdr, file + ehdr->e_phoff + i * sizeof(*ret_phdr), sizeof(*ret_phdr));
+	return true;
+}
+
 /* Where the file has what will lie at @vaddr; NULL when it has not. */
 static const char *at_vaddr(const uint8_t *file, size_t bytes, const Elf64_Ehdr *ehdr,
 			    uint64_t vaddr, uint64_t n)
@@ -42,12 +52,11 @@ static const char *at_vaddr(const uint8_t *file, size_t bytes, const Elf64_Ehdr 
 	for (unsigned int i = 0; i < ehdr->e_phnum; i++) {
 		Elf64_Phdr phdr;
 
-		if (ehdr->e_phoff + (i + 1) * sizeof(phdr) > bytes)
+		if (!header_at(file, bytes, ehdr, i, &phdr))
 			return NULL;
-		memcpy(&phdr, file + ehdr->e_phoff + i * sizeof(phdr), sizeof(phdr));
 		if (phdr.p_type == PT_LOAD && vaddr >= phdr.p_vaddr && n <= phdr.p_filesz &&
-		    vaddr - phdr.p_vaddr <= phdr.p_filesz - n &&
-		    phdr.p_offset + (vaddr - phdr.p_vaddr) + n <= bytes)
+		    vaddr - phdr.p_vaddr <= phdr.p_filesz - n && phdr.p_offset <= bytes &&
+		    vaddr - phdr.p_vaddr + n <= bytes - phdr.p_offset)
 			return (const char *)file + phdr.p_offset + (vaddr - phdr.p_vaddr);
 	}
 	return NULL;
@@ -116,9 +125,8 @@ static bool has_help(const uint8_t *file, size_t bytes, const Elf64_Ehdr *ehdr)
 	for (unsigned int i = 0; i < ehdr->e_phnum; i++) {
 		Elf64_Phdr phdr;
 
-		if (ehdr->e_phoff + (i + 1) * sizeof(phdr) > bytes)
+		if (!header_at(file, bytes, ehdr, i, &phdr))
 			return true;
-		memcpy(&phdr, file + ehdr->e_phoff + i * sizeof(phdr), sizeof(phdr));
 		if (phdr.p_type == PT_DYNAMIC && phdr.p_offset <= bytes &&
 		    phdr.p_filesz <= bytes - phdr.p_offset)
 			read_dynamic(file, bytes, ehdr, &phdr, &d);
