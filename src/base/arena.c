@@ -15,7 +15,9 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
+#include "base/hide.h"
 #include "base/lock.h"
 
 enum {
@@ -26,6 +28,7 @@ enum {
 	PAGE = 4096,
 	GIVE_BACK_BYTES = 128 * 1024,
 	HUGE_FROM_BYTES = 8 << 20, /* the translations of less are held anyway */
+	HUGE_PAGE = 2 << 20,
 };
 
 struct block {
@@ -33,17 +36,21 @@ struct block {
 };
 
 struct arena {
+	struct look_mark mark;
+	int fd; /* -1: not shown */
 	struct lock lock;
 	size_t bytes_max;
 	size_t bump; /* offset of what was never handed out */
+	size_t top;  /* and where it ends: behind are the maps */
 	size_t used_bytes;
 	struct block *freed[CLASS_NR];
 };
 
-static void *map_shared(size_t bytes)
+/* @fd: of a file, or -1. */
+static void *map_shared(size_t bytes, int fd)
 {
-	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-		       MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	int flags = MAP_SHARED | MAP_NORESERVE | (fd < 0 ? MAP_ANONYMOUS : 0);
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, flags, fd, 0);
 
 	return p == MAP_FAILED ? NULL : p;
 }
@@ -54,7 +61,7 @@ static void *map_shared(size_t bytes)
  */
 void *shared_map(size_t bytes)
 {
-	void *p = map_shared(bytes);
+	void *p = map_shared(bytes, -1);
 
 	if (p && bytes >= HUGE_FROM_BYTES)
 		(void)madvise(p, bytes, MADV_HUGEPAGE);
@@ -67,26 +74,110 @@ void shared_unmap(void *p, size_t bytes)
 		munmap(p, bytes);
 }
 
-struct arena *arena_create(size_t bytes_max)
+static size_t arena_bytes(size_t bytes_max)
 {
-	struct arena *arena;
-
 	bytes_max = (bytes_max + PAGE - 1) / PAGE * PAGE;
-	if (bytes_max < 4 * PAGE)
-		bytes_max = 4 * PAGE;
-	arena = map_shared(bytes_max);
+	return bytes_max < 4 * PAGE ? 4 * PAGE : bytes_max;
+}
+
+static struct arena *arena_in(size_t bytes_max, int fd)
+{
+	struct arena *arena = map_shared(bytes_max, fd);
+
 	if (!arena)
 		return NULL;
 	lock_init(&arena->lock, LOCK_ARENA);
-	arena->bytes_max = bytes_max;
+	arena->fd = fd;
+	arena->bytes_max = arena->top = bytes_max;
 	arena->bump = (sizeof(*arena) + UNIT - 1) / UNIT * UNIT;
+	return arena;
+}
+
+struct arena *arena_create(size_t bytes_max)
+{
+	return arena_in(arena_bytes(bytes_max), -1);
+}
+
+struct arena *arena_create_shown(size_t bytes_max)
+{
+	int fd = memfd_create(LOOK_FILE_NAME, MFD_CLOEXEC);
+	struct arena *arena = NULL;
+
+	if (fd < 0)
+		return arena_create(bytes_max);
+	fd = fd_hide(fd);
+	bytes_max = arena_bytes(bytes_max);
+	if (ftruncate(fd, (off_t)bytes_max) == 0)
+		arena = arena_in(bytes_max, fd);
+	if (!arena) {
+		close(fd);
+		return arena_create(bytes_max);
+	}
+	arena->mark.base = arena;
+	arena->mark.bytes = bytes_max;
+	atomic_store_explicit(&arena->mark.magic, LOOK_MAGIC, memory_order_release);
 	return arena;
 }
 
 void arena_destroy(struct arena *arena)
 {
-	if (arena)
-		munmap(arena, arena->bytes_max);
+	if (!arena)
+		return;
+	if (arena->fd >= 0)
+		close(arena->fd);
+	munmap(arena, arena->bytes_max);
+}
+
+int arena_fd(const struct arena *arena)
+{
+	return arena->fd;
+}
+
+void arena_show(struct arena *arena, enum look_root which, const void *what, uint64_t layout)
+{
+	if (arena->fd < 0)
+		return;
+	arena->mark.root[which].layout = layout;
+	atomic_store_explicit(&arena->mark.root[which].at, (uintptr_t)what, memory_order_release);
+}
+
+/* From the end of the arena downwards. */
+void *arena_map(struct arena *arena, size_t bytes)
+{
+	size_t align = bytes >= HUGE_FROM_BYTES ? HUGE_PAGE : PAGE, at;
+	void *p = NULL;
+
+	if (!arena || arena->fd < 0)
+		return shared_map(bytes);
+	lock_acquire(&arena->lock);
+	if (bytes < arena->top) {
+		at = (arena->top - bytes) / align * align;
+		if (at >= arena->bump) {
+			arena->top = at;
+			p = (char *)arena + at;
+		}
+	}
+	lock_release(&arena->lock);
+	if (p && bytes >= HUGE_FROM_BYTES)
+		(void)madvise(p, bytes, MADV_HUGEPAGE);
+	return p;
+}
+
+void arena_unmap(struct arena *arena, void *p, size_t bytes)
+{
+	if (!p)
+		return;
+	if (!arena || arena->fd < 0) {
+		shared_unmap(p, bytes);
+		return;
+	}
+	bytes = (bytes + PAGE - 1) / PAGE * PAGE;
+	if (madvise(p, bytes, MADV_REMOVE) < 0)
+		memset(p, 0, bytes);
+	lock_acquire(&arena->lock);
+	if ((size_t)((char *)p - (char *)arena) == arena->top)
+		arena->top += bytes;
+	lock_release(&arena->lock);
 }
 
 /* The class of @bytes, and the size of its blocks. */
@@ -148,7 +239,7 @@ void *arena_alloc(struct arena *arena, size_t bytes)
 	block = arena->freed[class];
 	if (block) {
 		arena->freed[class] = block->next;
-	} else if (block_bytes <= arena->bytes_max - arena->bump) {
+	} else if (block_bytes <= arena->top - arena->bump) {
 		block = (void *)((char *)arena + arena->bump);
 		arena->bump += block_bytes;
 		fresh = true;

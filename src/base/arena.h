@@ -10,13 +10,29 @@
 #define SWSGX_BASE_ARENA_H
 
 #include <stddef.h>
+#include <stdint.h>
+
+#include "base/look.h"
 
 struct arena;
 
 /* A new arena of at most @bytes_max bytes; NULL when the mapping is refused (errno is set). */
 struct arena *arena_create(size_t bytes_max);
+/*
+ * The same in a file without a name, which other processes find by the descriptor that this one keeps of it, and look
+ * at (base/look.h).  Where there can be no such file it is an arena like any other.
+ */
+struct arena *arena_create_shown(size_t bytes_max);
 /* Unmap it in this process. Takes NULL. */
 void arena_destroy(struct arena *arena);
+
+/* The descriptor; -1: nobody can look. */
+int arena_fd(const struct arena *arena);
+/*
+ * What others begin with.  They understand nothing of it unless their @layout is the same number: it changes with the
+ * layout of what @what leads to.  NULL: there is nothing any more.  Does nothing where nobody can look.
+ */
+void arena_show(struct arena *arena, enum look_root which, const void *what, uint64_t layout);
 
 /*
  * @bytes zeroed bytes, aligned to 64; NULL when the arena is full.  Any thread, any process.
@@ -34,5 +50,11 @@ size_t arena_used_bytes(struct arena *arena);
 void *shared_map(size_t bytes);
 /* Takes NULL. */
 void shared_unmap(void *p, size_t bytes);
+/*
+ * The same where those who look at the arena see it too.  @arena may be NULL.  What is unmapped gives its
+ * memory back, and its addresses when nothing was mapped after it.
+ */
+void *arena_map(struct arena *arena, size_t bytes);
+void arena_unmap(struct arena *arena, void *p, size_t bytes);
 
 #endif

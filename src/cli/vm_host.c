@@ -55,7 +55,8 @@ static int make_machine(struct vm_host *host, uint64_t epc_bytes, const char *po
 	/* What a VMM needs, and no processor to date has. */
 	config->caps |= SGX_CPUID_ENCLV | SGX_CPUID_ENCLS_C;
 	r = platform_random(&config->fuses);
-	host->arena = arena_create(ARENA_BYTES);
+	host->arena = arena_create_shown(ARENA_BYTES);
+	config->arena = host->arena;
 	if (r == 0 && host->arena)
 		host->cpu = cpu_create(config);
 	free(config);

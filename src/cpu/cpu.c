@@ -33,13 +33,15 @@ struct cpu *cpu_create(const struct cpu_config *config)
 	assert(config->page_nr <= CPU_PAGE_NR_MAX);
 	if (!cpu)
 		return NULL;
-	cpu->epcm = shared_map(epcm_bytes);
+	cpu->epcm = arena_map(config->arena, epcm_bytes);
 	if (!cpu->epcm) {
 		munmap(cpu, sizeof(*cpu));
 		return NULL;
 	}
 	cpu->epcm_bytes = epcm_bytes;
 	cpu->config = *config;
+	if (config->arena)
+		arena_show(config->arena, LOOK_EPCM, cpu->epcm, sizeof(struct epcm_entry));
 	random_bytes(raw, sizeof(raw));
 	page_key_init(&cpu->paging_key, raw);
 	explicit_bzero(raw, sizeof(raw));
@@ -53,7 +55,9 @@ void cpu_destroy(struct cpu *cpu)
 {
 	if (!cpu)
 		return;
-	munmap(cpu->epcm, cpu->epcm_bytes);
+	if (cpu->config.arena)
+		arena_show(cpu->config.arena, LOOK_EPCM, NULL, 0);
+	arena_unmap(cpu->config.arena, cpu->epcm, cpu->epcm_bytes);
 	munmap(cpu, sizeof(*cpu));
 }
 
@@ -92,12 +96,10 @@ void cpu_epcm_prefetch(const struct cpu *cpu, uint32_t page)
 	__builtin_prefetch(&cpu->epcm[page], 1);
 }
 
-struct cpu_epcm cpu_epcm_read(const struct cpu *cpu, uint32_t page)
+static struct cpu_epcm epcm_read(const struct epcm_entry *entry)
 {
-	uint64_t attr;
+	uint64_t attr = epcm_attr(entry);
 
-	assert(cpu_is_epc(cpu, page));
-	attr = epcm_attr(&cpu->epcm[page]);
 	if (!(attr & EPCM_VALID))
 		return (struct cpu_epcm){ .secs = CPU_NO_PAGE };
 	return (struct cpu_epcm){
@@ -108,9 +110,30 @@ struct cpu_epcm cpu_epcm_read(const struct cpu *cpu, uint32_t page)
 		.pr = attr & EPCM_PR,
 		.type = (uint8_t)epcm_pt(attr),
 		.rwx = (uint8_t)((attr & EPCM_RWX) >> EPCM_RWX_SHIFT),
-		.secs = epcm_is_child(attr) ? epcm_secs(&cpu->epcm[page]) : CPU_NO_PAGE,
+		.secs = epcm_is_child(attr) ? epcm_secs(entry) : CPU_NO_PAGE,
 		.la = attr & EPCM_LA,
 	};
+}
+
+struct cpu_epcm cpu_epcm_read(const struct cpu *cpu, uint32_t page)
+{
+	assert(cpu_is_epc(cpu, page));
+	return epcm_read(&cpu->epcm[page]);
+}
+
+struct cpu_look cpu_look(const struct look *look, uint32_t page_nr)
+{
+	uint64_t bytes;
+	uint64_t at = look_root(look, LOOK_EPCM, &bytes);
+
+	if (bytes != sizeof(struct epcm_entry))
+		return (struct cpu_look){ NULL };
+	return (struct cpu_look){ look_at(look, at, page_nr * bytes, _Alignof(struct epcm_entry)) };
+}
+
+struct cpu_epcm cpu_look_epcm(struct cpu_look epcm, uint32_t page)
+{
+	return epcm_read(&epcm.entry[page]);
 }
 
 static struct secs_page *assert_secs(const struct cpu *cpu, uint32_t secs)

@@ -28,6 +28,8 @@
 
 struct arena;
 struct cpu;
+struct epcm_entry;
+struct look;
 
 enum cpu_vector {
 	CPU_DE = 0,
@@ -107,6 +109,7 @@ struct cpu_config {
 		int node;         /* NUMA node, -1: any. Told by ACPI, not by CPUID */
 	} section[8];
 	uint32_t section_nr;
+	struct arena *arena; /* where the EPCM is shown to those who look (base/look.h), or NULL */
 };
 
 /* Everything SGX2, KSS, EDECCSSA, AEX-notify, EXINFO; XFRM as this machine's XCR0 and CPUID allow. */
@@ -147,6 +150,13 @@ struct cpu_epcm {
 	uint64_t la;   /* enclave linear address */
 };
 struct cpu_epcm cpu_epcm_read(const struct cpu *cpu, uint32_t page);
+
+/* The EPCM of a processor that others run, of which no more is shown. @entry is NULL when it is not, or not like ours. */
+struct cpu_look {
+	const struct epcm_entry *entry;
+};
+struct cpu_look cpu_look(const struct look *look, uint32_t page_nr);
+struct cpu_epcm cpu_look_epcm(struct cpu_look epcm, uint32_t page);
 
 /* ---- ENCLS.  RCX is an EPC page number; other operands are host pointers ------------------- */
 

@@ -362,6 +362,11 @@ void backing_stats_read(struct backing *backing, struct backing_stats *ret_stats
 		queue_tidy_locked(backing);
 		lock_release(&backing->lock);
 	}
+	backing_counters(backing, ret_stats);
+}
+
+void backing_counters(const struct backing *backing, struct backing_stats *ret_stats)
+{
 	*ret_stats = (struct backing_stats){
 		.waiting = atomic_load(&backing->waiting_nr),
 		.written = atomic_load(&backing->written),

@@ -79,6 +79,8 @@ void backing_file_close(struct backing *backing);
 int backing_reserve(int fd, uint32_t first, uint32_t nr);
 /* The memory of a slot goes back to the system. */
 void backing_punch(int fd, uint32_t slot);
+/* As backing_stats_read(), without its lock: what was freed of late may still wait. */
+void backing_counters(const struct backing *backing, struct backing_stats *ret_stats);
 /* A new slot can be written out some time; else why not. Called without the lock. */
 int backing_file_ready(struct backing *backing);
 

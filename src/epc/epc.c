@@ -31,6 +31,12 @@ static void take_hooks(struct epc *epc, const struct epc_config *config)
 	epc->clock = config->clock;
 }
 
+static void made(struct epc *epc, size_t arena_bytes)
+{
+	atomic_store(&epc->arena_bytes, arena_bytes);
+	arena_show(epc->arena, LOOK_EPC, epc, peek_layout());
+}
+
 int epc_create(const struct epc_config *config, struct epc **ret_epc)
 {
 	size_t used = arena_used_bytes(config->arena);
@@ -52,7 +58,7 @@ int epc_create(const struct epc_config *config, struct epc **ret_epc)
 	set_sizes(epc);
 	/* Zeroed, which is a page that is DIRTY: nothing is written at start. */
 	static_assert(EPC_PAGE_DIRTY == 0, "new pages are dirty");
-	epc->pages = shared_map((size_t)epc->page_nr * sizeof(struct epc_page));
+	epc->pages = arena_map(config->arena, (size_t)epc->page_nr * sizeof(struct epc_page));
 	if (!epc->pages)
 		goto free_epc;
 	epc->view = (struct policy_view){ .pages = epc->pages,
@@ -82,7 +88,7 @@ int epc_create(const struct epc_config *config, struct epc **ret_epc)
 		goto fini_nodes;
 	waiters_init(epc);
 	lock_init(&epc->reclaim_lock, LOCK_RECLAIM);
-	atomic_store(&epc->arena_bytes, arena_used_bytes(config->arena) - used);
+	made(epc, arena_used_bytes(config->arena) - used);
 	*ret_epc = epc;
 	return 0;
 
@@ -99,7 +105,7 @@ fini_groups:
 fini_view:
 	policy_view_fini(&epc->view);
 unmap_pages:
-	shared_unmap(epc->pages, (size_t)epc->page_nr * sizeof(struct epc_page));
+	arena_unmap(epc->arena, epc->pages, (size_t)epc->page_nr * sizeof(struct epc_page));
 free_epc:
 	arena_free(config->arena, epc, sizeof(*epc));
 	return r;
@@ -107,6 +113,7 @@ free_epc:
 
 void epc_destroy(struct epc *epc)
 {
+	arena_show(epc->arena, LOOK_EPC, NULL, 0);
 	reclaimers_fini(epc);
 	waiters_fini(epc);
 	batches_fini(epc);
@@ -117,7 +124,7 @@ void epc_destroy(struct epc *epc)
 	window_destroy(epc->window);
 	groups_fini(epc);
 	policy_view_fini(&epc->view);
-	shared_unmap(epc->pages, (size_t)epc->page_nr * sizeof(struct epc_page));
+	arena_unmap(epc->arena, epc->pages, (size_t)epc->page_nr * sizeof(struct epc_page));
 	arena_free(epc->arena, epc, sizeof(*epc));
 }
 

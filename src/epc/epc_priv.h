@@ -139,6 +139,7 @@ struct epc {
 
 	/* the table: groups_lock; the links: group_priv.h */
 	struct lock groups_lock;
+	_Atomic uint64_t groups_seq; /* odd while somebody has it: for those who look (peek.c) */
 	struct epc_group *root;
 	struct epc_group *_Atomic
 		*_Atomic other;  /* by index, less one; NULL: there never was one */
@@ -245,6 +246,10 @@ void shard_count_locked(struct epc *epc, struct shard *shard) REQUIRES(&shard->l
 struct shard *shard_of(struct epc *epc, uint32_t nr);
 /* DIRTY pages of @shard. */
 uint32_t shard_dirty_nr(const struct shard *shard);
+
+/* peek.c */
+/* Changes with the layout of what peek.c looks at. */
+uint64_t peek_layout(void);
 
 /* clock.c */
 uint64_t epc_now_ns(const struct epc *epc);

@@ -60,15 +60,33 @@ static void groups_repair_locked(struct epc *epc) REQUIRES(&epc->groups_lock)
 	epc->groups_lock.holder_died = false;
 }
 
+/* Of a holder that died it is odd already. */
+static void seq_begin_locked(struct epc *epc) REQUIRES(&epc->groups_lock)
+{
+	uint64_t seq = atomic_load_explicit(&epc->groups_seq, memory_order_relaxed);
+
+	atomic_store_explicit(&epc->groups_seq, seq | 1, memory_order_relaxed);
+	atomic_thread_fence(memory_order_release);
+}
+
+static void seq_end_locked(struct epc *epc) REQUIRES(&epc->groups_lock)
+{
+	uint64_t seq = atomic_load_explicit(&epc->groups_seq, memory_order_relaxed);
+
+	atomic_store_explicit(&epc->groups_seq, seq + 1, memory_order_release);
+}
+
 void groups_lock(struct epc *epc)
 {
 	lock_acquire(&epc->groups_lock);
+	seq_begin_locked(epc);
 	if (epc->groups_lock.holder_died)
 		groups_repair_locked(epc);
 }
 
 void groups_unlock(struct epc *epc)
 {
+	seq_end_locked(epc);
 	lock_release(&epc->groups_lock);
 }
 

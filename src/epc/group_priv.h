@@ -75,8 +75,9 @@ struct epc_owner {
 	void *owner;
 	struct epc *epc;
 	struct epc_group *group;
-	const char *name;
+	char name[EPC_OWNER_NAME_BYTES];
 	uint32_t id;
+	int pid;
 	struct epc_owner
 		*told_as; /* whose numbers its are: its own, or of the one that it is a part of */
 

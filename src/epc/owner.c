@@ -5,6 +5,8 @@
 #include "epc/owner.h"
 
 #include <errno.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "base/arena.h"
 #include "epc/epc_priv.h"
@@ -27,8 +29,9 @@ int epc_owner_create(struct epc *epc, const struct epc_owner_config *config,
 	owner->ops = ops;
 	owner->owner = config->owner;
 	owner->group = config->group ? config->group : epc_group_root(epc);
-	owner->name = config->name ? config->name : ops->name;
+	strncpy(owner->name, config->name ? config->name : ops->name, sizeof(owner->name) - 1);
 	owner->id = config->id;
+	owner->pid = getpid();
 	owner->told_as = config->part_of ? config->part_of : owner;
 	assert(owner->told_as->group == owner->group);
 	owner->running = config->running;

@@ -60,9 +60,13 @@ const char *epc_kind_name(enum epc_kind kind);
 /* Count pages by kind, once, walking the EPC: what the readers below say of kinds is as of then. */
 void epc_census(struct epc *epc);
 
+enum { EPC_OWNER_NAME_BYTES = 16 };
+
 struct epc_owner_info {
-	const char *name; /* of the owner's operations */
+	char name
+		[EPC_OWNER_NAME_BYTES]; /* of the owner's operations, as much as there is room for */
 	uint32_t id;
+	int pid; /* of the process that made it */
 	uint64_t count[EPC_COUNT_NR];
 	uint32_t kind[EPC_KIND_NR];
 	struct epc_pressure pressure[EPC_PRESSURE_NR];

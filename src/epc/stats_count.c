@@ -69,15 +69,19 @@ void epc_count(struct epc_owner *owner, enum epc_count what, uint64_t n)
 	count(&counts_here(owner->told_as)->nr[what], n);
 }
 
-static void counts_add(const struct epc_owner *owner, uint64_t *sum)
+void counts_add(const struct counts *counts, uint32_t slot_nr, uint64_t *sum)
 {
 	unsigned int i, slot;
 
-	for (slot = 0; slot < owner->epc->count_slot_nr; slot++) {
+	for (slot = 0; slot < slot_nr; slot++) {
 		for (i = 0; i < EPC_COUNT_NR; i++)
-			sum[i] += atomic_load_explicit(&owner->counts[slot].nr[i],
-						       memory_order_relaxed);
+			sum[i] += atomic_load_explicit(&counts[slot].nr[i], memory_order_relaxed);
 	}
+}
+
+static void owner_counts_add(const struct epc_owner *owner, uint64_t *sum)
+{
+	counts_add(owner->counts, owner->epc->count_slot_nr, sum);
 }
 
 void counts_retire(struct epc_owner *owner)
@@ -85,7 +89,7 @@ void counts_retire(struct epc_owner *owner)
 	uint64_t sum[EPC_COUNT_NR] = { 0 };
 	unsigned int i;
 
-	counts_add(owner, sum);
+	owner_counts_add(owner, sum);
 	for (i = 0; i < EPC_COUNT_NR; i++)
 		owner->group->retired[i] += sum[i];
 }
@@ -169,9 +173,10 @@ static void owner_tell_locked(struct epc_owner *owner, struct epc_owner_info *re
 	REQUIRES(&owner->epc->groups_lock)
 {
 	memset(ret_info, 0, sizeof(*ret_info));
-	ret_info->name = owner->name;
+	memcpy(ret_info->name, owner->name, sizeof(ret_info->name));
+	ret_info->pid = owner->pid;
 	ret_info->id = owner->id;
-	counts_add(owner, ret_info->count);
+	owner_counts_add(owner, ret_info->count);
 	memcpy(ret_info->kind, owner->kind, sizeof(ret_info->kind));
 	pressure_read_locked(owner->epc, &owner->pressure, ret_info->pressure);
 }
@@ -215,7 +220,7 @@ static void group_add_locked(struct epc_group *group, struct epc_group_stats *st
 		stats->count[i] += group->retired[i];
 	list_for_each (pos, &group->owners) {
 		owner = LIST_ENTRY(pos, struct epc_owner, node);
-		counts_add(owner, stats->count);
+		owner_counts_add(owner, stats->count);
 		for (i = 0; i < EPC_KIND_NR; i++)
 			stats->kind[i] += owner->kind[i];
 	}

@@ -213,17 +213,24 @@ void stalls_forget_locked(struct epc_owner *owner) REQUIRES(&owner->epc->groups_
 	edge_locked(owner, epc_now_ns(owner->epc));
 }
 
-void pressure_read_locked(struct epc *epc, struct pressure *pressure,
-			  struct epc_pressure ret[EPC_PRESSURE_NR]) REQUIRES(&epc->groups_lock)
+void pressure_tell(struct pressure *pressure, uint64_t now,
+		   struct epc_pressure ret[EPC_PRESSURE_NR])
 {
-	uint64_t now = epc_now_ns(epc);
 	unsigned int kind, i;
 
-	bury_locked(epc, now);
 	advance(pressure, now);
 	for (kind = 0; kind < EPC_PRESSURE_NR; kind++) {
 		ret[kind].total_ns = pressure->kind[kind].total_ns;
 		for (i = 0; i < 3; i++)
 			ret[kind].avg[i] = 100.0 * pressure->kind[kind].avg[i] / ONE;
 	}
+}
+
+void pressure_read_locked(struct epc *epc, struct pressure *pressure,
+			  struct epc_pressure ret[EPC_PRESSURE_NR]) REQUIRES(&epc->groups_lock)
+{
+	uint64_t now = epc_now_ns(epc);
+
+	bury_locked(epc, now);
+	pressure_tell(pressure, now, ret);
 }

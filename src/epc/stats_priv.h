@@ -49,6 +49,12 @@ void pressure_read_locked(struct epc *epc, struct pressure *pressure,
 
 /* How many slots the counters of an owner have, which is a power of two: one for each logical processor, if that is not too many. */
 uint32_t counts_slot_nr(void);
+/* As @pressure tells it, up to @now: it changes, to no harm of others. */
+void pressure_tell(struct pressure *pressure, uint64_t now,
+		   struct epc_pressure ret[EPC_PRESSURE_NR]);
+
+/* Add what is counted in so many slots to @sum, of EPC_COUNT_NR. */
+void counts_add(const struct counts *counts, uint32_t slot_nr, uint64_t *sum);
 /* The owner goes, with groups_lock held: its group remembers what it counted. */
 void counts_retire(struct epc_owner *owner);
 /* Of a group without owners, that goes. groups_lock is held. */

@@ -18,6 +18,7 @@
 #include <asm/sgx.h>
 
 #include "abi/ioctl.h"
+#include "base/arena.h"
 #include "epc/epc.h"
 #include "epc/window.h"
 #include "runtime/sys.h"
@@ -266,7 +267,7 @@ bool rt_fd_hidden(int fd)
 {
 	return rt.ready && fd >= 0 &&
 	       (fd == rt.uffd || epc_owns_fd(rt.epc, fd) || fd == rt_process_live_fd() ||
-		fd == rt.stats_fd);
+		fd == arena_fd(rt.arena) || fd == rt.stats_fd);
 }
 
 void rt_device_fork_child(bool ours)

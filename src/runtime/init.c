@@ -30,6 +30,7 @@
 
 #define ARENA_BYTES (64ull << 30)
 #define EPC_DEFAULT (128ull << 20)
+#define SHOWN_BYTES 64ull /* of each page, at most */
 
 struct rt rt = { .uffd = -1, .stats_fd = -1 };
 
@@ -114,7 +115,9 @@ static int make_machine(char **envp, struct report *rep)
 	r = make_platform(env_of(envp, "SWSGX_PLATFORM"), &config.fuses, rep);
 	if (r)
 		return r;
-	rt.arena = arena_create(ARENA_BYTES);
+	/* What others may look at lies behind the heap. */
+	rt.arena = arena_create_shown(ARENA_BYTES + config.page_nr * SHOWN_BYTES);
+	config.arena = rt.arena;
 	rt.cpu = rt.arena ? cpu_create(&config) : NULL;
 	if (!rt.cpu) {
 		report_hint(rep, "is there a limit of address space (ulimit -v)?");
