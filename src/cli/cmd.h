@@ -19,6 +19,7 @@ enum cli_exit {
 int cmd_run(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
 int cmd_vm(int argc, char **argv);
+int cmd_stat(int argc, char **argv);
 
 /* Print "swsgx: WHAT: WHY" and the hint, and return @status. */
 int cli_fail(int status, const struct report *rep);

@@ -24,6 +24,7 @@ struct cmd {
 static const struct cmd cmds[] = {
 	{ "run", cmd_run, "[OPTIONS] [--] PROGRAM...", "run a program that uses SGX" },
 	{ "vm", cmd_vm, "[OPTIONS]", "run guests with SGX on /dev/kvm" },
+	{ "stat", cmd_stat, "[OPTIONS] [PID]", "show who uses an EPC now, and what paging costs" },
 	{ "doctor", cmd_doctor, "[--json]", "say what swsgx needs and this machine has" },
 };
 
