@@ -9,7 +9,10 @@
  *
  * The floor is an empty userfaultfd fault of a process without SGX, in turn with ours.
  *
- *   swsgx run --epc 32M bench_fault [--json]
+ * With --read it is something else that is measured: faults while 'swsgx stat' reads the numbers of this very program a
+ * hundred times a second, in turn with faults while nobody does.
+ *
+ *   swsgx run --epc 32M bench_fault [--json] [--read SWSGX]
  */
 #include <pthread.h>
 #include <stdio.h>
@@ -20,8 +23,9 @@
 #include "client.h"
 #include "floor.h"
 #include "measure.h"
+#include "reader.h"
 
-enum { ROUNDS = 60, TURNS = 15, FAULTS = 2000, HEAP_PER_EPC = 4 };
+enum { ROUNDS = 60, TURNS = 15, FAULTS = 2000, MANY = 10000, HEAP_PER_EPC = 4 };
 
 struct bench {
 	struct client_encl encl;
@@ -166,19 +170,51 @@ static int prepare(struct bench *b)
 	return 0;
 }
 
+/* Nobody reads twice a round, so that it is seen by how much two of the same differ. */
+static int while_read(struct bench *b, struct measure *m, const char *swsgx)
+{
+	struct reader reader;
+	int alone, again, read;
+
+	if (reader_start(&reader, swsgx, &b->cpus) < 0) {
+		fprintf(stderr, "bench_fault: '%s stat' reads nothing\n", swsgx);
+		return 1;
+	}
+	reader_pause(&reader);
+	m->title = "A fault while somebody reads the numbers";
+	alone = measure_row(m, "random, written to; nobody reads", "us", -1, 0);
+	again = measure_row(m, "the same again", "us", alone, 0);
+	read = measure_row(m, "swsgx stat reads a hundred times a second", "us", alone, 0);
+	for (unsigned int i = 0; i < ROUNDS; i++) {
+		measure_add(m, alone, faults_us(b, b->random, &b->random_at, MANY, true));
+		reader_go_on(&reader);
+		measure_add(m, read, faults_us(b, b->random, &b->random_at, MANY, true));
+		reader_pause(&reader);
+		measure_add(m, again, faults_us(b, b->random, &b->random_at, MANY, true));
+	}
+	measure_print(m);
+	fprintf(stderr, "read %lu times\n", reader_stop(&reader));
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	static struct measure m = { .title = "A fault that evicts a page and loads another" };
+	const char *swsgx = argc > 2 && !strcmp(argv[argc - 2], "--read") ? argv[argc - 1] : NULL;
 	static struct bench b;
 	struct floor floor;
 	int empty, random, sequential, read, turn, pair;
 
-	m.json = argc == 2 && strcmp(argv[1], "--json") == 0;
+	m.json = argc > 1 && strcmp(argv[1], "--json") == 0;
 	if (sched_getaffinity(0, sizeof(b.cpus), &b.cpus) < 0)
 		return 1;
 	measure_pin_of(&b.cpus, 0);
 	if (floor_start(&floor) < 0 || prepare(&b) < 0)
 		return 1;
+	if (swsgx) {
+		fill(&b, b.random, &b.random_at);
+		return while_read(&b, &m, swsgx);
+	}
 	empty = measure_row(&m, "an empty userfaultfd fault, in the thread", "us", -1, 0);
 	random = measure_row(&m, "random, written to", "us", empty, 3.3);
 	read = measure_row(&m, "random, only read", "us", empty, 3.3);
