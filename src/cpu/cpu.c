@@ -86,14 +86,9 @@ void cpu_prefetch_version(const struct cpu *cpu, uint32_t va, uint32_t slot)
 		__builtin_prefetch(bytes + slot);
 }
 
-size_t cpu_epcm_bytes(const struct cpu *cpu)
+void *cpu_records(struct cpu *cpu)
 {
-	return cpu->epcm_bytes;
-}
-
-void cpu_epcm_prefetch(const struct cpu *cpu, uint32_t page)
-{
-	__builtin_prefetch(&cpu->epcm[page], 1);
+	return cpu->epcm;
 }
 
 static struct cpu_epcm epcm_read(const struct epcm_entry *entry)

@@ -133,10 +133,13 @@ void cpu_set_bytes(struct cpu *cpu, uint32_t page, void *bytes);
 void *cpu_bytes(const struct cpu *cpu, uint32_t page);
 /* A version in a VA page is about to be asked for. */
 void cpu_prefetch_version(const struct cpu *cpu, uint32_t va, uint32_t slot);
-/* Memory of the EPCM. */
-size_t cpu_epcm_bytes(const struct cpu *cpu);
-/* The entry of @page will be looked at soon: where the EPC is large, it is in no cache. */
-void cpu_epcm_prefetch(const struct cpu *cpu, uint32_t page);
+/*
+ * The records of all pages, by number, CPU_RECORD_BYTES each.  The first CPU_EPCM_BYTES of one are the page's EPCM entry;
+ * what comes behind, zeroed at first, belongs to whoever manages the EPC.  The two are needed together, and where
+ * the EPC is large a record is in no cache: so it is one wait for memory, and one translation.
+ */
+enum { CPU_EPCM_BYTES = 24, CPU_RECORD_BYTES = 48 };
+void *cpu_records(struct cpu *cpu);
 
 /* The IA32_SGXLEPUBKEYHASH MSRs of the logical processor that executes EINIT are an operand here. */
 

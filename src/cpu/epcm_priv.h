@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
- * One EPCM entry, 24 bytes, and its lock.
+ * One EPCM entry, 24 bytes, its lock, and what the manager of the EPC has beside it.
  *
  * The lock is tried, never waited for.  One word holds five kinds of hold.  Shared and exclusive are
  * the SDM's "base" accesses; three more are its "additional" ones: a leaf that changes the page's
@@ -16,6 +16,7 @@
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "arch/sgx.h"
@@ -27,8 +28,11 @@ struct epcm_entry {
 	_Atomic uint64_t place;
 	_Atomic uint32_t lock;
 	_Atomic uint32_t stamp; /* epoch_stamp() of the last EBLOCK, EMODPR or EMODT */
+	uint64_t beside[3];     /* the manager's: see cpu_records() */
 };
-static_assert(sizeof(struct epcm_entry) == 24, "of the 64 bytes of metadata a page may cost");
+static_assert(offsetof(struct epcm_entry, beside) == CPU_EPCM_BYTES &&
+		      sizeof(struct epcm_entry) == CPU_RECORD_BYTES,
+	      "of the 64 bytes of metadata a page may cost");
 
 enum { EPCM_SECS_BITS = 29, EPCM_BYTES_SHIFT = SGX_PAGE_SHIFT };
 #define EPCM_SECS      ((1ull << EPCM_SECS_BITS) - 1)

@@ -58,15 +58,13 @@ int epc_create(const struct epc_config *config, struct epc **ret_epc)
 	set_sizes(epc);
 	/* Zeroed, which is a page that is DIRTY: nothing is written at start. */
 	static_assert(EPC_PAGE_DIRTY == 0, "new pages are dirty");
-	epc->pages = arena_map(config->arena, (size_t)epc->page_nr * sizeof(struct epc_page));
-	if (!epc->pages)
-		goto free_epc;
+	epc->pages = cpu_records(config->cpu);
 	epc->view = (struct policy_view){ .pages = epc->pages,
 					  .page_nr = epc->page_nr,
 					  .arena = config->arena };
 	r = policy_view_init(&epc->view);
 	if (r < 0)
-		goto unmap_pages;
+		goto free_epc;
 	r = groups_init(epc);
 	if (r < 0)
 		goto fini_view;
@@ -104,8 +102,6 @@ fini_groups:
 	groups_fini(epc);
 fini_view:
 	policy_view_fini(&epc->view);
-unmap_pages:
-	arena_unmap(epc->arena, epc->pages, (size_t)epc->page_nr * sizeof(struct epc_page));
 free_epc:
 	arena_free(config->arena, epc, sizeof(*epc));
 	return r;
@@ -124,7 +120,6 @@ void epc_destroy(struct epc *epc)
 	window_destroy(epc->window);
 	groups_fini(epc);
 	policy_view_fini(&epc->view);
-	arena_unmap(epc->arena, epc->pages, (size_t)epc->page_nr * sizeof(struct epc_page));
 	arena_free(epc->arena, epc, sizeof(*epc));
 }
 
@@ -157,7 +152,7 @@ void epc_free(struct epc *epc, struct epc_page *page)
 {
 	uint32_t nr = page_index(epc, page);
 
-	page_prefetch(epc, nr);
+	page_prefetch(page);
 	assert(page_state(page) == EPC_PAGE_OWNED);
 	assert(!cpu_epcm_read(epc->cpu, nr).valid);
 	if (page_is_kept(page)) {
@@ -219,7 +214,7 @@ int epc_untrack(struct epc *epc, struct epc_page *page)
 	int r = -EBUSY;
 
 	/* It will be freed. */
-	page_prefetch(epc, page_index(epc, page));
+	page_prefetch(page);
 	order_lock(epc);
 	assert(page_state(page) == EPC_PAGE_TRACKED || page_state(page) == EPC_PAGE_IN_BATCH ||
 	       epc_page_poisoned(page));

@@ -60,7 +60,7 @@ struct epc_clock {
 };
 
 struct epc_config {
-	struct cpu *cpu; /* its pages are ours from now on */
+	struct cpu *cpu; /* its pages are ours from now on, and were nobody's before */
 	struct arena *arena;
 	const char *policy;         /* name of a policy (epc/policy.h), NULL for the default */
 	const char *backing_path;   /* NULL: memory */

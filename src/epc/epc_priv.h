@@ -306,8 +306,6 @@ void reclaimers_fini(struct epc *epc);
 void background_wake(struct epc *epc);
 
 /* page.c */
-/* All that the manager and the processor know of it will be needed: where the EPC is large, it is in no cache. */
-void page_prefetch(const struct epc *epc, uint32_t nr);
 #define PAGE_AT_HOME UINT32_MAX /* where a page is that was not placed */
 /* Window offset / 4096 of its bytes, or PAGE_AT_HOME. */
 uint32_t page_win_page(const struct epc *epc, uint32_t nr);

@@ -29,16 +29,10 @@ void *epc_page_owner(const struct epc_page *page)
 	return owner ? owner->owner : NULL;
 }
 
-void page_prefetch(const struct epc *epc, uint32_t nr)
-{
-	__builtin_prefetch(&epc->pages[nr], 1);
-	cpu_epcm_prefetch(epc->cpu, nr);
-}
-
 void epc_announce(struct epc *epc, struct epc_page *const *pages, unsigned int nr)
 {
 	for (unsigned int i = 0; i < nr; i++)
-		page_prefetch(epc, page_index(epc, pages[i]));
+		page_prefetch(pages[i]);
 }
 
 enum epc_state epc_page_state(const struct epc_page *page)

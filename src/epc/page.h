@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
- * One EPC page, as the manager knows it: 24 bytes, beside the 24 of its EPCM entry, so that everything else that
- * grows with the EPC has room in 64 bytes a page (docs/limits.md).  Private to src/epc.
+ * One EPC page, as the manager knows it: 24 bytes, in one record with the 24 of its EPCM entry (cpu_records()), so
+ * that everything else that grows with the EPC has room in 64 bytes a page (docs/limits.md).  Private to src/epc.
  *
  * Where its bytes are is not here: the processor knows it (cpu_bytes()).
  */
@@ -11,7 +11,10 @@
 #include <assert.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+
+#include "cpu/cpu.h"
 
 #define PAGE_NR_MAX (1u << 28) /* what a link can tell apart */
 
@@ -37,6 +40,7 @@ enum page_flag {
  * The state says who may write the rest: the owner while OWNED or TRACKED, the batch while IN_BATCH, the section
  * while FREE or DIRTY; and for links and stamp, whoever holds the lock of the list.
  *
+ * @epcm:  the processor's, not looked at here
  * @word:  all of the below in one, and the owner above: what a page is changes together
  * @state: enum epc_state, and whether it is kept. Into and out of TRACKED, and from IN_BATCH, under the reclaim lock; into and out of FREE and
  *         DIRTY under the section's
@@ -44,6 +48,7 @@ enum page_flag {
  * @stamp: the policy's, while TRACKED and until evicted
  */
 struct epc_page {
+	unsigned char epcm[CPU_EPCM_BYTES];
 	union {
 		_Atomic uint64_t word;
 		struct {
@@ -56,10 +61,17 @@ struct epc_page {
 	uint64_t prev : 28;
 	uint64_t stamp : 8;
 };
-static_assert(sizeof(struct epc_page) == 24, "with the EPCM entry a page has 48 bytes of its own");
+static_assert(sizeof(struct epc_page) == CPU_RECORD_BYTES, "a record");
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "state and flags are the low bytes");
 
 enum { PAGE_FLAGS_SHIFT = 8, PAGE_OWNER_SHIFT = 16 };
+
+/* The record will be needed soon: where the EPC is large, it is in no cache.  It may begin in one line and end in the next. */
+static inline void page_prefetch(const struct epc_page *page)
+{
+	__builtin_prefetch(page, 1);
+	__builtin_prefetch((const char *)(page + 1) - 1, 1);
+}
 
 /* NULL: nobody's, and not charged.  Anybody's page may be asked, at any moment. */
 static inline struct epc_owner *page_owner(const struct epc_page *page)

@@ -121,7 +121,7 @@ static inline void pagelist_fetch(const struct epc_page *pages, struct pagelist 
 		nr = page_next(pages, list->fetched);
 	if (nr == PAGE_NONE)
 		return;
-	__builtin_prefetch(&pages[nr], 1);
+	page_prefetch(&pages[nr]);
 	list->fetched = nr;
 	list->fetched_nr++;
 }

@@ -158,7 +158,6 @@ static unsigned int pick_more(struct epc *epc, struct batch *batch, struct colle
 		if (nr == PAGE_NONE)
 			continue;
 		assert(page_state(&epc->pages[nr]) == EPC_PAGE_TRACKED);
-		cpu_epcm_prefetch(epc->cpu, nr);
 		ghost_prefetch(&epc->view, nr);
 		entry = &batch->entry[batch->nr];
 		entry->nr = nr;

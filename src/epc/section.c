@@ -247,7 +247,7 @@ static uint32_t shard_alloc(struct epc *epc, struct shard *shard, struct epc_own
 		epc_count(owner, EPC_ALLOCS, 1);
 		shard->allocs++;
 		if (shard->free.nr > 0)
-			page_prefetch(epc, shard->free.first);
+			page_prefetch(&epc->pages[shard->free.first]);
 		shard_count_locked(epc, shard);
 	}
 	shard_unlock(shard);

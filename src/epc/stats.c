@@ -82,8 +82,8 @@ void epc_stats_read(struct epc *epc, struct epc_stats *ret_stats)
 void epc_footprint_read(const struct epc *epc, struct epc_footprint *ret_footprint)
 {
 	*ret_footprint = (struct epc_footprint){
-		.epcm = cpu_epcm_bytes(epc->cpu),
-		.pages = (uint64_t)epc->page_nr * sizeof(struct epc_page),
+		.epcm = (uint64_t)epc->page_nr * CPU_EPCM_BYTES,
+		.pages = (uint64_t)epc->page_nr * (CPU_RECORD_BYTES - CPU_EPCM_BYTES),
 		.ghosts = ghosts_bytes(epc->view.ghosts),
 		.shadows = shadows_bytes(epc->view.shadows),
 		.rest = epc->arena_bytes,

@@ -176,7 +176,8 @@ static uint64_t footprint_of(uint32_t pages)
 	epc_footprint_read(m.epc, &f);
 	sum = f.epcm + f.pages + f.ghosts + f.shadows + f.rest;
 	TAP_CHECK(
-		f.rest == arena_used_bytes(m.arena) && f.epcm == cpu_epcm_bytes(m.cpu),
+		f.rest == arena_used_bytes(m.arena) &&
+			f.epcm + f.pages == (uint64_t)pages * CPU_RECORD_BYTES,
 		"%u pages: EPCM %lu, pages %lu, ghosts %lu, shadows %lu, the rest %lu: %.2f a page",
 		pages, (unsigned long)f.epcm, (unsigned long)f.pages, (unsigned long)f.ghosts,
 		(unsigned long)f.shadows, (unsigned long)f.rest, (double)sum / pages);
