@@ -29,8 +29,8 @@ enum window_take_phase {
 struct window_slot {
 	int pipe[2]; /* the same in all processes: made before the first fork */
 	unsigned int nr;
-	unsigned int first; /* of the part that is in the pipe */
-	unsigned int part_nr;
+	/* The part that is in the pipe: one store says that it has gone, or a death between two would take others' pages. */
+	unsigned int first, end;
 	uint64_t offsets[WINDOW_STAGE_PAGES];
 	uint8_t order[WINDOW_STAGE_PAGES]; /* by rising offset */
 	/* Changed in order with the rest: a process may die between any two instructions. */

@@ -163,22 +163,20 @@ static void pin_run(const struct window *window, const struct window_slot *slot,
 
 static void pin_part(const struct window *window, const struct window_slot *slot)
 {
-	unsigned int end = slot->first + slot->part_nr;
 	unsigned int pos, n;
 
-	for (pos = slot->first; pos < end; pos += n) {
-		n = run_length(slot, pos, end);
+	for (pos = slot->first; pos < slot->end; pos += n) {
+		n = run_length(slot, pos, slot->end);
 		pin_run(window, slot, slot->offsets[slot->order[pos]], (size_t)n * SGX_PAGE_SIZE);
 	}
 }
 
 static void punch_part(struct window *window, const struct window_slot *slot)
 {
-	unsigned int end = slot->first + slot->part_nr;
 	unsigned int pos, n;
 
-	for (pos = slot->first; pos < end; pos += n) {
-		n = run_length(slot, pos, end);
+	for (pos = slot->first; pos < slot->end; pos += n) {
+		n = run_length(slot, pos, slot->end);
 		window_drop(window, slot->offsets[slot->order[pos]], n);
 	}
 }
@@ -202,10 +200,10 @@ static void drain_part(const struct window *window, const struct window_slot *sl
 	ssize_t done;
 
 	while (left > 0) {
-		done_bytes = (size_t)slot->part_nr * SGX_PAGE_SIZE - left;
+		done_bytes = (size_t)(slot->end - slot->first) * SGX_PAGE_SIZE - left;
 		pos = slot->first + (unsigned int)(done_bytes / SGX_PAGE_SIZE);
 		skip = done_bytes % SGX_PAGE_SIZE;
-		for (nr = 0; pos < slot->first + slot->part_nr; nr++, pos++) {
+		for (nr = 0; pos < slot->end; nr++, pos++) {
 			iov[nr].iov_base =
 				(char *)window_stage(window, (unsigned int)(slot - window->slots),
 						     slot->order[pos]) +
@@ -257,15 +255,14 @@ static void take_parts(struct window *window, struct window_slot *slot)
 {
 	while (slot->first < slot->nr) {
 		slot->phase = WINDOW_TAKE_PINNING;
-		slot->part_nr = slot->nr - slot->first;
-		if (slot->part_nr > window->pipe_pages)
-			slot->part_nr = window->pipe_pages;
+		slot->end = slot->nr;
+		if (slot->end > slot->first + window->pipe_pages)
+			slot->end = slot->first + window->pipe_pages;
 		pin_part(window, slot);
 		slot->phase = WINDOW_TAKE_MOVING;
 		punch_part(window, slot);
-		drain_part(window, slot, (size_t)slot->part_nr * SGX_PAGE_SIZE);
-		slot->first += slot->part_nr;
-		slot->part_nr = 0;
+		drain_part(window, slot, (size_t)(slot->end - slot->first) * SGX_PAGE_SIZE);
+		slot->first = slot->end;
 	}
 }
 
@@ -293,11 +290,10 @@ bool window_take_resume(struct window *window, unsigned int slot_nr)
 			slot->phase = WINDOW_TAKE_IDLE;
 			return false;
 		}
-	} else if (slot->part_nr > 0) {
+	} else if (slot->first < slot->end) {
 		punch_part(window, slot);
 		drain_part(window, slot, pipe_bytes(slot));
-		slot->first += slot->part_nr;
-		slot->part_nr = 0;
+		slot->first = slot->end;
 	}
 	take_parts(window, slot);
 	return true;
@@ -386,7 +382,7 @@ static bool pin_works(struct window *window, enum window_pin pin)
 		return false;
 	slot_sort(slot, &offset, 1);
 	slot->first = 0;
-	slot->part_nr = 1;
+	slot->end = 1;
 	/* Where the call is not there at all, or forbidden, it is the other's turn. */
 	if (pin_some(window, slot, 0, SGX_PAGE_SIZE) != (ssize_t)SGX_PAGE_SIZE) {
 		pipe_discard(window, slot);
@@ -397,7 +393,7 @@ static bool pin_works(struct window *window, enum window_pin pin)
 	punch_part(window, slot);
 	drain_part(window, slot, SGX_PAGE_SIZE);
 	ok = stage[0] == 'b' && lseek(window->fd, 0, SEEK_DATA) != 0;
-	slot->part_nr = 0;
+	slot->first = slot->end;
 	window_drop(window, 0, 1);
 	return ok;
 }

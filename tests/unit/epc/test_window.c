@@ -7,11 +7,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/user.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -245,7 +248,7 @@ static void test_resume(struct window *window)
 	memset(window_stage(window, 3, 0), 0, PAGE);
 	memset((char *)window_stage(window, 3, 1) + 1000, 0, PAGE - 1000);
 	slot->first = 0;
-	slot->part_nr = 2;
+	slot->end = 2;
 	slot->phase = WINDOW_TAKE_MOVING;
 	ok &= window_take_resume(window, 3);
 	ok &= !memcmp(window_stage(window, 3, 0), bytes, PAGE);
@@ -254,6 +257,123 @@ static void test_resume(struct window *window)
 	TAP_CHECK(ok, "a death in the middle of the read loses nothing");
 	window_take_done(window, 3);
 	window_range_free(window, base, 2 * PAGE);
+}
+
+enum { STEPS_MAX = 20000, CALLS_MAX = 64 };
+
+/* The instructions of a window_take(), and which of them are system calls: a child that is far on gets there call by call. */
+struct path {
+	unsigned int steps, calls;
+	unsigned int call_at[CALLS_MAX];
+};
+
+/* A child that is about to take the first page of @offsets. */
+static pid_t taker(struct window *window, const uint64_t *offsets)
+{
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) < 0)
+			_exit(1);
+		raise(SIGSTOP);
+		window_take(window, 3, offsets, 1);
+		_exit(0);
+	}
+	return pid;
+}
+
+static bool go_on(int how, pid_t pid)
+{
+	int status = 0;
+
+	return ptrace(how, pid, NULL, NULL) == 0 && waitpid(pid, &status, 0) == pid &&
+	       WIFSTOPPED(status);
+}
+
+/* All of them, one by one. */
+static void follow(struct window *window, const uint64_t *offsets, struct path *path)
+{
+	struct user_regs_struct regs;
+	pid_t pid = taker(window, offsets);
+	int status;
+
+	memset(path, 0, sizeof(*path));
+	waitpid(pid, &status, 0);
+	while (WIFSTOPPED(status) && path->steps < STEPS_MAX) {
+		ptrace(PTRACE_GETREGS, pid, NULL, &regs);
+		if ((ptrace(PTRACE_PEEKTEXT, pid, regs.rip, NULL) & 0xffff) == 0x050f &&
+		    path->calls < CALLS_MAX)
+			path->call_at[path->calls++] = path->steps;
+		if (!go_on(PTRACE_SINGLESTEP, pid))
+			return;
+		path->steps++;
+	}
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+}
+
+static void die_at(struct window *window, const uint64_t *offsets, const struct path *path,
+		   unsigned int steps)
+{
+	unsigned int call, done = 0;
+	pid_t pid = taker(window, offsets);
+	bool alive;
+
+	waitpid(pid, NULL, 0);
+	alive = true;
+	for (call = 0; alive && call < path->calls && path->call_at[call] < steps; call++) {
+		alive = go_on(PTRACE_SYSCALL, pid) && go_on(PTRACE_SYSCALL, pid);
+		done = path->call_at[call] + 1;
+	}
+	for (; alive && done < steps; done++)
+		alive = go_on(PTRACE_SINGLESTEP, pid);
+	kill(pid, SIGKILL);
+	if (alive)
+		waitpid(pid, NULL, 0);
+}
+
+/* Killed after each instruction.  The slot has been in use before, for pages that are others' by now. */
+static void test_die_anywhere(struct window *window)
+{
+	enum { NR = 4 };
+	unsigned int steps, wrong = 0, seen_through = 0, i;
+	uint64_t base, offsets[NR];
+	unsigned char bytes[PAGE];
+	const unsigned char *at;
+	struct path path;
+	bool taken;
+
+	window_range_alloc(window, NR * PAGE, &base);
+	for (i = 0; i < NR; i++)
+		offsets[i] = base + i * PAGE;
+	window_populate(window, base, NR);
+	follow(window, offsets, &path);
+	window_take_resume(window, 3);
+	window_take_done(window, 3);
+	for (steps = 0; steps <= path.steps; steps++) {
+		for (i = 0; i < NR; i++) {
+			memset(bytes, (int)i + 1, PAGE);
+			window_give(window, offsets[i], bytes);
+		}
+		window_take(window, 3, offsets, NR);
+		for (i = 0; i < NR; i++)
+			window_return(window, 3, i);
+		window_take_done(window, 3);
+		die_at(window, offsets, &path, steps);
+		taken = window_take_resume(window, 3);
+		seen_through += taken;
+		for (i = 0; i < NR; i++) {
+			memset(bytes, (int)i + 1, PAGE);
+			at = taken && i == 0 ? window_stage(window, 3, 0) : NULL;
+			wrong += !at && !window_has(window, offsets[i]);
+			wrong += memcmp(at ? at : window_at(window, offsets[i]), bytes, PAGE) != 0;
+		}
+		window_take_done(window, 3);
+	}
+	TAP_CHECK(!wrong && path.calls > 2 && seen_through > 0,
+		  "killed after each of %u instructions, %u times with the page: none is lost",
+		  path.steps, seen_through);
+	window_range_free(window, base, NR * PAGE);
 }
 
 /* What this process has mapped: a sanitizer's shadow is larger than a window. */
@@ -323,6 +443,7 @@ int main(void)
 	test_last_words(window, arena);
 	test_unmap(window);
 	test_resume(window);
+	test_die_anywhere(window);
 	window_destroy(window);
 	test_create(arena);
 	arena_destroy(arena);
