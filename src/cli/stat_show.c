@@ -116,6 +116,7 @@ static int json_sample(const struct session *session, const struct epc_sample *s
 	tell_begin(&tell);
 	json_session(&tell, session);
 	tell_number(&tell, "time_ns", sample->at_ns);
+	tell_number(&tell, "counted_ns", sample->counted_ns);
 	tell_flag(&tell, "torn", sample->torn);
 	tell_epc(&tell, &sample->stats);
 	tell_list(&tell, "sections");

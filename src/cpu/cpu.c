@@ -24,6 +24,11 @@
 #define XSAVE_LEGACY_BYTES 576u /* FXSAVE image and header */
 #define XSAVE_EXTENDED     (~3ull & ~(1ull << 63))
 
+/* Changes with the layout of what cpu_look_epcm() looks at. */
+#define EPCM_LAYOUT                                                                            \
+	((uint64_t)sizeof(struct epcm_entry) << 32 | offsetof(struct epcm_entry, attr) << 16 | \
+	 EPCM_PT)
+
 struct cpu *cpu_create(const struct cpu_config *config)
 {
 	size_t epcm_bytes = (size_t)config->page_nr * sizeof(struct epcm_entry);
@@ -41,7 +46,7 @@ struct cpu *cpu_create(const struct cpu_config *config)
 	cpu->epcm_bytes = epcm_bytes;
 	cpu->config = *config;
 	if (config->arena)
-		arena_show(config->arena, LOOK_EPCM, cpu->epcm, sizeof(struct epcm_entry));
+		arena_show(config->arena, LOOK_EPCM, cpu->epcm, EPCM_LAYOUT);
 	random_bytes(raw, sizeof(raw));
 	page_key_init(&cpu->paging_key, raw);
 	explicit_bzero(raw, sizeof(raw));
@@ -118,12 +123,13 @@ struct cpu_epcm cpu_epcm_read(const struct cpu *cpu, uint32_t page)
 
 struct cpu_look cpu_look(const struct look *look, uint32_t page_nr)
 {
-	uint64_t bytes;
-	uint64_t at = look_root(look, LOOK_EPCM, &bytes);
+	uint64_t layout;
+	uint64_t at = look_root(look, LOOK_EPCM, &layout);
 
-	if (bytes != sizeof(struct epcm_entry))
+	if (layout != EPCM_LAYOUT)
 		return (struct cpu_look){ NULL };
-	return (struct cpu_look){ look_at(look, at, page_nr * bytes, _Alignof(struct epcm_entry)) };
+	return (struct cpu_look){ look_at(look, at, page_nr * sizeof(struct epcm_entry),
+					  _Alignof(struct epcm_entry)) };
 }
 
 struct cpu_epcm cpu_look_epcm(struct cpu_look epcm, uint32_t page)

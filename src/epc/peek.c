@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
  * Peeking: groups and owners are copied first, until a copy was made while nobody had groups_lock (epc.groups_seq); then
- * pages are counted; and all else is worked out from the copies.
+ * pages are counted (peek_pages.c); and all else is worked out from the copies.
  *
  * Nothing that is read is trusted: a pointer is followed if it leads to a place in the file, a list as far as there can
  * be owners.  What is copied and turns out to be torn is thrown away.
@@ -15,44 +15,25 @@
 #include <time.h>
 
 #include "base/look.h"
-#include "cpu/cpu.h"
 #include "epc/backing_priv.h"
 #include "epc/epc_priv.h"
+#include "epc/peek_priv.h"
 
 enum {
 	TRIES_AT_ONCE = 100, /* whoever has the lock has it for a moment */
 	TRIES = 200,         /* unless he does not get to run */
 	PAUSE_NS = 200000,
+	COUNT_EVERY_NS = 250000000,
 	OWNERS_MAX = 1 << 20, /* more is a list that leads nowhere */
 };
 
-/* An owner as it was found, in its group's list. */
-struct found {
-	uint64_t at;
-	uint64_t count[EPC_COUNT_NR];
-	unsigned int group;
-	struct epc_owner owner; /* but for its counts */
-};
+uint64_t peek_now_ns(void)
+{
+	struct timespec ts;
 
-/* Whose numbers, by place in the sample, the owner's at @at are; UINT32_MAX: nobody's. */
-struct named {
-	uint64_t at;
-	unsigned int told;
-};
-
-struct epc_peek {
-	const struct look *look;
-	struct epc_sample sample;
-	unsigned int group_nr, found_nr, found_max;
-	struct found *found;
-	struct named *named; /* found_nr of them, by address */
-	struct {
-		uint64_t at;
-		struct epc_group group;
-	} group[EPC_GROUPS_MAX];
-	struct epc_sample_group told_group[EPC_GROUPS_MAX];
-	unsigned int place[EPC_GROUPS_MAX]; /* of a group in the sample */
-};
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
 
 uint64_t peek_layout(void)
 {
@@ -119,6 +100,7 @@ int epc_peek_open(const struct look *look, struct epc_peek **ret_peek)
 	memset(peek, 0, sizeof(*peek));
 	peek->look = look;
 	peek->sample.group = peek->told_group;
+	peek->every_ns = COUNT_EVERY_NS;
 	*ret_peek = peek;
 	return 0;
 }
@@ -129,8 +111,14 @@ void epc_peek_close(struct epc_peek *peek)
 		return;
 	free(peek->found);
 	free(peek->named);
+	free(peek->counted.owner);
 	free(peek->sample.owner);
 	free(peek);
+}
+
+void epc_peek_count_every(struct epc_peek *peek, uint64_t ns)
+{
+	peek->every_ns = ns;
 }
 
 /* ---- groups and owners, as they are ------------------------------------------------------------ */
@@ -248,7 +236,7 @@ static int by_address(const void *a, const void *b)
 	return x->at < y->at ? -1 : x->at > y->at;
 }
 
-static struct named *find(const struct epc_peek *peek, uint64_t at)
+struct named *peek_find(const struct epc_peek *peek, uint64_t at)
 {
 	const struct named key = { .at = at };
 
@@ -329,8 +317,8 @@ static void name_all(struct epc_peek *peek)
 
 		if ((uintptr_t)found->owner.told_as == found->at)
 			continue;
-		part = find(peek, found->at);
-		whole = find(peek, (uintptr_t)found->owner.told_as);
+		part = peek_find(peek, found->at);
+		whole = peek_find(peek, (uintptr_t)found->owner.told_as);
 		part->told = whole ? whole->told : UINT32_MAX;
 	}
 }
@@ -389,106 +377,6 @@ static void sum_up(struct epc_sample *sample)
 	}
 }
 
-/* ---- pages --------------------------------------------------------------------------------------- */
-
-struct census {
-	struct epc_peek *peek;
-	const struct epc_page *pages;
-	struct cpu_look epcm;
-	const struct named *last;
-	struct epc_sample_section *section;
-};
-
-static void count_kind(struct census *census, uint32_t nr, uint64_t owner_at)
-{
-	struct cpu_epcm epcm = cpu_look_epcm(census->epcm, nr);
-	enum epc_kind kind =
-		epcm.valid && epcm.type < EPC_BLANK ? (enum epc_kind)epcm.type : EPC_BLANK;
-
-	census->section->kind[kind]++;
-	if (!census->last || census->last->at != owner_at)
-		census->last = find(census->peek, owner_at);
-	if (census->last && census->last->told < census->peek->sample.owner_nr)
-		census->peek->sample.owner[census->last->told].info.kind[kind]++;
-}
-
-/* Pages from dirty_next on have nothing to tell, and maybe no memory. */
-static void count_shard(struct census *census, const struct shard *shard)
-{
-	struct epc_stats *stats = &census->peek->sample.stats;
-	uint64_t state[EPC_PAGE_STATE_NR] = { 0 };
-	uint32_t end = atomic_load_explicit(&shard->dirty_next, memory_order_acquire);
-	uint32_t ahead = shard->poisoned_ahead;
-	uint64_t owner_at;
-
-	if (end - shard->first > shard->nr)
-		end = shard->first + shard->nr;
-	for (uint32_t nr = shard->first; nr < end; nr++) {
-		const struct epc_page *page = &census->pages[nr];
-		uint64_t word = atomic_load_explicit(&page->word, memory_order_relaxed);
-		unsigned int s = (uint8_t)word & ~(unsigned int)PAGE_STATE_KEPT;
-
-		state[s < EPC_PAGE_STATE_NR ? s : EPC_PAGE_OWNED]++;
-		owner_at = word >> PAGE_OWNER_SHIFT;
-		if (owner_at)
-			count_kind(census, nr, owner_at);
-	}
-	state[EPC_PAGE_DIRTY] += shard->first + shard->nr - end - ahead;
-	state[EPC_PAGE_POISONED] += ahead;
-	stats->free += state[EPC_PAGE_FREE];
-	stats->dirty += state[EPC_PAGE_DIRTY];
-	stats->owned += state[EPC_PAGE_OWNED];
-	stats->tracked += state[EPC_PAGE_TRACKED];
-	stats->in_batch += state[EPC_PAGE_IN_BATCH];
-	stats->poisoned += state[EPC_PAGE_POISONED];
-	stats->allocs += shard->allocs;
-	stats->frees += shard->frees;
-	stats->free_lowest += atomic_load_explicit(&shard->lowest, memory_order_relaxed);
-	census->section->info.free += state[EPC_PAGE_FREE];
-	census->section->info.dirty += state[EPC_PAGE_DIRTY];
-	census->section->info.poisoned += state[EPC_PAGE_POISONED];
-	census->section->info.allocs += shard->allocs;
-	census->section->info.frees += shard->frees;
-	census->section->info.evictions += shard->evictions;
-}
-
-static int count_pages(struct epc_peek *peek, const struct epc *epc)
-{
-	const struct look *look = peek->look;
-	struct epc_sample *sample = &peek->sample;
-	const struct section *sections =
-		look_at(look, (uintptr_t)epc->section, epc->section_nr * sizeof(*sections), 8);
-	const struct shard *shards =
-		look_at(look, (uintptr_t)epc->shard, epc->shard_nr * sizeof(*shards), 64);
-	struct census census = {
-		.peek = peek,
-		.pages = look_at(look, (uintptr_t)epc->pages,
-				 epc->page_nr * sizeof(struct epc_page), 8),
-		.epcm = cpu_look(look, epc->page_nr),
-	};
-
-	if (!sections || !shards || !census.pages || !census.epcm.entry)
-		return -ESRCH;
-	sample->section_nr =
-		epc->section_nr < EPC_SAMPLE_SECTIONS ? epc->section_nr : EPC_SAMPLE_SECTIONS;
-	for (unsigned int i = 0; i < sample->section_nr; i++) {
-		census.section = &sample->section[i];
-		*census.section = (struct epc_sample_section){
-			.info = { .first = sections[i].first,
-				  .pages = sections[i].nr,
-				  .node = sections[i].node },
-		};
-		for (unsigned int s = sections[i].shard_first;
-		     s < sections[i].shard_first + sections[i].shard_nr && s < epc->shard_nr; s++) {
-			if (shards[s].first > epc->page_nr ||
-			    shards[s].nr > epc->page_nr - shards[s].first)
-				return -ESRCH;
-			count_shard(&census, &shards[s]);
-		}
-	}
-	return 0;
-}
-
 /* ---- the whole ----------------------------------------------------------------------------------- */
 
 static uint64_t get(const _Atomic uint64_t *counter)
@@ -541,14 +429,6 @@ static void tell_counters(struct epc_sample *sample, const struct epc *epc)
 	stats->recovered = get(&c->recovered);
 }
 
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
 int epc_peek_read(struct epc_peek *peek, const struct epc_sample **ret_sample)
 {
 	struct epc_sample *sample = &peek->sample;
@@ -561,7 +441,7 @@ int epc_peek_read(struct epc_peek *peek, const struct epc_sample **ret_sample)
 	r = copy_at_rest(peek, epc, &sample->torn);
 	if (r < 0)
 		return r;
-	sample->at_ns = now_ns();
+	sample->at_ns = peek_now_ns();
 	sample->group_nr = 0;
 	memset(peek->place, 0xff, sizeof(peek->place));
 	tell_groups(peek, 0, -1, 0);
@@ -571,12 +451,14 @@ int epc_peek_read(struct epc_peek *peek, const struct epc_sample **ret_sample)
 	if (r < 0)
 		return r;
 	memset(&sample->stats, 0, sizeof(sample->stats));
-	r = count_pages(peek, epc);
+	r = peek_pages(peek, epc);
 	if (r == 0)
 		r = tell_backing(peek, epc, &sample->stats);
 	/* It may have gone meanwhile, and its memory with it. */
-	if (r < 0 || !epc_of(peek))
-		return -ESRCH;
+	if (r == 0 && !epc_of(peek))
+		r = -ESRCH;
+	if (r < 0)
+		return r;
 	sum_up(sample);
 	tell_counters(sample, epc);
 	root = &sample->group[0].info;

@@ -48,6 +48,7 @@ static void seen_create(struct seen *s, uint32_t pages)
 	TAP_MUST(s->fd >= 0 && look_open(s->fd, &s->look) == 0 &&
 			 epc_peek_open(s->look, &s->peek) == 0,
 		 "it can be looked at");
+	epc_peek_count_every(s->peek, 0);
 }
 
 static void seen_destroy(struct seen *s)
@@ -364,6 +365,42 @@ static void test_refused(void)
 	seen_destroy(&s);
 }
 
+/* Events are read each time, pages when it was long ago that they were. */
+static void test_seldom(void)
+{
+	struct epc_sample first, next;
+	struct fake_owner *owner, *later;
+	struct seen s;
+
+	seen_create(&s, PAGES);
+	epc_peek_count_every(s.peek, 1000000000000);
+	owner = fake_owner_create(s.m.epc, 1, 10, false);
+	fake_use_surely(owner, 0);
+	first = *sample(&s);
+	fake_use_surely(owner, 1);
+	later = fake_owner_create(s.m.epc, 2, 10, false);
+	fake_use_surely(later, 1);
+	next = *sample(&s);
+	TAP_CHECK(next.counted_ns == first.counted_ns && next.at_ns > first.at_ns &&
+			  next.stats.dirty == PAGES - 1 && next.stats.allocs == 3 &&
+			  next.owner_nr == 2 && next.owner[0].info.kind[EPC_VA] == 1 &&
+			  next.owner[1].info.kind[EPC_VA] == 0 && sums_right(&next),
+		  "pages as they were a moment ago, events as they are");
+	fake_owner_put(owner);
+	next = *sample(&s);
+	TAP_CHECK(next.owner_nr == 1 && next.owner[0].info.id == 2 &&
+			  next.owner[0].info.kind[EPC_VA] == 0,
+		  "and no owner has what was another's");
+	epc_peek_count_every(s.peek, 0);
+	next = *sample(&s);
+	TAP_CHECK(next.counted_ns > first.counted_ns &&
+			  next.stats.dirty + next.stats.free == PAGES - 1 &&
+			  next.owner[0].info.kind[EPC_VA] == 1 && sums_right(&next),
+		  "then they are counted again");
+	fake_owner_put(later);
+	seen_destroy(&s);
+}
+
 /* Nothing that nobody has used comes to be by being looked at. */
 static void test_large(void)
 {
@@ -389,6 +426,7 @@ int main(void)
 	test_under_load();
 	test_dead_holder();
 	test_refused();
+	test_seldom();
 	test_large();
 	return tap_done();
 }
