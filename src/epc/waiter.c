@@ -112,27 +112,49 @@ LOCK_ATTR(no_thread_safety_analysis) static struct waiter *place_claim(struct ep
 	return NULL;
 }
 
+static void forget(struct epc *epc, struct waiter *waiter)
+{
+	atomic_fetch_and(&epc->asleep, ~bit_of(epc, waiter));
+	atomic_fetch_and(&epc->hungry, ~bit_of(epc, waiter));
+	atomic_fetch_and(&epc->waiting, ~bit_of(epc, waiter));
+}
+
+/* Those who were killed. @self: NULL for somebody who is not in line. */
+LOCK_ATTR(no_thread_safety_analysis)
+static void bury(struct epc *epc, const struct waiter *self)
+{
+	uint64_t left = atomic_load(&epc->waiting) & ~(self ? bit_of(epc, self) : 0);
+	struct waiter *waiter;
+
+	for (; left; left &= left - 1) {
+		waiter = waiter_at(epc, (unsigned int)__builtin_ctzll(left));
+		if (!lock_try(&waiter->lock))
+			continue;
+		/* Or it has just gone, and left nothing to forget. */
+		if (waiter->lock.holder_died)
+			forget(epc, waiter);
+		waiter->lock.holder_died = false;
+		lock_release(&waiter->lock);
+	}
+}
+
 struct waiter *waiter_begin(struct epc *epc, struct epc_group *top)
 {
 	struct waiter *self;
 
 	if (!line_of(epc))
 		return NULL;
-	while (!(self = place_claim(epc)))
+	while (!(self = place_claim(epc))) {
 		nap(epc, SLEEP_NS);
+		/* All of the line may be dead, and nobody in it to find that out. */
+		bury(epc, NULL);
+	}
 	self->before = 0;
 	self->impatient = false;
 	waiter_wants(self, top);
 	atomic_store(&self->ticket, atomic_fetch_add(&epc->tickets, 1) + 1);
 	atomic_fetch_or(&epc->waiting, bit_of(epc, self));
 	return self;
-}
-
-static void forget(struct epc *epc, struct waiter *waiter)
-{
-	atomic_fetch_and(&epc->asleep, ~bit_of(epc, waiter));
-	atomic_fetch_and(&epc->hungry, ~bit_of(epc, waiter));
-	atomic_fetch_and(&epc->waiting, ~bit_of(epc, waiter));
 }
 
 LOCK_ATTR(no_thread_safety_analysis) void waiter_end(struct epc *epc, struct waiter *self)
@@ -181,25 +203,6 @@ uint32_t waiters_before(const struct epc *epc, const struct waiter *self,
 bool waiter_is_early(const struct epc *epc, const struct waiter *self)
 {
 	return waiters_before(epc, self, waiter_top(self)) < epc->early_nr;
-}
-
-/* Those who were killed. */
-LOCK_ATTR(no_thread_safety_analysis)
-static void bury(struct epc *epc, const struct waiter *self)
-{
-	uint64_t left = atomic_load(&epc->waiting) & ~bit_of(epc, self);
-	struct waiter *waiter;
-
-	for (; left; left &= left - 1) {
-		waiter = waiter_at(epc, (unsigned int)__builtin_ctzll(left));
-		if (!lock_try(&waiter->lock))
-			continue;
-		/* Or it has just gone, and left nothing to forget. */
-		if (waiter->lock.holder_died)
-			forget(epc, waiter);
-		waiter->lock.holder_died = false;
-		lock_release(&waiter->lock);
-	}
 }
 
 void waiters_forget(struct epc *epc, const struct epc_group *group)
