@@ -6,7 +6,8 @@
  * at once when it could have no page that anybody might still give: all are kept by their owners, or have been offered
  * to them LOOK_ROUNDS times and could not go.  While somebody has pages in hand it waits for those: in a batch, for as
  * long as STUCK_NS; with an owner who neither tracks, keeps nor frees them, COMING_NS.  And it gives up
- * when UNWRITTEN_MAX pages could not be written: the store is full, or fails.
+ * when as many pages as could be offered, and UNWRITTEN_MAX at least, could not be written: the store is full, or fails.
+ * Fewer may all be those of one owner who cannot write, with others' behind them.
  *
  * Not here: which pages are free (section.c), one batch (reclaim.c), whose turn it is (waiter.c).
  */
@@ -20,7 +21,7 @@ enum {
 	NOTHING_ROUNDS = 16, /* there are pages to offer, and none was met */
 	COMING_ROUNDS =
 		64, /* beside COMING_NS: where the machine is busy, he who has the page is late as well */
-	UNWRITTEN_MAX = 256, /* pages that the store did not take */
+	UNWRITTEN_MAX = 256, /* writes that failed: a small EPC is offered more than once */
 	TURN_PAGES = 15,     /* that an owner may have before others, once it has waited for one */
 	TURNS = 4,           /* before it steps back */
 };
@@ -89,7 +90,7 @@ static enum verdict judge(struct epc_group *top, struct search *search, bool bus
 	/* With room there is a page for somebody who has waited longer, or has died. */
 	if (pages.in_batch > 0 || pages.room || busy)
 		return WAIT;
-	if (search->unwritten >= UNWRITTEN_MAX)
+	if (search->unwritten >= UNWRITTEN_MAX && search->unwritten >= search->seen.tracked)
 		return GIVE_UP;
 	if (!is_exhausted(search))
 		return LOOK_AGAIN;

@@ -159,7 +159,7 @@ uint32_t group_tracked_locked(const struct epc_group *group);
 /*
  * What may become of the pages of a group and of all below it; of the root's: of all.
  *
- * @tracked:  may be offered to their owners
+ * @tracked:  may be offered to their owners: not those of a group below that has no more than its min
  * @in_batch: may be free soon
  * @coming:   are with owners who have not said what will become of them: they may be free or tracked soon.  For the root
  *            those that are free count as well

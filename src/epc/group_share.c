@@ -162,14 +162,32 @@ uint32_t group_tracked_locked(const struct epc_group *group)
 
 /* ---- what may still come ----------------------------------------------------------------------- */
 
-static void add_up_locked(const struct epc_group *group, struct group_pages *sum, uint32_t *kept)
+/* Pages of a group and of all below it; of those that are tracked, those that a reclaim may offer. */
+struct account {
+	uint32_t tracked, offered, in_batch, kept;
+};
+
+static struct account add_up_locked(const struct epc_group *group)
 	REQUIRES(&group->epc->reclaim_lock)
 {
-	sum->tracked += group->epc->policy->nr(group->policy_state);
-	sum->in_batch += group->in_batch_nr;
-	*kept += group->kept_nr;
-	for (const struct epc_group *child = group->child; child; child = child->sibling)
-		add_up_locked(child, sum, kept);
+	struct account sum = { .tracked = group->epc->policy->nr(group->policy_state),
+			       .in_batch = group->in_batch_nr,
+			       .kept = group->kept_nr };
+	struct account of;
+	uint32_t current;
+
+	sum.offered = sum.tracked;
+	for (const struct epc_group *child = group->child; child; child = child->sibling) {
+		of = add_up_locked(child);
+		sum.tracked += of.tracked;
+		sum.in_batch += of.in_batch;
+		sum.kept += of.kept;
+		current = group_current(child);
+		/* As a reclaim would pass it by: to wait for its pages would be in vain, however many they are. */
+		if (current - less(current, of.in_batch) > group_limit(&child->min))
+			sum.offered += of.offered;
+	}
+	return sum;
 }
 
 /* The charge lock keeps others from taking pages of a group at its max meanwhile: what it has only gets less. */
@@ -177,17 +195,20 @@ struct group_pages group_pages(struct epc_group *top)
 {
 	struct epc *epc = top->epc;
 	struct group_pages pages;
-	uint32_t kept = 0, current, known;
+	struct account sum;
+	uint32_t current, known;
 
 	memset(&pages, 0, sizeof(pages));
 	lock_acquire(&epc->charge_lock);
 	epc->charge_lock.holder_died = false; /* it protects no data */
 	order_lock(epc);
-	add_up_locked(top, &pages, &kept);
+	sum = add_up_locked(top);
 	current = top->parent ? group_current(top) : epc->page_nr - section_poisoned_nr(epc);
-	known = pages.tracked + pages.in_batch + kept;
+	known = sum.tracked + sum.in_batch + sum.kept;
 	order_unlock(epc);
 	lock_release(&epc->charge_lock);
+	pages.tracked = sum.offered;
+	pages.in_batch = sum.in_batch;
 	pages.coming = current - less(current, known);
 	pages.room = top->parent && current < group_limit(&top->max);
 	return pages;

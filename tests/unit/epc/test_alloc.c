@@ -2,6 +2,8 @@
 /* Allocations that find no page: who is told so at once, who waits, and in which order pages go to those who do. */
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -201,13 +203,123 @@ static void test_tracked_later(void)
 	full_fini(&f);
 }
 
+static void *want_forever(void *arg)
+{
+	struct full *f = arg;
+	struct epc_page *page;
+
+	for (;;)
+		(void)epc_alloc(f->m.epc, f->owner, EPC_MAY_RECLAIM, &page);
+	return NULL;
+}
+
+/* Every place in line is a dead thread's: there is nobody left in it to find that out. */
+static void test_all_dead(void)
+{
+	struct epc_page *page;
+	pthread_t thread;
+	unsigned int i;
+	struct full f;
+	pid_t pid;
+
+	full_init(&f, false, 0);
+	pid = fork();
+	if (pid == 0) {
+		for (i = 0; i < EPC_WAITERS_MAX; i++)
+			if (pthread_create(&thread, NULL, want_forever, &f) != 0)
+				_exit(1);
+		pause();
+	}
+	while (waiting_nr(&f) < EPC_WAITERS_MAX)
+		usleep(100);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	TAP_CHECK(waiting_nr(&f) == EPC_WAITERS_MAX, "%u threads wait in line, and are killed",
+		  EPC_WAITERS_MAX);
+	epc_free(f.m.epc, f.page[--f.nr]);
+	alarm(10);
+	TAP_CHECK(epc_alloc(f.m.epc, f.owner, EPC_MAY_RECLAIM, &page) == 0,
+		  "whoever comes next gets the page that is free");
+	alarm(0);
+	f.page[f.nr++] = page;
+	full_fini(&f);
+}
+
+/* ---- who stands in the way ------------------------------------------------------------------------- */
+
+enum { MANY = 1024 };
+
+/* Half of the EPC is an owner's whose every write fails, and it is the colder half. */
+static void test_one_cannot_write(const char *policy)
+{
+	struct fake_owner *bad, *good;
+	struct fake_machine m;
+	unsigned int failed = 0;
+	uint32_t i;
+
+	fake_machine_create(&m, MANY, policy, NULL, 0);
+	bad = fake_owner_create(m.epc, 1, MANY / 2, true);
+	good = fake_owner_create(m.epc, 2, MANY, true);
+	bad->fail_every[FAKE_WRITE] = 1;
+	for (i = 0; i < MANY / 2; i++)
+		fake_use(bad, i, 0);
+	for (i = 0; i < MANY; i++)
+		failed += !fake_use_surely(good, i);
+	TAP_CHECK(bad->failed[FAKE_WRITE] > 0 && fake_resident(bad) == MANY / 2,
+		  "%s: an owner cannot write what it is asked for", policy);
+	TAP_CHECK(failed == 0 && good->wrong == 0,
+		  "%s: others, who can, get pages all the same (%u failures)", policy, failed);
+	fake_owner_put(good);
+	fake_owner_put(bad);
+	fake_machine_destroy(&m);
+}
+
+/* Many pages that are promised to a group, and few that cannot go: those few are asked, not the many waited for. */
+static void test_promised(enum fake_op refused)
+{
+	struct epc_group_limits limits = EPC_GROUP_UNLIMITED;
+	struct fake_owner *safe, *few, *other;
+	struct epc_group *group;
+	struct fake_machine m;
+	uint32_t i, nr;
+	int r;
+
+	fake_machine_create(&m, 16 * MANY, NULL, NULL, 0);
+	limits.min_pages = 15 * MANY;
+	TAP_MUST(epc_group_create(epc_group_root(m.epc), "safe", &limits, &group) == 0, "a group");
+	safe = fake_owner_create_in(group, m.epc, 1, 15 * MANY, false);
+	few = fake_owner_create(m.epc, 2, MANY, false);
+	other = fake_owner_create(m.epc, 3, 1, false);
+	few->fail_every[refused] = 1;
+	for (i = 0; i < 15 * MANY; i++)
+		fake_use(safe, i, 0);
+	for (nr = 0; nr < MANY && fake_use(few, nr, 0) == 0; nr++)
+		;
+	r = fake_use(other, 0, EPC_MAY_RECLAIM);
+	i = atomic_load(&few->calls[refused]);
+	TAP_CHECK(r == -ENOMEM && fake_resident(safe) == 15 * MANY && i >= nr && i <= 16 * nr,
+		  "%u pages promised, %u that cannot go: -ENOMEM after asking for those %u times",
+		  15 * MANY, nr, i);
+	fake_owner_put(other);
+	fake_owner_put(few);
+	fake_owner_put(safe);
+	fake_machine_destroy(&m);
+}
+
 int main(void)
 {
+	unsigned int i;
+
 	test_nothing_comes(true);
 	test_nothing_comes(false);
 	test_broken();
 	test_order(true);
 	test_order(false);
 	test_tracked_later();
+	test_all_dead();
+	for (i = 0; policy_at(i); i++)
+		test_one_cannot_write(policy_at(i)->name);
+	test_promised(FAKE_RECLAIM);
+	test_promised(FAKE_WRITE);
 	return tap_done();
 }
