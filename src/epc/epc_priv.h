@@ -268,7 +268,7 @@ const uint8_t *nodes_order(const struct epc *epc);
 /* poison.c */
 /* A page that nobody has, and that is on no list. */
 void poison_shelve_locked(struct epc *epc, struct shard *shard, uint32_t nr) REQUIRES(&shard->lock);
-/* A TRACKED page with the mark is OWNED from now on. */
+/* A TRACKED page with the mark is OWNED from now on, and every translation of it goes: nobody can use it. */
 void page_leave_if_broken_locked(struct epc *epc, struct epc_page *page)
 	REQUIRES(&epc->reclaim_lock);
 

@@ -42,6 +42,8 @@ static int poison_free_page(struct epc *epc, uint32_t nr)
 	case EPC_PAGE_DIRTY:
 		if (nr < shard->dirty_next)
 			pagelist_del(epc->pages, &shard->deferred, nr);
+		/* Broken or not, it must be removed: a SECS cannot go before all its children have. */
+		(void)encls_eremove(epc->cpu, nr);
 		poison_shelve_locked(epc, shard, nr);
 		break;
 	case EPC_PAGE_POISONED:
@@ -59,33 +61,26 @@ void page_leave_if_broken_locked(struct epc *epc, struct epc_page *page)
 {
 	if (page_state(page) != EPC_PAGE_TRACKED || !epc_page_poisoned(page))
 		return;
+	/* Somebody may have been shown it since the machine check came, by an owner who had it in hand. */
+	page_drop_bytes(epc, page);
 	epc->policy->remove(page_policy_state(page), page_index(epc, page));
 	page_set_state(page, EPC_PAGE_OWNED);
 	page_keep_locked(epc, page);
-}
-
-/*
- * Its owner keeps it, but nobody can use it: every translation goes.  The lock of the orders keeps it with its
- * owner meanwhile.  A page that its owner or a batch has in hand is theirs to look after.
- */
-static void poison_used_page_locked(struct epc *epc, struct epc_page *page)
-	REQUIRES(&epc->reclaim_lock)
-{
-	if (page_state(page) == EPC_PAGE_TRACKED)
-		page_drop_bytes(epc, page);
-	page_leave_if_broken_locked(epc, page);
 }
 
 int epc_poison(struct epc *epc, uint32_t nr)
 {
 	if (nr >= epc->page_nr)
 		return -EINVAL;
-	/* Under the lock from the mark on: whoever finds its holder dead goes through the orders for marks. */
+	/*
+	 * Under the lock from the mark on: whoever finds its holder dead goes through the orders for marks.  It keeps a page
+	 * with its owner, too; one that the owner or a batch has in hand leaves the order as soon as it comes into it.
+	 */
 	order_lock(epc);
 	if (!(atomic_fetch_or(&epc->pages[nr].flags, PAGE_POISONED) & PAGE_POISONED))
 		count(&epc->counters.machine_checks, 1);
 	if (poison_free_page(epc, nr) < 0)
-		poison_used_page_locked(epc, &epc->pages[nr]);
+		page_leave_if_broken_locked(epc, &epc->pages[nr]);
 	order_unlock(epc);
 	return 0;
 }

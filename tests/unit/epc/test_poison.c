@@ -128,6 +128,7 @@ static void test_used(const char *policy, bool mapped, bool kept)
 		epc_track(m.epc, page);
 	TAP_CHECK(epc_page_state(page) == EPC_PAGE_OWNED && epc_untrack(m.epc, page) == 0,
 		  "offered to the reclaimer, it stays out of the order");
+	TAP_CHECK(window_pages(&m) == 0, "and nobody can reach its bytes, whoever was shown them");
 	check_audit(m.epc, "with a broken page in use");
 	TAP_CHECK(fake_remove(owner, 5) == 0 && fake_use_surely(owner, 5) && owner->wrong == 0,
 		  "freed and made anew, the page of the owner is in another frame");

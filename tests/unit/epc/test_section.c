@@ -220,6 +220,8 @@ static void no_put(struct epc_page *page) {}
 
 static const struct sgx_epc_page_ops keep_ops = { "keep", no, no, no, no_write, no_put, false };
 
+#define NONE UINT32_MAX
+
 static struct arena *arena;
 static _Alignas(4096) struct sgx_secs secs;
 static _Alignas(4096) unsigned char source[SGX_PAGE_SIZE], bytes[2][SGX_PAGE_SIZE];
@@ -247,9 +249,11 @@ static void leave_enclave(struct cpu *cpu, uint32_t secs_nr, uint32_t child_nr, 
 	TAP_MUST(cpu_ok(encls_eadd(cpu, &pi, child_nr)), "with a child at %u", child_nr);
 }
 
-static void test_sanitise(const char *nodes, uint32_t secs_nr, uint32_t child_nr)
+/* @broken: a machine check on this one, before anything is clean; NONE: on none. */
+static void test_sanitise(const char *nodes, uint32_t secs_nr, uint32_t child_nr, uint32_t broken)
 {
 	uint32_t sections = (uint32_t)strlen(nodes), pages = sections * SECTION, i, order_of = 0;
+	uint32_t good = broken == NONE ? pages : pages - 1;
 	struct epc_owner_config keep = { .ops = &keep_ops, .owner = &secs };
 	struct epc_config config = { .topology = &topology };
 	struct epc_owner *owner;
@@ -272,16 +276,21 @@ static void test_sanitise(const char *nodes, uint32_t secs_nr, uint32_t child_nr
 	TAP_MUST(epc_owner_create(epc, &keep, &owner) == 0, "an owner");
 	epc_stats_read(epc, &stats);
 	TAP_CHECK(stats.dirty == pages && stats.free == 0, "all of it is dirty");
+	if (broken != NONE)
+		epc_poison(epc, broken);
 	for (i = 0; i < pages && epc_alloc(epc, owner, EPC_UNPLACED, &page) == 0; i++) {
 		clean &= !cpu_epcm_read(cpu, epc_page_nr(epc, page)).valid;
 		if (epc_page_nr(epc, page) == secs_nr)
 			order_of = i + 1;
 	}
-	TAP_CHECK(i == pages && clean, "all can be had, and none before it was clean");
-	if (secs_nr < child_nr)
+	TAP_CHECK(i == good && clean, "%u can be had, and none before it was clean", i);
+	if (secs_nr < child_nr && broken == NONE)
 		TAP_CHECK(order_of == pages, "the SECS last");
+	epc_stats_read(epc, &stats);
+	TAP_CHECK(stats.dirty == 0, "none is dirty any more");
 	for (i = 0; i < pages; i++)
-		epc_free(epc, epc_page_at(epc, i));
+		if (i != broken)
+			epc_free(epc, epc_page_at(epc, i));
 	check_audit(epc, "after sanitising");
 	epc_owner_destroy(owner);
 	epc_destroy(epc);
@@ -296,10 +305,14 @@ int main(void)
 	test_system();
 	test_too_many();
 	test_shards();
-	test_sanitise("0", 3, 17);
-	test_sanitise("0", 17, 3);
-	test_sanitise("01", 3, SECTION + 5); /* its child is in another section */
-	test_sanitise("01", SECTION + 5, 3);
+	test_sanitise("0", 3, 17, NONE);
+	test_sanitise("0", 17, 3, NONE);
+	test_sanitise("01", 3, SECTION + 5, NONE); /* its child is in another section */
+	test_sanitise("01", SECTION + 5, 3, NONE);
+	test_sanitise("01", 3, SECTION + 5, 3);
+	test_sanitise("01", 3, SECTION + 5, SECTION + 5); /* the SECS can go all the same */
+	test_sanitise("0", 17, 3, 3);
+	test_sanitise("0", 17, 3, 17);
 	arena_destroy(arena);
 	return tap_done();
 }
