@@ -354,14 +354,18 @@ void group_charge(struct epc_group *group, unsigned int place)
  */
 static void note_peak(struct epc_group *group)
 {
-	uint32_t current;
+	uint32_t current, peak;
 
 	if (!atomic_load_explicit(&group->rising, memory_order_relaxed))
 		return;
 	atomic_store_explicit(&group->rising, false, memory_order_relaxed);
 	current = group_current(group);
-	if (current > atomic_load_explicit(&group->peak, memory_order_relaxed))
-		atomic_store_explicit(&group->peak, current, memory_order_relaxed);
+	peak = atomic_load_explicit(&group->peak, memory_order_relaxed);
+	/* Others, of other shards, may find a higher one at once. */
+	while (current > peak &&
+	       !atomic_compare_exchange_weak_explicit(&group->peak, &peak, current,
+						      memory_order_relaxed, memory_order_relaxed))
+		;
 }
 
 void group_uncharge(struct epc_group *group, unsigned int place)

@@ -169,9 +169,10 @@ static unsigned int pick_more(struct epc *epc, struct batch *batch, struct colle
 		atomic_fetch_add_explicit(&epc->in_batch_nr, 1, memory_order_relaxed);
 		picked++;
 	}
-	order_unlock(epc);
+	/* Still under the lock: without a page in hand there is nothing that keeps the group. */
 	if (picked == 0 || *looked >= LOOK_MAX)
 		group_set_add(&collect->done, group);
+	order_unlock(epc);
 	return picked;
 }
 
