@@ -34,7 +34,8 @@ struct epc_page;
  * owner's (LOCK_OWNER).  Every member is mandatory.
  *
  * Where the process that ran a batch was killed, another sees it through: @block or @write may then be
- * called a second time for a page, whose first call may have come to any point.  Whoever waits long for a
+ * called a second time for a page, whose first call may have come to any point.  A reference of @get's may be lost with
+ * the process, and no @put comes twice.  Whoever waits long for a
  * page that is in a batch calls epc_recover().
  *
  * After @write has returned 0 the manager frees the EPC page; the owner must have forgotten it.

@@ -12,7 +12,8 @@
  *
  * The batch records say how far each page has come, in shared memory: when the process that runs one
  * dies, whoever comes next finds its lock with a dead holder and sees it through.  What dies with
- * the process is at most a reference on an owner, taken by a get() that had not been noted yet.
+ * the process is at most what its get() calls took and its put() calls had not given back yet: to put twice would be
+ * worse.
  *
  * Not here: which pages to try (policy_*.c), when to run (alloc.c, reclaimd.c), what a page means to its owner (owner.h).
  */
@@ -431,6 +432,17 @@ static void drop_copies(struct batch *batch)
 	}
 }
 
+/* Who died in entry_untake() may have left the bytes in both places: those on the stage are gone on with. */
+static void drop_returned(struct epc *epc, const struct batch *batch)
+{
+	const struct batch_entry *entry;
+
+	for (entry = batch->entry; entry < batch->entry + EPC_BATCH_MAX; entry++) {
+		if (entry->phase == BATCH_BLOCKED && entry->stage != NO_STAGE)
+			window_drop(epc->window, (uint64_t)entry->win_page * SGX_PAGE_SIZE, 1);
+	}
+}
+
 /* A batch whose runner died.  Every page in it is at one of the phases; those that nothing was done to go back. */
 static void batch_recover(struct epc *epc, struct batch *batch) REQUIRES(&batch->lock)
 {
@@ -450,7 +462,9 @@ static void batch_recover(struct epc *epc, struct batch *batch) REQUIRES(&batch-
 	}
 	/* Some that are READY were blocked, and that could not be noted any more. */
 	pass_block(epc, batch);
-	if (!window_take_resume(epc->window, batch->slot))
+	if (window_take_resume(epc->window, batch->slot))
+		drop_returned(epc, batch);
+	else
 		pass_take(epc, batch);
 	show_stage(epc, batch);
 	(void)pass_write(epc, batch);
