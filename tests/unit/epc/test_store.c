@@ -68,7 +68,9 @@ static void test_failing(const char *dir, int err)
 	TAP_CHECK(sweep(owner) == PAGES && owner->wrong == 0,
 		  "when they work again, every page is there");
 	fake_owner_put(owner);
-	TAP_CHECK(stats_of(m.epc).backing_slots == 0, "and the store is empty at last");
+	s = stats_of(m.epc);
+	TAP_CHECK(s.backing_slots == 0 && s.backing_waiting == 0,
+		  "and the store is empty at last, with nothing that waits for the file");
 	check_audit(m.epc, "at the end");
 	fake_machine_destroy(&m);
 }
@@ -118,7 +120,26 @@ static void test_capped(const char *dir)
 	TAP_CHECK(stats_of(m.epc).backing_refused > 0, "it is counted");
 	check_audit(m.epc, "of a full store");
 	fake_owner_put(owner);
+	TAP_CHECK(stats_of(m.epc).backing_waiting == 0, "what is gone does not wait for the file");
 	check_audit(m.epc, "at the end");
+	fake_machine_destroy(&m);
+}
+
+/* The owner's end comes while its pages wait for a file that takes none. */
+static void test_gone(const char *dir)
+{
+	struct backing_faults faults = { .write = -EIO };
+	struct fake_owner *owner;
+	struct fake_machine m;
+
+	fake_machine_create(&m, EPC_PAGES, NULL, dir, 0);
+	backing_fail_file(epc_backing(m.epc), &faults);
+	owner = fake_owner_create(m.epc, 1, PAGES, true);
+	sweep(owner);
+	TAP_CHECK(stats_of(m.epc).backing_waiting > 100, "%lu pages wait for a file that fails",
+		  (unsigned long)stats_of(m.epc).backing_waiting);
+	fake_owner_put(owner);
+	TAP_CHECK(stats_of(m.epc).backing_waiting == 0, "none does when they are gone");
 	fake_machine_destroy(&m);
 }
 
@@ -131,6 +152,7 @@ int main(void)
 	test_failing(dir, -ENOSPC);
 	test_unreadable(dir);
 	test_capped(dir);
+	test_gone(dir);
 	TAP_CHECK(rmdir(dir) == 0, "nothing is left behind");
 	return tap_done();
 }
