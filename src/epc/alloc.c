@@ -227,18 +227,16 @@ static struct epc_page *alloc_reclaiming(struct epc_owner *owner, struct epc_gro
 	struct epc *epc = owner->epc;
 	struct stalled *stalled = stall_begin(owner);
 	uint64_t start = epc_now_ns(epc);
-	struct waiter *self;
+	struct waiter *self, outside = { 0 };
 	struct epc_page *page;
 
 	count(&epc->counters.stalls, 1);
 	epc_count(owner, EPC_STALLS, 1);
 	step_back(owner);
-	self = waiter_begin(epc, top);
-	page = self ? alloc_in_line(owner, self) : NULL;
-	if (self) {
-		top = waiter_top(self);
-		waiter_end(epc, self);
-	}
+	self = waiter_begin(epc, top, &outside);
+	page = alloc_in_line(owner, self);
+	top = waiter_top(self);
+	waiter_end(epc, self);
 	atomic_store_explicit(&owner->turn_left, TURN_PAGES, memory_order_relaxed);
 	if (!page)
 		group_event(top, EPC_GROUP_OOM);

@@ -110,11 +110,8 @@ struct waiter {
 	_Atomic uint64_t ticket;
 	_Atomic(struct epc_group *) top; /* whose pages it waits for */
 	_Atomic uint32_t wakes;          /* a futex */
+	_Atomic uint64_t alive_ns;       /* the last sign of life */
 	atomic_bool late;                /* asleep because of all those before it */
-	atomic_bool impatient;           /* it passes by who does not come for his page */
-
-	/* its own */
-	uint64_t before, before_ns; /* the first of those, and since when */
 };
 
 struct epc {
@@ -275,10 +272,13 @@ void page_leave_if_broken_locked(struct epc *epc, struct epc_page *page)
 /* waiter.c */
 void waiters_init(struct epc *epc);
 void waiters_fini(struct epc *epc);
-/* Get in line for a page of @top, or of any group where it is the root (NULL: no memory for a line); and out of it. */
-struct waiter *waiter_begin(struct epc *epc, struct epc_group *top);
+/*
+ * Get in line for a page of @top, or of any group where it is the root; and out of it.  @outside: what to be where there is
+ * no place.
+ */
+struct waiter *waiter_begin(struct epc *epc, struct epc_group *top, struct waiter *outside);
 void waiter_end(struct epc *epc, struct waiter *self);
-/* It needs one of @top now, its place in line stays. */
+/* It needs one of @top now, its place in line stays; and it lives. */
 void waiter_wants(struct waiter *self, struct epc_group *top);
 /* How many pages of @top are for others than @self, or than somebody who is not in line. */
 uint32_t waiters_before(const struct epc *epc, const struct waiter *self,

@@ -8,8 +8,9 @@
  * are CPUs; the others sleep.
  *
  * A waiter's place has a robust lock, held as long as it waits.  Whoever sleeps tries the locks of the others, so one who was
- * killed is forgotten; and one who lives but does not come for his page (he is stopped) is passed by after
- * PATIENCE_NS.
+ * killed is forgotten.  And one who lives but has given no sign of it for PATIENCE_NS (he is stopped, perhaps) is passed
+ * by, by everybody, until he does: nobody waits for him twice.  Where all places are taken for so long, one goes
+ * without: he has his ticket, but nobody knows of him.
  *
  * No wake is relied upon: it may die with its sender, so a sleep is short.
  *
@@ -27,7 +28,7 @@ static_assert(EPC_WAITERS_MAX == 64, "a bit for each in the words of struct epc"
 
 #define SLEEP_NS      1000000   /* of the first ones, who see to the dead, too */
 #define SLEEP_LATE_NS 10000000  /* of those behind them */
-#define PATIENCE_NS   200000000 /* with a page to be had, and one and the same before us */
+#define PATIENCE_NS   200000000 /* those who live look up every SLEEP_LATE_NS */
 
 void waiters_init(struct epc *epc)
 {
@@ -84,9 +85,13 @@ static struct waiter *waiter_at(const struct epc *epc, unsigned int i)
 	return &line_there(epc)[i];
 }
 
+/* 0: it has no place in line. */
 static uint64_t bit_of(const struct epc *epc, const struct waiter *waiter)
 {
-	return 1ull << (waiter - line_there(epc));
+	const struct waiter *line = line_there(epc);
+
+	return line && waiter >= line && waiter < line + EPC_WAITERS_MAX ? 1ull << (waiter - line)
+									 : 0;
 }
 
 static uint64_t ticket_of(const struct waiter *waiter)
@@ -123,7 +128,7 @@ static void forget(struct epc *epc, struct waiter *waiter)
 LOCK_ATTR(no_thread_safety_analysis)
 static void bury(struct epc *epc, const struct waiter *self)
 {
-	uint64_t left = atomic_load(&epc->waiting) & ~(self ? bit_of(epc, self) : 0);
+	uint64_t left = atomic_load(&epc->waiting) & ~bit_of(epc, self);
 	struct waiter *waiter;
 
 	for (; left; left &= left - 1) {
@@ -138,19 +143,20 @@ static void bury(struct epc *epc, const struct waiter *self)
 	}
 }
 
-struct waiter *waiter_begin(struct epc *epc, struct epc_group *top)
+struct waiter *waiter_begin(struct epc *epc, struct epc_group *top, struct waiter *outside)
 {
-	struct waiter *self;
+	struct waiter *line = line_of(epc), *self = line ? place_claim(epc) : outside;
+	uint64_t start = self ? 0 : epc_now_ns(epc);
 
-	if (!line_of(epc))
-		return NULL;
-	while (!(self = place_claim(epc))) {
+	while (!self) {
 		nap(epc, SLEEP_NS);
 		/* All of the line may be dead, and nobody in it to find that out. */
 		bury(epc, NULL);
+		self = place_claim(epc);
+		if (!self && epc_now_ns(epc) - start > PATIENCE_NS)
+			self = outside;
 	}
-	self->before = 0;
-	self->impatient = false;
+	self->late = false;
 	waiter_wants(self, top);
 	atomic_store(&self->ticket, atomic_fetch_add(&epc->tickets, 1) + 1);
 	atomic_fetch_or(&epc->waiting, bit_of(epc, self));
@@ -159,33 +165,40 @@ struct waiter *waiter_begin(struct epc *epc, struct epc_group *top)
 
 LOCK_ATTR(no_thread_safety_analysis) void waiter_end(struct epc *epc, struct waiter *self)
 {
+	bool in_line = bit_of(epc, self);
+
 	forget(epc, self);
-	lock_release(&self->lock);
+	if (in_line)
+		lock_release(&self->lock);
 	waiters_wake(epc);
 }
 
 void waiter_wants(struct waiter *self, struct epc_group *top)
 {
 	atomic_store_explicit(&self->top, top, memory_order_relaxed);
+	atomic_store_explicit(&self->alive_ns, epc_now_ns(top->epc), memory_order_relaxed);
 }
 
-/* Of those who wait for pages of @top, how many have a smaller ticket than @ticket; and the smallest one, or 0. */
-static uint32_t before(const struct epc *epc, uint64_t ticket, const struct epc_group *top,
-		       uint64_t *ret_first)
+/* Of one in line: no sign of life for long. */
+static bool is_absent(const struct waiter *waiter, uint64_t now)
 {
-	uint64_t left = atomic_load_explicit(&epc->waiting, memory_order_relaxed), t;
+	uint64_t alive = atomic_load_explicit(&waiter->alive_ns, memory_order_relaxed);
+
+	return now > alive && now - alive > PATIENCE_NS;
+}
+
+/* Of those who wait for pages of @top, and are there, how many have a smaller ticket than @ticket. */
+static uint32_t before(const struct epc *epc, uint64_t ticket, const struct epc_group *top,
+		       uint64_t now)
+{
+	uint64_t left = atomic_load_explicit(&epc->waiting, memory_order_relaxed);
 	const struct waiter *waiter;
 	uint32_t nr = 0;
 
-	*ret_first = 0;
 	for (; left; left &= left - 1) {
 		waiter = waiter_at(epc, (unsigned int)__builtin_ctzll(left));
-		t = ticket_of(waiter);
-		if (t >= ticket || waiter_top(waiter) != top)
-			continue;
-		nr++;
-		if (*ret_first == 0 || t < *ret_first)
-			*ret_first = t;
+		nr += ticket_of(waiter) < ticket && waiter_top(waiter) == top &&
+		      !is_absent(waiter, now);
 	}
 	return nr;
 }
@@ -193,11 +206,9 @@ static uint32_t before(const struct epc *epc, uint64_t ticket, const struct epc_
 uint32_t waiters_before(const struct epc *epc, const struct waiter *self,
 			const struct epc_group *top)
 {
-	uint64_t first;
-
-	if (!atomic_load_explicit(&epc->waiting, memory_order_relaxed) || (self && self->impatient))
+	if (!atomic_load_explicit(&epc->waiting, memory_order_relaxed))
 		return 0;
-	return before(epc, self ? ticket_of(self) : UINT64_MAX, top, &first);
+	return before(epc, self ? ticket_of(self) : UINT64_MAX, top, epc_now_ns(epc));
 }
 
 bool waiter_is_early(const struct epc *epc, const struct waiter *self)
@@ -235,20 +246,6 @@ static uint32_t room(const struct epc *epc, const struct epc_group *top)
 	return current < max ? max - current : 0;
 }
 
-/* One and the same who has a page to take, and does not. */
-static void lose_patience(struct epc *epc, struct waiter *self)
-{
-	struct epc_group *top = waiter_top(self);
-	uint64_t first;
-
-	(void)before(epc, ticket_of(self), top, &first);
-	if (first != self->before || room(epc, top) == 0) {
-		self->before = first;
-		self->before_ns = epc_now_ns(epc);
-	}
-	self->impatient = first && epc_now_ns(epc) - self->before_ns > PATIENCE_NS;
-}
-
 /* Not private: sleeper and waker may be different processes. */
 static void doze(const struct epc *epc, struct waiter *self, uint32_t seen, long ns)
 {
@@ -277,7 +274,6 @@ void waiter_sleep(struct epc *epc, struct waiter *self)
 	atomic_fetch_and(&epc->asleep, ~bit_of(epc, self));
 	atomic_fetch_and(&epc->hungry, ~bit_of(epc, self));
 	bury(epc, self);
-	lose_patience(epc, self);
 }
 
 static void wake(struct epc *epc, struct waiter *waiter)
@@ -292,6 +288,7 @@ static void wake(struct epc *epc, struct waiter *waiter)
 void waiters_wake(struct epc *epc)
 {
 	uint64_t left = atomic_load(&epc->asleep);
+	uint64_t now = left ? epc_now_ns(epc) : 0;
 	struct epc_group *top = NULL;
 	struct waiter *waiter;
 	uint32_t ahead, nr = 0;
@@ -302,7 +299,7 @@ void waiters_wake(struct epc *epc)
 			top = waiter_top(waiter);
 			nr = room(epc, top);
 		}
-		ahead = waiters_before(epc, waiter, top);
+		ahead = before(epc, ticket_of(waiter), top, now);
 		if (ahead < nr || (waiter->late && ahead < epc->early_nr))
 			wake(epc, waiter);
 	}

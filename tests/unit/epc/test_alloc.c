@@ -13,7 +13,7 @@
 #include "lib/fake_owner.h"
 #include "lib/tap.h"
 
-enum { PAGES = 16, MAX = 4, TRIES = 20, LINE = 6 };
+enum { PAGES = 16, MAX = 4, TRIES = 20, LINE = 6, STOPPED_TRIES = 150 };
 #define MS 1000000ull
 
 /* An owner that never gives a page, in a group of at most MAX, or in the root; it has all that it can have. */
@@ -213,25 +213,33 @@ static void *want_forever(void *arg)
 	return NULL;
 }
 
+/* In a process of their own. */
+static pid_t others_wait(struct full *f, unsigned int threads)
+{
+	unsigned int i;
+	pthread_t thread;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		for (i = 0; i < threads; i++)
+			if (pthread_create(&thread, NULL, want_forever, f) != 0)
+				_exit(1);
+		pause();
+	}
+	while (waiting_nr(f) < threads)
+		usleep(100);
+	return pid;
+}
+
 /* Every place in line is a dead thread's: there is nobody left in it to find that out. */
 static void test_all_dead(void)
 {
 	struct epc_page *page;
-	pthread_t thread;
-	unsigned int i;
 	struct full f;
 	pid_t pid;
 
 	full_init(&f, false, 0);
-	pid = fork();
-	if (pid == 0) {
-		for (i = 0; i < EPC_WAITERS_MAX; i++)
-			if (pthread_create(&thread, NULL, want_forever, &f) != 0)
-				_exit(1);
-		pause();
-	}
-	while (waiting_nr(&f) < EPC_WAITERS_MAX)
-		usleep(100);
+	pid = others_wait(&f, EPC_WAITERS_MAX);
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
 	TAP_CHECK(waiting_nr(&f) == EPC_WAITERS_MAX, "%u threads wait in line, and are killed",
@@ -242,6 +250,64 @@ static void test_all_dead(void)
 		  "whoever comes next gets the page that is free");
 	alarm(0);
 	f.page[f.nr++] = page;
+	full_fini(&f);
+}
+
+/* False: one of them has just one of the manager's locks, which is another matter. */
+static bool stop(struct full *f, pid_t pid)
+{
+	struct lock *lock[] = { &f->m.epc->groups_lock, &f->m.epc->charge_lock,
+				&f->m.epc->reclaim_lock, &f->m.epc->shard[0].lock };
+	unsigned int i, had = 0;
+
+	kill(pid, SIGSTOP);
+	waitpid(pid, NULL, WUNTRACED);
+	for (i = 0; i < 4; i++) {
+		if (!lock_try(lock[i]))
+			continue;
+		lock_release(lock[i]);
+		had++;
+	}
+	if (had < 4)
+		kill(pid, SIGCONT);
+	return had == 4;
+}
+
+/* They are all alive, and nobody waits for them for ever, nor again and again. */
+static void test_all_stopped(unsigned int threads)
+{
+	unsigned int i, failed = 0, slow = 0;
+	struct epc_page *page;
+	struct full f;
+	uint64_t start;
+	pid_t pid;
+
+	full_init(&f, false, 0);
+	pid = others_wait(&f, threads);
+	while (!stop(&f, pid) || waiting_nr(&f) < threads) {
+		kill(pid, SIGCONT);
+		usleep(1000);
+	}
+	epc_free(f.m.epc, f.page[--f.nr]);
+	alarm(60);
+	for (i = 0; i < STOPPED_TRIES; i++) {
+		start = now_ns();
+		if (epc_alloc(f.m.epc, f.owner, EPC_MAY_RECLAIM, &page) == 0)
+			epc_free(f.m.epc, page);
+		else
+			failed++;
+		slow += now_ns() - start > 100 * MS;
+	}
+	alarm(0);
+	TAP_CHECK(failed == 0 && slow <= STOPPED_TRIES / 50,
+		  "%u threads in line are stopped: %u of %u others fail, %u wait for those",
+		  threads, failed, STOPPED_TRIES, slow);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	TAP_CHECK(epc_alloc(f.m.epc, f.owner, EPC_MAY_RECLAIM, &f.page[f.nr]) == 0,
+		  "and then they are dead");
+	f.nr++;
+	TAP_CHECK(refused_ns(&f, 1) >= 100 * MS, "whoever waits next finds that out");
 	full_fini(&f);
 }
 
@@ -317,6 +383,9 @@ int main(void)
 	test_order(false);
 	test_tracked_later();
 	test_all_dead();
+	test_all_stopped(1);
+	test_all_stopped(8);
+	test_all_stopped(EPC_WAITERS_MAX);
 	for (i = 0; policy_at(i); i++)
 		test_one_cannot_write(policy_at(i)->name);
 	test_promised(FAKE_RECLAIM);
