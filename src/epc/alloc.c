@@ -7,7 +7,8 @@
  * to them LOOK_ROUNDS times and could not go.  While somebody has pages in hand it waits for those: in a batch, for as
  * long as STUCK_NS; with an owner who neither tracks, keeps nor frees them, COMING_NS.  And it gives up
  * when as many pages as could be offered, and UNWRITTEN_MAX at least, could not be written: the store is full, or fails.
- * Fewer may all be those of one owner who cannot write, with others' behind them.
+ * Fewer may all be those of one owner who cannot write, with others' behind them.  Before it gives up, its own group gives
+ * a page for the one that it wants.
  *
  * Not here: which pages are free (section.c), one batch (reclaim.c), whose turn it is (waiter.c).
  */
@@ -36,6 +37,7 @@ struct search {
 	uint64_t looked, looked_then; /* then: at since_ns */
 	uint64_t unwritten;
 	unsigned int rounds, still_rounds;
+	bool gave_own; /* or could not */
 };
 
 static void search_begin(const struct epc *epc, struct search *search)
@@ -71,13 +73,14 @@ static bool is_exhausted(const struct search *search)
 	return search->rounds >= LOOK_ROUNDS && has_offered_all(search);
 }
 
-enum verdict { LOOK_AGAIN, WAIT, GIVE_UP };
+enum verdict { LOOK_AGAIN, WAIT, GIVE_OWN, GIVE_UP };
 
 /* @busy: as many reclaim as can. */
 static enum verdict judge(struct epc_group *top, struct search *search, bool busy)
 {
 	struct group_pages pages = group_pages(top);
 	uint64_t now = epc_now_ns(top->epc);
+	bool unwritten;
 
 	if (memcmp(&pages, &search->seen, sizeof(pages)) != 0) {
 		search->still_ns = now;
@@ -90,11 +93,12 @@ static enum verdict judge(struct epc_group *top, struct search *search, bool bus
 	/* With room there is a page for somebody who has waited longer, or has died. */
 	if (pages.in_batch > 0 || pages.room || busy)
 		return WAIT;
-	if (search->unwritten >= UNWRITTEN_MAX && search->unwritten >= search->seen.tracked)
-		return GIVE_UP;
-	if (!is_exhausted(search))
+	unwritten = search->unwritten >= UNWRITTEN_MAX && search->unwritten >= pages.tracked;
+	if (!unwritten && !is_exhausted(search))
 		return LOOK_AGAIN;
-	if (pages.coming == 0)
+	if (!search->gave_own)
+		return GIVE_OWN;
+	if (unwritten || pages.coming == 0)
 		return GIVE_UP;
 	return now - search->still_ns < COMING_NS || search->still_rounds < COMING_ROUNDS ? WAIT
 											  : GIVE_UP;
@@ -113,7 +117,8 @@ static bool has_turn(struct epc_owner *owner)
 {
 	uint32_t left = atomic_load_explicit(&owner->turn_left, memory_order_relaxed);
 
-	if (left == 0 || !atomic_load_explicit(&owner->epc->waiting, memory_order_relaxed))
+	if (left == 0 || !atomic_load_explicit(&owner->epc->waiting, memory_order_relaxed) ||
+	    waiters_give(owner->epc))
 		return false;
 	atomic_store_explicit(&owner->turn_left, left - 1, memory_order_relaxed);
 	return true;
@@ -176,6 +181,27 @@ static int alloc_evict(struct epc_owner *owner, struct waiter *self, struct sear
 	return freed;
 }
 
+/*
+ * Nobody else gives a page, but groups that have no more than was promised to them are not asked for others' sake.  Its own
+ * may give one for itself, the innermost that can, and goes before all who wait for others' pages: so it has as many
+ * as before.
+ */
+static void alloc_give_own(struct epc_owner *owner, struct waiter *self, struct search *search)
+{
+	struct epc_group *top = waiter_top(self), *group;
+	struct reclaim_result result;
+	int freed = 0;
+
+	self->gives = owner->group != top;
+	for (group = owner->group; group != top && freed == 0; group = group->parent)
+		freed = reclaim_some(owner->epc, group, 1, &result);
+	self->gives = freed > 0;
+	if (freed > 0)
+		search_begin(owner->epc, search);
+	/* All batches may be in use, and then it is tried again. */
+	search->gave_own = freed >= 0;
+}
+
 /* In line, until there is a page or none can come. */
 static struct epc_page *alloc_in_line(struct epc_owner *owner, struct waiter *self)
 {
@@ -194,6 +220,9 @@ static struct epc_page *alloc_in_line(struct epc_owner *owner, struct waiter *se
 		switch (judge(waiter_top(self), &search, freed < 0)) {
 		case GIVE_UP:
 			return NULL;
+		case GIVE_OWN:
+			alloc_give_own(owner, self, &search);
+			break;
 		case WAIT:
 			waiter_sleep(epc, self);
 			break;
@@ -237,7 +266,7 @@ static struct epc_page *alloc_reclaiming(struct epc_owner *owner, struct epc_gro
 	page = alloc_in_line(owner, self);
 	top = waiter_top(self);
 	waiter_end(epc, self);
-	atomic_store_explicit(&owner->turn_left, TURN_PAGES, memory_order_relaxed);
+	atomic_store_explicit(&owner->turn_left, page ? TURN_PAGES : 0, memory_order_relaxed);
 	if (!page)
 		group_event(top, EPC_GROUP_OOM);
 	start = epc_now_ns(epc) - start;

@@ -112,6 +112,7 @@ struct waiter {
 	_Atomic uint32_t wakes;          /* a futex */
 	_Atomic uint64_t alive_ns;       /* the last sign of life */
 	atomic_bool late;                /* asleep because of all those before it */
+	atomic_bool gives;               /* pages of its own group, each for one that it takes */
 };
 
 struct epc {
@@ -283,6 +284,8 @@ void waiter_wants(struct waiter *self, struct epc_group *top);
 /* How many pages of @top are for others than @self, or than somebody who is not in line. */
 uint32_t waiters_before(const struct epc *epc, const struct waiter *self,
 			const struct epc_group *top);
+/* Somebody in line gives what his group has been promised, so what is free may be taken in line alone. */
+bool waiters_give(const struct epc *epc);
 /* One of the first: who sees to it that there are pages. */
 bool waiter_is_early(const struct epc *epc, const struct waiter *self);
 /* Until there is a page for @self, or something to reclaim, or for a moment. */
@@ -341,6 +344,9 @@ struct reclaim_result {
  */
 int reclaim_batch(struct epc *epc, struct epc_group *top, struct reclaim_result *ret)
 	EXCLUDES(&epc->reclaim_lock);
+/* The same of @most pages, at the most as many as a batch has. */
+int reclaim_some(struct epc *epc, struct epc_group *top, unsigned int most,
+		 struct reclaim_result *ret) EXCLUDES(&epc->reclaim_lock);
 /* The calling thread is in a batch: an operation of an owner has called. */
 bool reclaim_is_running(void);
 /* See through what processes that died have left half-done. */

@@ -11,7 +11,8 @@
  *   high    more only if need be: whoever takes a page beyond it evicts a batch of the group's first, and
  *           others who need pages take them here before anywhere else
  *   min     a promise: nobody outside of the group makes it give a page when it has no more than that.  Promises
- *           are kept because no more is ever promised than there is
+ *           are kept because no more is ever promised than there is.  When nobody else gives a page, the group's own
+ *           owners get one for one of the group's
  *   weight  what is not promised is shared in proportion: the group that gives is the one that has most for its
  *           weight among its siblings
  *

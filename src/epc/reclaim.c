@@ -128,6 +128,7 @@ static void entry_put_back(struct epc *epc, struct batch_entry *entry, enum poli
 /* Whose pages a batch takes: @looked at so far of each group, and those that have nothing more to give. */
 struct collect {
 	struct epc_group *top;
+	unsigned int most;       /* pages */
 	struct epc_group *group; /* of the last pick_more(); NULL: no group gives anything */
 	struct group_set done;
 	uint16_t looked[EPC_GROUPS_MAX];
@@ -151,7 +152,7 @@ static unsigned int pick_more(struct epc *epc, struct batch *batch, struct colle
 		return 0;
 	}
 	looked = &collect->looked[group->index];
-	while (picked < quota && batch->nr < epc->batch_nr && *looked < LOOK_MAX) {
+	while (picked < quota && batch->nr < collect->most && *looked < LOOK_MAX) {
 		nr = epc->policy->pick(group->policy_state, &look);
 		*looked = (uint16_t)(*looked + (look ? look : 1));
 		if (nr == PAGE_NONE && look == 0)
@@ -230,9 +231,10 @@ static void compact(struct batch *batch)
 	batch->nr = to;
 }
 
-static unsigned int pass_collect(struct epc *epc, struct batch *batch, struct epc_group *top)
+static unsigned int pass_collect(struct epc *epc, struct batch *batch, struct epc_group *top,
+				 unsigned int most)
 {
-	struct collect collect = { .top = top };
+	struct collect collect = { .top = top, .most = most };
 	unsigned int looked = 0, first, i;
 
 	do {
@@ -240,7 +242,7 @@ static unsigned int pass_collect(struct epc *epc, struct batch *batch, struct ep
 		(void)pick_more(epc, batch, &collect);
 		ask_owners(epc, batch, first);
 		compact(batch);
-	} while (collect.group && batch->nr < epc->batch_nr);
+	} while (collect.group && batch->nr < most);
 	sample_drop(epc);
 	for (i = 0; i < EPC_GROUPS_MAX; i++)
 		looked += collect.looked[i];
@@ -508,7 +510,8 @@ LOCK_ATTR(no_thread_safety_analysis) void reclaim_recover(struct epc *epc)
 }
 
 LOCK_ATTR(no_thread_safety_analysis)
-int reclaim_batch(struct epc *epc, struct epc_group *top, struct reclaim_result *ret)
+int reclaim_some(struct epc *epc, struct epc_group *top, unsigned int most,
+		 struct reclaim_result *ret)
 {
 	struct batch *batch = reclaim_is_running() ? NULL : batch_claim(epc);
 	unsigned int freed = 0;
@@ -517,7 +520,7 @@ int reclaim_batch(struct epc *epc, struct epc_group *top, struct reclaim_result 
 	if (!batch)
 		return -EAGAIN;
 	in_batches++;
-	ret->looked = pass_collect(epc, batch, top);
+	ret->looked = pass_collect(epc, batch, top, most);
 	if (batch->nr > 0) {
 		count(&epc->counters.batches, 1);
 		pass_block(epc, batch);
@@ -536,4 +539,9 @@ int reclaim_batch(struct epc *epc, struct epc_group *top, struct reclaim_result 
 	if (atomic_load_explicit(&epc->in_batch_nr, memory_order_relaxed) > 0)
 		reclaim_recover(epc);
 	return (int)freed;
+}
+
+int reclaim_batch(struct epc *epc, struct epc_group *top, struct reclaim_result *ret)
+{
+	return reclaim_some(epc, top, epc->batch_nr, ret);
 }

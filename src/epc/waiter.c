@@ -156,7 +156,7 @@ struct waiter *waiter_begin(struct epc *epc, struct epc_group *top, struct waite
 		if (!self && epc_now_ns(epc) - start > PATIENCE_NS)
 			self = outside;
 	}
-	self->late = false;
+	self->late = self->gives = false;
 	waiter_wants(self, top);
 	atomic_store(&self->ticket, atomic_fetch_add(&epc->tickets, 1) + 1);
 	atomic_fetch_or(&epc->waiting, bit_of(epc, self));
@@ -187,9 +187,19 @@ static bool is_absent(const struct waiter *waiter, uint64_t now)
 	return now > alive && now - alive > PATIENCE_NS;
 }
 
-/* Of those who wait for pages of @top, and are there, how many have a smaller ticket than @ticket. */
-static uint32_t before(const struct epc *epc, uint64_t ticket, const struct epc_group *top,
-		       uint64_t now)
+/* Who gives a page for the one that he takes comes first: nobody else would have that page. */
+static bool is_before(const struct waiter *waiter, const struct waiter *self)
+{
+	bool gives = self && self->gives;
+
+	if (waiter->gives != gives)
+		return !gives;
+	return !self || ticket_of(waiter) < ticket_of(self);
+}
+
+/* Of those who wait for pages of @top, and are there, how many come before @self; NULL: before somebody not in line. */
+static uint32_t before(const struct epc *epc, const struct waiter *self,
+		       const struct epc_group *top, uint64_t now)
 {
 	uint64_t left = atomic_load_explicit(&epc->waiting, memory_order_relaxed);
 	const struct waiter *waiter;
@@ -197,7 +207,7 @@ static uint32_t before(const struct epc *epc, uint64_t ticket, const struct epc_
 
 	for (; left; left &= left - 1) {
 		waiter = waiter_at(epc, (unsigned int)__builtin_ctzll(left));
-		nr += ticket_of(waiter) < ticket && waiter_top(waiter) == top &&
+		nr += waiter != self && waiter_top(waiter) == top && is_before(waiter, self) &&
 		      !is_absent(waiter, now);
 	}
 	return nr;
@@ -208,7 +218,16 @@ uint32_t waiters_before(const struct epc *epc, const struct waiter *self,
 {
 	if (!atomic_load_explicit(&epc->waiting, memory_order_relaxed))
 		return 0;
-	return before(epc, self ? ticket_of(self) : UINT64_MAX, top, epc_now_ns(epc));
+	return before(epc, self, top, epc_now_ns(epc));
+}
+
+bool waiters_give(const struct epc *epc)
+{
+	uint64_t left = atomic_load_explicit(&epc->waiting, memory_order_relaxed);
+
+	while (left && !waiter_at(epc, (unsigned int)__builtin_ctzll(left))->gives)
+		left &= left - 1;
+	return left;
 }
 
 bool waiter_is_early(const struct epc *epc, const struct waiter *self)
@@ -299,7 +318,7 @@ void waiters_wake(struct epc *epc)
 			top = waiter_top(waiter);
 			nr = room(epc, top);
 		}
-		ahead = before(epc, ticket_of(waiter), top, now);
+		ahead = before(epc, waiter, top, now);
 		if (ahead < nr || (waiter->late && ahead < epc->early_nr))
 			wake(epc, waiter);
 	}

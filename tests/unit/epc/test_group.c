@@ -3,6 +3,7 @@
 #include "epc/group.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -349,6 +350,74 @@ static void test_min(const char *policy)
 }
 
 /* Three want more than there is: each comes to its share. */
+/* Somebody who takes all that he can get, and gives nothing. */
+struct greedy {
+	struct epc *epc;
+	struct epc_owner *owner;
+	struct epc_page *page[PAGES];
+	bool says; /* that he gives nothing */
+	_Atomic unsigned int nr;
+	atomic_bool stop;
+};
+
+static void *take_all(void *arg)
+{
+	struct greedy *g = arg;
+
+	while (!atomic_load(&g->stop)) {
+		if (epc_alloc(g->epc, g->owner, EPC_MAY_RECLAIM, &g->page[g->nr]) < 0)
+			continue;
+		if (g->says)
+			epc_keep(g->epc, g->page[g->nr]);
+		atomic_fetch_add(&g->nr, 1);
+	}
+	return NULL;
+}
+
+/* All but what was promised is held by one who gives nothing: with its promise a group still gets on. */
+static void test_min_alone(const char *policy, bool says)
+{
+	struct greedy g = { .says = says };
+	uint32_t min, i, lowest = PAGES;
+	struct epc_group *outer, *safe;
+	unsigned int before, failed = 0;
+	struct fake_owner *a;
+	struct fake_machine m;
+	pthread_t thread;
+
+	fake_machine_create(&m, PAGES, policy, NULL, 0);
+	g.epc = m.epc;
+	min = PAGES / 2;
+	outer = group(epc_group_root(m.epc), "outer", LIMITS(.min_pages = min));
+	safe = group(outer, "safe", LIMITS(.min_pages = min));
+	a = fake_owner_create_in(safe, m.epc, 1, 2 * min, true);
+	g.owner = bare_owner_create(m.epc, NULL);
+	for (i = 0; i < min; i++)
+		failed += !fake_use_surely(a, i);
+	pthread_create(&thread, NULL, take_all, &g);
+	while (atomic_load(&g.nr) < PAGES - min)
+		usleep(100);
+	before = g.nr;
+	for (i = 0; i < 4 * min; i++) {
+		failed += !fake_use_surely(a, i % (2 * min));
+		lowest = current(safe) < lowest ? current(safe) : lowest;
+	}
+	TAP_CHECK(failed == 0 && a->wrong == 0,
+		  "%s: with all else held, a group goes through twice its promise%s: %u failures",
+		  policy, says ? "" : ", in somebody's hands", failed);
+	TAP_CHECK(lowest + 1 >= min && current(safe) == min && g.nr == before,
+		  "giving one page for one: it had %u of %u at least, and nobody else got any (%u)",
+		  lowest, min, g.nr - before);
+	atomic_store(&g.stop, true);
+	pthread_join(thread, NULL);
+	while (g.nr > 0)
+		epc_free(m.epc, g.page[--g.nr]);
+	check_audit(m.epc, "with pages that a group gave to itself");
+	fake_owner_put(a);
+	epc_owner_destroy(g.owner);
+	fake_machine_destroy(&m);
+}
+
 static void test_weight(const char *policy)
 {
 	struct epc_group *heavy, *pair, *one, *two;
@@ -463,6 +532,7 @@ int main(void)
 		test_max(policy_at(i)->name);
 		test_high(policy_at(i)->name);
 		test_min(policy_at(i)->name);
+		test_min_alone(policy_at(i)->name, i % 2 == 0);
 		test_weight(policy_at(i)->name);
 		test_stuck(policy_at(i)->name);
 	}
