@@ -36,8 +36,9 @@ struct section {
 	int node; /* -1: it was not said */
 	unsigned int shard_first;
 	unsigned int shard_nr;
-	unsigned int shard_shift;   /* pages of a shard, log2; the last one may have fewer */
-	uint32_t kind[EPC_KIND_NR]; /* its pages, as of the last epc_census(): groups_lock */
+	unsigned int shard_shift; /* pages of a shard, log2; the last one may have fewer */
+	/* groups_lock: its pages, as of the last epc_census(), and by the one that is under way */
+	uint32_t kind[EPC_KIND_NR], kind_seen[EPC_KIND_NR];
 };
 
 /*
@@ -144,6 +145,7 @@ struct epc {
 	struct stalled *stalled; /* stalled_nr of them */
 	uint32_t stalled_nr;     /* constant */
 	struct lock charge_lock;
+	struct lock census_lock; /* of who counts pages by kind */
 
 	/* reclaim_lock */
 	_Alignas(64) struct lock reclaim_lock;

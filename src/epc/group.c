@@ -209,6 +209,7 @@ int groups_init(struct epc *epc)
 	limits.min_pages = epc->page_nr - epc->high;
 	lock_init(&epc->groups_lock, LOCK_GROUPS);
 	lock_init(&epc->charge_lock, LOCK_CHARGE);
+	lock_init(&epc->census_lock, LOCK_TRIED);
 	epc->root = group_new(epc, NULL, "root", &limits);
 	if (epc->root && stalls_init(epc) == 0)
 		return 0;
@@ -226,6 +227,7 @@ void groups_fini(struct epc *epc)
 	}
 	arena_free(epc->arena, (void *)epc->other, OTHER_BYTES);
 	stalls_fini(epc);
+	lock_fini(&epc->census_lock);
 	lock_fini(&epc->charge_lock);
 	lock_fini(&epc->groups_lock);
 }

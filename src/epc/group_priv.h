@@ -86,7 +86,7 @@ struct epc_owner {
 	/* groups_lock */
 	struct list node; /* group.owners */
 	struct pressure pressure;
-	uint32_t kind[EPC_KIND_NR];
+	uint32_t kind[EPC_KIND_NR], kind_seen[EPC_KIND_NR]; /* as in struct section */
 
 	_Atomic uint32_t turn_left, turns; /* alloc.c; by its threads, without order */
 

@@ -12,6 +12,8 @@
 #include "epc/epc_priv.h"
 #include "epc/owner.h"
 
+#define CENSUS_NAP_NS 1000000
+
 const char *epc_count_name(enum epc_count what)
 {
 	static const char *const names[EPC_COUNT_NR] = {
@@ -111,60 +113,98 @@ static enum epc_kind kind_of(const struct epc *epc, uint32_t nr)
 	return epcm.valid && epcm.type < EPC_BLANK ? (enum epc_kind)epcm.type : EPC_BLANK;
 }
 
-static void kinds_clear_locked(struct epc *epc) REQUIRES(&epc->groups_lock)
+enum { CENSUS_STEP = 1024 /* pages looked at while others wait for the lock of the groups */ };
+
+/* @end: of a census, whose numbers are told from now on; else its beginning. */
+static void kinds_turn_locked(struct epc *epc, bool end) REQUIRES(&epc->groups_lock)
 {
+	struct epc_owner *owner;
+	struct section *section;
 	struct list *pos;
 	unsigned int i;
 
 	for (i = 0; i < EPC_GROUPS_MAX; i++) {
 		if (!group_at(epc, i))
 			continue;
-		list_for_each (pos, &group_at(epc, i)->owners)
-			memset(LIST_ENTRY(pos, struct epc_owner, node)->kind, 0,
-			       sizeof(((struct epc_owner *)0)->kind));
+		list_for_each (pos, &group_at(epc, i)->owners) {
+			owner = LIST_ENTRY(pos, struct epc_owner, node);
+			if (end)
+				memcpy(owner->kind, owner->kind_seen, sizeof(owner->kind));
+			memset(owner->kind_seen, 0, sizeof(owner->kind_seen));
+		}
+	}
+	for (section = epc->section; section < epc->section + epc->section_nr; section++) {
+		if (end)
+			memcpy(section->kind, section->kind_seen, sizeof(section->kind));
+		memset(section->kind_seen, 0, sizeof(section->kind_seen));
 	}
 }
 
-/* Not the pages that were never handed out: to look at them would commit their metadata. */
-static void census_shard_locked(struct epc *epc, const struct shard *shard, uint32_t *section_kind)
-	REQUIRES(&epc->groups_lock)
+/* From page *@nr on, which moves on. False: it is over. */
+static bool census_step_locked(struct epc *epc, struct section *section, const struct shard *shard,
+			       uint32_t *nr) REQUIRES(&epc->groups_lock)
 {
-	uint32_t end = atomic_load_explicit(&shard->dirty_next, memory_order_relaxed);
+	/* Not the pages that were never handed out: to look at them would commit their metadata. */
+	uint32_t end = atomic_load_explicit(&shard->dirty_next, memory_order_relaxed), i;
 	struct epc_owner *owner;
 	enum epc_kind kind;
 
-	for (uint32_t nr = shard->first; nr < end; nr++) {
+	for (i = 0; i < CENSUS_STEP && *nr < end; i++, ++*nr) {
 		/* An owner stays, with the lock held, whatever becomes of the page. */
-		owner = page_owner(&epc->pages[nr]);
+		owner = page_owner(&epc->pages[*nr]);
 		if (!owner)
 			continue;
-		kind = kind_of(epc, nr);
-		owner->told_as->kind[kind]++;
-		section_kind[kind]++;
+		kind = kind_of(epc, *nr);
+		owner->told_as->kind_seen[kind]++;
+		section->kind_seen[kind]++;
+	}
+	return *nr < end;
+}
+
+static void census_shard(struct epc *epc, struct section *section, const struct shard *shard)
+{
+	uint32_t nr = shard->first;
+	bool more = true;
+
+	while (more) {
+		groups_lock(epc);
+		more = census_step_locked(epc, section, shard, &nr);
+		groups_unlock(epc);
 	}
 }
 
-void epc_census(struct epc *epc)
+static void kinds_turn(struct epc *epc, bool end)
+{
+	groups_lock(epc);
+	kinds_turn_locked(epc, end);
+	groups_unlock(epc);
+}
+
+/* One at a time.  Allocations that have to wait for a page need the lock of the groups, too: it is taken for little at once. */
+LOCK_ATTR(no_thread_safety_analysis) void epc_census(struct epc *epc)
 {
 	struct section *section;
 	unsigned int s, i;
 
-	groups_lock(epc);
-	kinds_clear_locked(epc);
+	while (!lock_try(&epc->census_lock))
+		nap(epc, CENSUS_NAP_NS);
+	epc->census_lock.holder_died = false; /* what he had counted is forgotten */
+	kinds_turn(epc, false);
 	for (s = 0; s < epc->section_nr; s++) {
 		section = &epc->section[s];
-		memset(section->kind, 0, sizeof(section->kind));
 		for (i = 0; i < section->shard_nr; i++)
-			census_shard_locked(epc, &epc->shard[section->shard_first + i],
-					    section->kind);
+			census_shard(epc, section, &epc->shard[section->shard_first + i]);
 	}
-	groups_unlock(epc);
+	kinds_turn(epc, true);
+	lock_release(&epc->census_lock);
 }
 
 void epc_section_kinds(struct epc *epc, unsigned int i, uint32_t ret_kind[EPC_KIND_NR])
 {
 	assert(i < epc->section_nr);
+	groups_lock(epc);
 	memcpy(ret_kind, epc->section[i].kind, sizeof(epc->section[i].kind));
+	groups_unlock(epc);
 }
 
 /* ---- reading ------------------------------------------------------------------------------------ */
