@@ -405,7 +405,7 @@ void swsgx_owner_destroy(struct swsgx_owner *owner);
  * Returns 0, or:
  *   -EBUSY   a page would have to be evicted first, and @flags forbid that; or one of an owner's operations has called,
  *            in the midst of an eviction
- *   -ENOMEM  no page can be evicted, or of none that the owner's group may have more of; or no shared memory
+ *   -ENOMEM  no page can be evicted, or of none that the owner's group may have more of
  *   -EINVAL  another flag
  *
  * Source: sgx_alloc_epc_page() in Linux's arch/x86/kernel/cpu/sgx/main.c, which has the same two errors.

@@ -112,6 +112,7 @@ struct waiter {
 	_Atomic(struct epc_group *) top; /* whose pages it waits for */
 	_Atomic uint32_t wakes;          /* a futex */
 	_Atomic uint64_t alive_ns;       /* the last sign of life */
+	_Atomic uint32_t missed;         /* others have slept since: see waiter.c */
 	atomic_bool late;                /* asleep because of all those before it */
 	atomic_bool gives;               /* pages of its own group, each for one that it takes */
 };

@@ -8,9 +8,10 @@
  * are CPUs; the others sleep.
  *
  * A waiter's place has a robust lock, held as long as it waits.  Whoever sleeps tries the locks of the others, so one who was
- * killed is forgotten.  And one who lives but has given no sign of it for PATIENCE_NS (he is stopped, perhaps) is passed
- * by, by everybody, until he does: nobody waits for him twice.  Where all places are taken for so long, one goes
- * without: he has his ticket, but nobody knows of him.
+ * killed is forgotten.  And one who lives but gives no sign of it while others sleep MISSED_ROUNDS times (he is stopped,
+ * perhaps) is passed by, by everybody, until he does: nobody waits for him twice.  It is not time that tells, for where the machine is
+ * busy all are late.  Where all places are taken for long, one goes without: he has his ticket, but nobody
+ * knows of him.
  *
  * No wake is relied upon: it may die with its sender, so a sleep is short.
  *
@@ -28,7 +29,14 @@ static_assert(EPC_WAITERS_MAX == 64, "a bit for each in the words of struct epc"
 
 #define SLEEP_NS      1000000   /* of the first ones, who see to the dead, too */
 #define SLEEP_LATE_NS 10000000  /* of those behind them */
-#define PATIENCE_NS   200000000 /* those who live look up every SLEEP_LATE_NS */
+#define PATIENCE_NS   500000000 /* for a place in line */
+#define ABSENT_NS \
+	700000000 /* without a sign of life, few others to miss it: before those give up (alloc.c) */
+
+enum {
+	MISSED_ROUND = EPC_WAITERS_MAX, /* by all others, once each */
+	MISSED_ROUNDS = 20,
+};
 
 void waiters_init(struct epc *epc)
 {
@@ -124,17 +132,56 @@ static void forget(struct epc *epc, struct waiter *waiter)
 	atomic_fetch_and(&epc->waiting, ~bit_of(epc, waiter));
 }
 
-/* Those who were killed. @self: NULL for somebody who is not in line. */
+LOCK_ATTR(no_thread_safety_analysis) void waiter_end(struct epc *epc, struct waiter *self)
+{
+	bool in_line = bit_of(epc, self);
+
+	forget(epc, self);
+	if (in_line)
+		lock_release(&self->lock);
+	waiters_wake(epc);
+}
+
+void waiter_wants(struct waiter *self, struct epc_group *top)
+{
+	atomic_store_explicit(&self->top, top, memory_order_relaxed);
+	atomic_store_explicit(&self->alive_ns, epc_now_ns(top->epc), memory_order_relaxed);
+	atomic_store_explicit(&self->missed, 0, memory_order_relaxed);
+}
+
+static bool is_absent(const struct waiter *waiter)
+{
+	return atomic_load_explicit(&waiter->missed, memory_order_relaxed) >
+	       MISSED_ROUND * MISSED_ROUNDS;
+}
+
+/* Somebody has slept, and looks whether @waiter has given a sign of life since. @part: of a round. */
+static void miss(struct waiter *waiter, uint32_t part, uint64_t now)
+{
+	uint64_t alive = atomic_load_explicit(&waiter->alive_ns, memory_order_relaxed);
+
+	if (is_absent(waiter))
+		return;
+	if (now > alive && now - alive > ABSENT_NS)
+		part = MISSED_ROUND * MISSED_ROUNDS + 1;
+	atomic_fetch_add_explicit(&waiter->missed, part, memory_order_relaxed);
+}
+
+/* Those who were killed, and those who do nothing. @self: NULL for somebody who is not in line. */
 LOCK_ATTR(no_thread_safety_analysis)
 static void bury(struct epc *epc, const struct waiter *self)
 {
 	uint64_t left = atomic_load(&epc->waiting) & ~bit_of(epc, self);
+	uint64_t now = epc_now_ns(epc);
+	uint32_t part = left ? MISSED_ROUND / (uint32_t)__builtin_popcountll(left) : 0;
 	struct waiter *waiter;
 
 	for (; left; left &= left - 1) {
 		waiter = waiter_at(epc, (unsigned int)__builtin_ctzll(left));
-		if (!lock_try(&waiter->lock))
+		if (!lock_try(&waiter->lock)) {
+			miss(waiter, part, now);
 			continue;
+		}
 		/* Or it has just gone, and left nothing to forget. */
 		if (waiter->lock.holder_died)
 			forget(epc, waiter);
@@ -163,30 +210,6 @@ struct waiter *waiter_begin(struct epc *epc, struct epc_group *top, struct waite
 	return self;
 }
 
-LOCK_ATTR(no_thread_safety_analysis) void waiter_end(struct epc *epc, struct waiter *self)
-{
-	bool in_line = bit_of(epc, self);
-
-	forget(epc, self);
-	if (in_line)
-		lock_release(&self->lock);
-	waiters_wake(epc);
-}
-
-void waiter_wants(struct waiter *self, struct epc_group *top)
-{
-	atomic_store_explicit(&self->top, top, memory_order_relaxed);
-	atomic_store_explicit(&self->alive_ns, epc_now_ns(top->epc), memory_order_relaxed);
-}
-
-/* Of one in line: no sign of life for long. */
-static bool is_absent(const struct waiter *waiter, uint64_t now)
-{
-	uint64_t alive = atomic_load_explicit(&waiter->alive_ns, memory_order_relaxed);
-
-	return now > alive && now - alive > PATIENCE_NS;
-}
-
 /* Who gives a page for the one that he takes comes first: nobody else would have that page. */
 static bool is_before(const struct waiter *waiter, const struct waiter *self)
 {
@@ -198,8 +221,8 @@ static bool is_before(const struct waiter *waiter, const struct waiter *self)
 }
 
 /* Of those who wait for pages of @top, and are there, how many come before @self; NULL: before somebody not in line. */
-static uint32_t before(const struct epc *epc, const struct waiter *self,
-		       const struct epc_group *top, uint64_t now)
+uint32_t waiters_before(const struct epc *epc, const struct waiter *self,
+			const struct epc_group *top)
 {
 	uint64_t left = atomic_load_explicit(&epc->waiting, memory_order_relaxed);
 	const struct waiter *waiter;
@@ -208,17 +231,9 @@ static uint32_t before(const struct epc *epc, const struct waiter *self,
 	for (; left; left &= left - 1) {
 		waiter = waiter_at(epc, (unsigned int)__builtin_ctzll(left));
 		nr += waiter != self && waiter_top(waiter) == top && is_before(waiter, self) &&
-		      !is_absent(waiter, now);
+		      !is_absent(waiter);
 	}
 	return nr;
-}
-
-uint32_t waiters_before(const struct epc *epc, const struct waiter *self,
-			const struct epc_group *top)
-{
-	if (!atomic_load_explicit(&epc->waiting, memory_order_relaxed))
-		return 0;
-	return before(epc, self, top, epc_now_ns(epc));
 }
 
 bool waiters_give(const struct epc *epc)
@@ -307,7 +322,6 @@ static void wake(struct epc *epc, struct waiter *waiter)
 void waiters_wake(struct epc *epc)
 {
 	uint64_t left = atomic_load(&epc->asleep);
-	uint64_t now = left ? epc_now_ns(epc) : 0;
 	struct epc_group *top = NULL;
 	struct waiter *waiter;
 	uint32_t ahead, nr = 0;
@@ -318,7 +332,7 @@ void waiters_wake(struct epc *epc)
 			top = waiter_top(waiter);
 			nr = room(epc, top);
 		}
-		ahead = before(epc, waiter, top, now);
+		ahead = waiters_before(epc, waiter, top);
 		if (ahead < nr || (waiter->late && ahead < epc->early_nr))
 			wake(epc, waiter);
 	}
