@@ -15,11 +15,12 @@
 #include "epc/backing.h"
 #include "epc/epc_priv.h"
 
-/* A tiny EPC evicts a quarter of itself at once at most. */
 static void set_sizes(struct epc *epc)
 {
+	uint32_t part = epc->policy->batch_part ? epc->policy->batch_part : POLICY_BATCH_PART;
+
 	watermarks_init(epc);
-	epc->batch_nr = epc->page_nr / 4 < EPC_BATCH_MAX ? epc->page_nr / 4 : EPC_BATCH_MAX;
+	epc->batch_nr = epc->page_nr / part < EPC_BATCH_MAX ? epc->page_nr / part : EPC_BATCH_MAX;
 	if (epc->batch_nr == 0)
 		epc->batch_nr = 1;
 	epc->count_slot_nr = counts_slot_nr();

@@ -48,6 +48,7 @@ enum policy_return {
 /**
  * struct epc_policy - an order of eviction
  * @name:    as --policy takes it
+ * @batch_part: no more than one page of so many goes at once; 0: POLICY_BATCH_PART
  * @create:  state for an EPC of that size; NULL when there is no memory
  * @destroy: undo @create; the order is empty
  * @insert:  a page became TRACKED
@@ -64,6 +65,7 @@ enum policy_return {
  */
 struct epc_policy {
 	const char *name;
+	uint8_t batch_part;
 	void *(*create)(struct arena *arena, const struct policy_view *view);
 	void (*destroy)(void *state, struct arena *arena);
 	void (*insert)(void *state, uint32_t nr);
@@ -77,7 +79,10 @@ struct epc_policy {
 	bool (*check)(const void *state);
 };
 
-enum { POLICY_LOOK_MAX = 64 };
+enum {
+	POLICY_LOOK_MAX = 64,
+	POLICY_BATCH_PART = 16, /* what goes ahead of need is missed, in a small EPC the most */
+};
 
 /* By name, or the default for NULL; NULL when there is no such policy. */
 const struct epc_policy *policy_find(const char *name);

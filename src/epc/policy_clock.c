@@ -123,6 +123,7 @@ const struct epc_policy policy_clock = {
 
 const struct epc_policy policy_upstream = {
 	.name = "upstream",
+	.batch_part = 4, /* its 16 pages from 64 on */
 	.create = clock_create,
 	.destroy = clock_destroy,
 	.insert = upstream_insert,

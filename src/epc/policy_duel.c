@@ -25,6 +25,8 @@ enum {
 	LEAST_LEAD = 4,
 	LEAD_PART = 64,
 	LIRS_TIMES = 4, /* as much of a lead: its contents are others */
+	BEAR_PART =
+		2, /* of the least lead may be lost beside it: a change itself costs something */
 
 	LOSS_PERMILLE = 10, /* real faults above those of Linux's shadow that can be afforded */
 	LOSS_TIMES = 2,     /* of what is above that: the lead that is asked for in addition */
@@ -50,7 +52,7 @@ static void change_order(struct duel *d, enum duel_order order)
 /* The order in force, which is not Linux's, really has more faults than Linux's would, and has not earned them. */
 static bool is_losing(struct duel *d)
 {
-	int64_t bear = least_lead(d);
+	int64_t bear = least_lead(d) + least_lead(d) / BEAR_PART;
 
 	if (d->real_loss < d->least_loss)
 		d->least_loss = d->real_loss;

@@ -80,7 +80,10 @@ static void set_used(struct node *node, unsigned int shadow, bool used)
 /* As the manager does it: so many pages go at once. */
 static uint32_t batch(const struct duel *d)
 {
-	uint32_t nr = d->pages / 4 < BATCH_NR ? d->pages / 4 : BATCH_NR;
+	uint32_t nr = d->pages / POLICY_BATCH_PART;
+
+	if (nr > BATCH_NR)
+		nr = BATCH_NR;
 
 	nr >>= d->shift;
 	if (nr > d->capacity / 4)
