@@ -12,6 +12,8 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#define ALIGN 4096u
+
 struct look {
 	const struct look_mark *mark;
 	uint64_t base, bytes;
@@ -39,7 +41,10 @@ int look_open(int fd, struct look **ret_look)
 	    look->mark->bytes != (uint64_t)st.st_size)
 		goto unmap;
 	look->base = (uintptr_t)look->mark->base;
-	look->bytes = look->mark->bytes;
+	look->bytes = (uint64_t)st.st_size;
+	/* What is aligned there is so here. */
+	if (look->base % ALIGN)
+		goto unmap;
 	*ret_look = look;
 	return 0;
 

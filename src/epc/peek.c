@@ -148,12 +148,20 @@ static int copy_owners(struct epc_peek *peek, const struct epc *epc, unsigned in
 {
 	uint32_t slots = epc->count_slot_nr <= EPC_COUNT_SLOTS_MAX ? epc->count_slot_nr : 0;
 	uint64_t head = peek->group[g].at + offsetof(struct epc_group, owners), at, link;
+	uint64_t met = 0, steps = 0, met_next = 1;
 	const struct epc_owner *owner;
 	const struct counts *counts;
 	struct found *found;
 
 	for (link = (uintptr_t)peek->group[g].group.owners.next; link != head;
 	     link = (uintptr_t)found->owner.node.next) {
+		/* Brent's way to see that a list goes round. */
+		if (link == met)
+			return -EAGAIN;
+		if (++steps == met_next) {
+			met = link;
+			met_next *= 2;
+		}
 		at = link - offsetof(struct epc_owner, node);
 		owner = LOOK(peek->look, at, struct epc_owner);
 		counts = look_at(peek->look, at + offsetof(struct epc_owner, counts),
@@ -279,6 +287,9 @@ static void tell_groups(struct epc_peek *peek, uint64_t parent_at, int parent, u
 		if ((uintptr_t)peek->group[g].group.parent != parent_at ||
 		    sample->group_nr == EPC_GROUPS_MAX)
 			continue;
+		/* There is one root; another group that has no parent is torn. */
+		if (parent < 0 && sample->group_nr > 0)
+			break;
 		peek->place[g] = sample->group_nr;
 		told = &sample->group[sample->group_nr++];
 		memset(told, 0, sizeof(*told));

@@ -24,7 +24,7 @@ struct pressure {
 	uint64_t since_ns; /* told up to then */
 	uint64_t avg_ns;   /* averages up to then */
 	struct {
-		bool now; /* from since_ns on */
+		uint8_t now; /* 0 or 1; whoever looks from outside may find anything */
 		uint64_t total_ns, averaged_ns;
 		uint32_t avg[3]; /* parts of 65536 */
 	} kind[EPC_PRESSURE_NR];
