@@ -7,8 +7,8 @@
  * to them LOOK_ROUNDS times and could not go.  While somebody has pages in hand it waits for those: in a batch, for as
  * long as STUCK_NS; with an owner who neither tracks, keeps nor frees them, COMING_NS.  And it gives up
  * when as many pages as could be offered, and UNWRITTEN_MAX at least, could not be written: the store is full, or fails.
- * Fewer may all be those of one owner who cannot write, with others' behind them.  Before it gives up, its own group gives
- * a page for the one that it wants.
+ * Fewer may all be those of one owner who cannot write, with others' behind them.  Before that, a group that has no
+ * more than it was promised gives one of its own pages for the one that it wants.
  *
  * Not here: which pages are free (section.c), one batch (reclaim.c), whose turn it is (waiter.c).
  */
@@ -19,6 +19,8 @@
 
 enum {
 	LOOK_ROUNDS = 8,     /* two are needed to use up what a page has earned */
+	VAIN_ROUNDS = 2,     /* before a group that is at its min gives for itself */
+	ALONE_TIMES = 16,    /* that it does so at once, before others are asked again */
 	NOTHING_ROUNDS = 16, /* there are pages to offer, and none was met */
 	COMING_ROUNDS =
 		64, /* beside COMING_NS: where the machine is busy, he who has the page is late as well */
@@ -37,7 +39,7 @@ struct search {
 	uint64_t looked, looked_then; /* then: at since_ns */
 	uint64_t unwritten;
 	unsigned int rounds, still_rounds;
-	bool gave_own; /* or could not */
+	bool gave_own; /* its groups have been asked for a page of their own */
 };
 
 static void search_begin(const struct epc *epc, struct search *search)
@@ -117,8 +119,7 @@ static bool has_turn(struct epc_owner *owner)
 {
 	uint32_t left = atomic_load_explicit(&owner->turn_left, memory_order_relaxed);
 
-	if (left == 0 || !atomic_load_explicit(&owner->epc->waiting, memory_order_relaxed) ||
-	    waiters_give(owner->epc))
+	if (left == 0 || !atomic_load_explicit(&owner->epc->waiting, memory_order_relaxed))
 		return false;
 	atomic_store_explicit(&owner->turn_left, left - 1, memory_order_relaxed);
 	return true;
@@ -138,14 +139,13 @@ static struct epc_page *alloc_try(struct epc_owner *owner, const struct waiter *
 
 	*ret_top = NULL;
 	if (limited) {
-		lock_acquire(&epc->charge_lock);
-		epc->charge_lock.holder_died = false; /* it protects no data */
+		charge_lock(epc);
 		*ret_top = group_at_max(owner->group, self);
 	}
 	if (!*ret_top && ((!self && has_turn(owner)) || !is_for_others(epc, self)))
 		page = section_alloc(epc, owner);
 	if (limited)
-		lock_release(&epc->charge_lock);
+		charge_unlock(epc);
 	if (!page && !*ret_top)
 		*ret_top = epc_group_root(epc);
 	return page;
@@ -159,16 +159,20 @@ static struct epc_page *alloc_next(struct epc_owner *owner, struct waiter *self)
 
 	if (!page)
 		waiter_wants(self, top);
+	else if (atomic_load_explicit(&owner->alone, memory_order_relaxed) > 0)
+		atomic_store_explicit(&owner->alone, 0, memory_order_relaxed);
 	return page;
 }
 
-/* One batch of what @self waits for: pages freed, or as reclaim_batch(). */
-static int alloc_evict(struct epc_owner *owner, struct waiter *self, struct search *search)
+/* One batch of what @top has: pages freed, or as reclaim_batch(). */
+static int alloc_evict(struct epc_owner *owner, struct epc_group *top, struct search *search,
+		       struct epc_page **ret_page)
 {
 	struct epc *epc = owner->epc;
 	struct reclaim_result result;
-	int freed = reclaim_batch(epc, waiter_top(self), &result);
+	int freed = reclaim_batch(epc, top, owner, &result);
 
+	*ret_page = result.page;
 	if (freed >= 0) {
 		count(&epc->counters.direct_reclaims, 1);
 		epc_count(owner, EPC_DIRECT_RECLAIMS, 1);
@@ -182,46 +186,65 @@ static int alloc_evict(struct epc_owner *owner, struct waiter *self, struct sear
 }
 
 /*
- * Nobody else gives a page, but groups that have no more than was promised to them are not asked for others' sake.  Its own
- * may give one for itself, the innermost that can, and goes before all who wait for others' pages: so it has as many
- * as before.
+ * Others have nothing to give, and some of the groups of @owner are passed by, because they have no more than they were
+ * promised: a page of theirs for another.
  */
-static void alloc_give_own(struct epc_owner *owner, struct waiter *self, struct search *search)
+static struct epc_page *alloc_own(struct epc_owner *owner, const struct epc_group *top,
+				  struct search *search)
 {
-	struct epc_group *top = waiter_top(self), *group;
+	struct epc_group *group = NULL;
 	struct reclaim_result result;
-	int freed = 0;
+	int freed;
 
-	self->gives = owner->group != top;
-	for (group = owner->group; group != top && freed == 0; group = group->parent)
-		freed = reclaim_some(owner->epc, group, 1, &result);
-	self->gives = freed > 0;
-	if (freed > 0)
-		search_begin(owner->epc, search);
-	/* All batches may be in use, and then it is tried again. */
-	search->gave_own = freed >= 0;
+	search->gave_own = true;
+	for (; group != owner->group && top != owner->group; top = group) {
+		for (group = owner->group; group->parent != top;)
+			group = group->parent;
+		if (!group_is_at_min(group))
+			continue;
+		freed = reclaim_batch(owner->epc, group, owner, &result);
+		if (freed > 0 && result.page) {
+			atomic_fetch_add_explicit(&owner->alone, 1, memory_order_relaxed);
+			return result.page;
+		}
+		/* All batches are in use, or what went was no exchange any more: it is tried again. */
+		if (freed != 0)
+			search->gave_own = false;
+	}
+	return NULL;
 }
 
 /* In line, until there is a page or none can come. */
 static struct epc_page *alloc_in_line(struct epc_owner *owner, struct waiter *self)
 {
 	struct epc *epc = owner->epc;
+	uint32_t alone = atomic_load_explicit(&owner->alone, memory_order_relaxed);
+	unsigned int vain = alone % ALONE_TIMES ? VAIN_ROUNDS - 1 : 0;
 	struct search search;
 	struct epc_page *page;
 	int freed;
 
 	for (search_begin(epc, &search);;) {
-		freed = waiter_is_early(epc, self) ? alloc_evict(owner, self, &search) : -EAGAIN;
-		page = alloc_next(owner, self);
+		page = NULL;
+		freed = waiter_is_early(epc, self)
+				? alloc_evict(owner, waiter_top(self), &search, &page)
+				: -EAGAIN;
+		if (!page)
+			page = alloc_next(owner, self);
 		if (page)
 			return page;
 		if (freed > 0)
 			continue;
+		if (++vain >= VAIN_ROUNDS)
+			page = alloc_own(owner, waiter_top(self), &search);
+		if (page)
+			return page;
 		switch (judge(waiter_top(self), &search, freed < 0)) {
 		case GIVE_UP:
 			return NULL;
-		case GIVE_OWN:
-			alloc_give_own(owner, self, &search);
+		case GIVE_OWN: /* in the next round */
+			vain = VAIN_ROUNDS;
+			give_way(epc);
 			break;
 		case WAIT:
 			waiter_sleep(epc, self);
@@ -287,7 +310,7 @@ static bool alloc_stay_low(struct epc_owner *owner, bool may_reclaim)
 	if (!may_reclaim)
 		return false;
 	group_event(group, EPC_GROUP_HIGH);
-	(void)reclaim_batch(owner->epc, group, &result);
+	(void)reclaim_batch(owner->epc, group, NULL, &result);
 	return true;
 }
 

@@ -245,7 +245,7 @@ void epc_touch(struct epc *epc, struct epc_page *page)
 unsigned int epc_reclaim(struct epc *epc)
 {
 	struct reclaim_result result;
-	int freed = reclaim_batch(epc, epc_group_root(epc), &result);
+	int freed = reclaim_batch(epc, epc_group_root(epc), NULL, &result);
 
 	return freed > 0 ? (unsigned int)freed : 0;
 }

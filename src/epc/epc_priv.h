@@ -114,7 +114,6 @@ struct waiter {
 	_Atomic uint64_t alive_ns;       /* the last sign of life */
 	_Atomic uint32_t missed;         /* others have slept since: see waiter.c */
 	atomic_bool late;                /* asleep because of all those before it */
-	atomic_bool gives;               /* pages of its own group, each for one that it takes */
 };
 
 struct epc {
@@ -228,6 +227,8 @@ void order_lock(struct epc *epc) ACQUIRES(&epc->reclaim_lock);
 void order_unlock(struct epc *epc) RELEASES(&epc->reclaim_lock);
 void groups_lock(struct epc *epc) ACQUIRES(&epc->groups_lock);
 void groups_unlock(struct epc *epc) RELEASES(&epc->groups_lock);
+void charge_lock(struct epc *epc) ACQUIRES(&epc->charge_lock);
+void charge_unlock(struct epc *epc) RELEASES(&epc->charge_lock);
 void shard_lock(struct epc *epc, struct shard *shard) ACQUIRES(&shard->lock);
 void shard_unlock(struct shard *shard) RELEASES(&shard->lock);
 
@@ -239,6 +240,8 @@ void sections_fini(struct epc *epc);
 struct epc_page *section_alloc(struct epc *epc, struct epc_owner *owner);
 /* Pages in state OWNED or IN_BATCH become FREE. */
 void section_free(struct epc *epc, const uint32_t *nr, unsigned int n);
+/* The same, and @owner has a page for it before anybody else can; NULL: it broke, and there is no other. */
+struct epc_page *section_exchange(struct epc *epc, uint32_t nr, struct epc_owner *owner);
 uint32_t section_free_nr(const struct epc *epc);
 uint32_t section_poisoned_nr(struct epc *epc);
 /* Fewest that were free at once: the sum of the shards' fewest, so maybe less than there ever were. */
@@ -287,8 +290,6 @@ void waiter_wants(struct waiter *self, struct epc_group *top);
 /* How many pages of @top are for others than @self, or than somebody who is not in line. */
 uint32_t waiters_before(const struct epc *epc, const struct waiter *self,
 			const struct epc_group *top);
-/* Somebody in line gives what his group has been promised, so what is free may be taken in line alone. */
-bool waiters_give(const struct epc *epc);
 /* One of the first: who sees to it that there are pages. */
 bool waiter_is_early(const struct epc *epc, const struct waiter *self);
 /* Until there is a page for @self, or something to reclaim, or for a moment. */
@@ -340,16 +341,17 @@ void batches_fini(struct epc *epc);
 struct reclaim_result {
 	unsigned int looked;    /* pages looked at */
 	unsigned int unwritten; /* pages that their owner could not write */
+	struct epc_page *page;  /* the taker's; NULL: none */
 };
 /*
  * One batch of what @top and the groups below it have: pages freed.  -EAGAIN: as many reclaimers as there can be
  * are at work, or the calling thread is in a batch itself.
+ *
+ * @taker: an owner in one of these groups, who needs a page, or NULL.  Then @top keeps what it was promised: when it has
+ * no more than that, one page is evicted and @taker has one for it, so that nobody else can come first.
  */
-int reclaim_batch(struct epc *epc, struct epc_group *top, struct reclaim_result *ret)
-	EXCLUDES(&epc->reclaim_lock);
-/* The same of @most pages, at the most as many as a batch has. */
-int reclaim_some(struct epc *epc, struct epc_group *top, unsigned int most,
-		 struct reclaim_result *ret) EXCLUDES(&epc->reclaim_lock);
+int reclaim_batch(struct epc *epc, struct epc_group *top, struct epc_owner *taker,
+		  struct reclaim_result *ret) EXCLUDES(&epc->reclaim_lock);
 /* The calling thread is in a batch: an operation of an owner has called. */
 bool reclaim_is_running(void);
 /* See through what processes that died have left half-done. */

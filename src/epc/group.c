@@ -90,6 +90,17 @@ void groups_unlock(struct epc *epc)
 	lock_release(&epc->groups_lock);
 }
 
+void charge_lock(struct epc *epc)
+{
+	lock_acquire(&epc->charge_lock);
+	epc->charge_lock.holder_died = false; /* it protects no data */
+}
+
+void charge_unlock(struct epc *epc)
+{
+	lock_release(&epc->charge_lock);
+}
+
 /* ---- limits ------------------------------------------------------------------------------------ */
 
 static bool limits_ok(const struct epc_group_limits *limits)
@@ -157,6 +168,22 @@ struct epc_group *group_at_max(struct epc_group *group, const struct waiter *sel
 			return group;
 	}
 	return NULL;
+}
+
+bool group_is_over_max(const struct epc_group *group)
+{
+	for (; group->parent; group = group->parent) {
+		if (group_current(group) > group_limit(&group->max))
+			return true;
+	}
+	return false;
+}
+
+bool group_is_at_min(const struct epc_group *group)
+{
+	uint32_t min = group->parent ? group_limit(&group->min) : 0;
+
+	return min > 0 && group_current(group) <= min;
 }
 
 struct epc_group *group_over_high(struct epc_group *group)

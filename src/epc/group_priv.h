@@ -88,7 +88,10 @@ struct epc_owner {
 	struct pressure pressure;
 	uint32_t kind[EPC_KIND_NR], kind_seen[EPC_KIND_NR]; /* as in struct section */
 
-	_Atomic uint32_t turn_left, turns; /* alloc.c; by its threads, without order */
+	/* alloc.c; by its threads, without order */
+	_Atomic uint32_t turn_left;
+	_Atomic uint16_t turns;
+	_Atomic uint16_t alone; /* times that it gave pages for itself, as nobody else had any */
 
 	struct counts counts[]; /* epc.count_slot_nr of them */
 };
@@ -126,6 +129,10 @@ bool group_is_limited(const struct epc_group *group);
  */
 struct epc_group *group_at_max(struct epc_group *group, const struct waiter *self);
 struct epc_group *group_over_high(struct epc_group *group);
+/* It, or one above it, has more than it may have: its max was lowered. */
+bool group_is_over_max(const struct epc_group *group);
+/* It was promised pages, and has no more than those. */
+bool group_is_at_min(const struct epc_group *group);
 
 /* ---- reclaim: under reclaim_lock ----------------------------------------------------------- */
 
@@ -154,6 +161,8 @@ void group_unshun_locked(struct epc_group *group);
  */
 struct epc_group *group_choose_locked(struct epc_group *top, const struct group_set *skip,
 				      uint32_t *ret_quota);
+/* How many pages of @top and all below it may go before it, or one above it, has less than it was promised. */
+uint32_t group_spare_locked(const struct epc_group *top);
 /* TRACKED pages of the group and of all below it. */
 uint32_t group_tracked_locked(const struct epc_group *group);
 /*

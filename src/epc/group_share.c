@@ -5,7 +5,8 @@
  * Down the tree from the group that needs them, at each level the one that has most for its weight, of those that
  * are over their high if there are such.  When the EPC is full that one is over its share of it: not all can be
  * below.  Passed by are those that have no more than their min; pages that are already on their way out count
- * as gone.  The group that needs the pages is not protected from itself.
+ * as gone.  A group that needs pages of its own is not protected from itself, but each that
+ * it was promised is then exchanged for the one that it needs (reclaim_batch()).
  *
  * A group whose pages were taken in hand and could not go is left alone for some batches if there is another: it may
  * well be the one that has most, and would be asked in vain for ever.
@@ -151,6 +152,27 @@ struct epc_group *group_choose_locked(struct epc_group *top, const struct group_
 	return best.giver;
 }
 
+static uint32_t in_batch_locked(const struct epc_group *group) REQUIRES(&group->epc->reclaim_lock)
+{
+	uint32_t nr = group->in_batch_nr;
+
+	for (const struct epc_group *child = group->child; child; child = child->sibling)
+		nr += in_batch_locked(child);
+	return nr;
+}
+
+uint32_t group_spare_locked(const struct epc_group *top)
+{
+	uint32_t spare = UINT32_MAX, left;
+
+	for (; top->parent; top = top->parent) {
+		left = group_current(top);
+		left -= less(left, in_batch_locked(top));
+		spare = less(spare, left - less(left, group_limit(&top->min)));
+	}
+	return spare;
+}
+
 uint32_t group_tracked_locked(const struct epc_group *group)
 {
 	uint32_t nr = group->epc->policy->nr(group->policy_state);
@@ -199,14 +221,13 @@ struct group_pages group_pages(struct epc_group *top)
 	uint32_t current, known;
 
 	memset(&pages, 0, sizeof(pages));
-	lock_acquire(&epc->charge_lock);
-	epc->charge_lock.holder_died = false; /* it protects no data */
+	charge_lock(epc);
 	order_lock(epc);
 	sum = add_up_locked(top);
 	current = top->parent ? group_current(top) : epc->page_nr - section_poisoned_nr(epc);
 	known = sum.tracked + sum.in_batch + sum.kept;
 	order_unlock(epc);
-	lock_release(&epc->charge_lock);
+	charge_unlock(epc);
 	pages.tracked = sum.offered;
 	pages.in_batch = sum.in_batch;
 	pages.coming = current - less(current, known);

@@ -244,7 +244,7 @@ static void cold_was_used(struct clockpro *cp, uint32_t nr)
 static uint32_t clockpro_pick(void *p, unsigned int *ret_looked)
 {
 	struct clockpro *cp = p;
-	unsigned int demoted = 0;
+	unsigned int demoted = 0, spared = 0;
 	uint32_t nr = order_nr(cp);
 
 	/* A batch takes some; then as many come. */
@@ -257,8 +257,9 @@ static uint32_t clockpro_pick(void *p, unsigned int *ret_looked)
 	*ret_looked = 0;
 	while (*ret_looked < POLICY_LOOK_MAX && order_nr(cp) > 0) {
 		if (cp->list[COLD].nr == 0 ||
-		    (cp->list[HOT].nr > hot_max(cp) && demoted < DEMOTE_MAX)) {
+		    (cp->list[HOT].nr > hot_max(cp) && demoted < DEMOTE_MAX && spared < HAND_MAX)) {
 			if (hot_hand_spares(cp)) {
+				spared++;
 				++*ret_looked;
 			} else {
 				demoted++;

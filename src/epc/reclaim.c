@@ -128,11 +128,28 @@ static void entry_put_back(struct epc *epc, struct batch_entry *entry, enum poli
 /* Whose pages a batch takes: @looked at so far of each group, and those that have nothing more to give. */
 struct collect {
 	struct epc_group *top;
-	unsigned int most;       /* pages */
+	struct epc_owner *taker; /* as of reclaim_batch() */
+	bool exchange;           /* the batch is one page, and the taker has it */
 	struct epc_group *group; /* of the last pick_more(); NULL: no group gives anything */
 	struct group_set done;
 	uint16_t looked[EPC_GROUPS_MAX];
 };
+
+/*
+ * How many of @quota pages may be taken where somebody in the top group needs some.  What it was promised goes page by
+ * page, into the hand of whoever needs it.
+ */
+static uint32_t spare_locked(struct collect *collect, uint32_t picked, uint32_t quota)
+	REQUIRES(&collect->top->epc->reclaim_lock)
+{
+	uint32_t spare = collect->taker ? group_spare_locked(collect->top) : UINT32_MAX;
+
+	if (picked == 0)
+		collect->exchange = spare == 0;
+	if (collect->exchange)
+		return picked == 0;
+	return spare < quota ? spare : quota;
+}
 
 /* Candidates of one group into the free entries of @batch. Returns how many. */
 static unsigned int pick_more(struct epc *epc, struct batch *batch, struct collect *collect)
@@ -151,8 +168,9 @@ static unsigned int pick_more(struct epc *epc, struct batch *batch, struct colle
 		order_unlock(epc);
 		return 0;
 	}
+	quota = spare_locked(collect, batch->nr, quota);
 	looked = &collect->looked[group->index];
-	while (picked < quota && batch->nr < collect->most && *looked < LOOK_MAX) {
+	while (picked < quota && batch->nr < epc->batch_nr && *looked < LOOK_MAX) {
 		nr = epc->policy->pick(group->policy_state, &look);
 		*looked = (uint16_t)(*looked + (look ? look : 1));
 		if (nr == PAGE_NONE && look == 0)
@@ -172,7 +190,9 @@ static unsigned int pick_more(struct epc *epc, struct batch *batch, struct colle
 		picked++;
 	}
 	/* Still under the lock: without a page in hand there is nothing that keeps the group. */
-	if (picked == 0 || *looked >= LOOK_MAX)
+	if (quota == 0)
+		collect->group = NULL;
+	else if (picked == 0 || *looked >= LOOK_MAX)
 		group_set_add(&collect->done, group);
 	order_unlock(epc);
 	return picked;
@@ -231,21 +251,19 @@ static void compact(struct batch *batch)
 	batch->nr = to;
 }
 
-static unsigned int pass_collect(struct epc *epc, struct batch *batch, struct epc_group *top,
-				 unsigned int most)
+static unsigned int pass_collect(struct epc *epc, struct batch *batch, struct collect *collect)
 {
-	struct collect collect = { .top = top, .most = most };
 	unsigned int looked = 0, first, i;
 
 	do {
 		first = batch->nr;
-		(void)pick_more(epc, batch, &collect);
+		(void)pick_more(epc, batch, collect);
 		ask_owners(epc, batch, first);
 		compact(batch);
-	} while (collect.group && batch->nr < most);
+	} while (collect->group && batch->nr < epc->batch_nr);
 	sample_drop(epc);
 	for (i = 0; i < EPC_GROUPS_MAX; i++)
-		looked += collect.looked[i];
+		looked += collect->looked[i];
 	return looked;
 }
 
@@ -376,9 +394,27 @@ static void note_peak(struct epc *epc)
 		;
 }
 
-/* Written pages are free. Returns how many. */
-static unsigned int pass_free(struct epc *epc, struct batch *batch)
+/* The pages are free, or the first is @taker's at once. */
+static struct epc_page *free_locked(struct epc *epc, const uint32_t *nr, unsigned int n,
+				    struct epc_owner *taker) REQUIRES(&epc->reclaim_lock)
 {
+	struct epc_page *page = NULL;
+
+	if (taker && n > 0 && !group_is_over_max(taker->group)) {
+		page = section_exchange(epc, nr[0], taker);
+		nr++;
+		n--;
+	}
+	section_free(epc, nr, n);
+	return page;
+}
+
+/* Written pages are free, but one that @taker needs (NULL: nobody does). Returns how many there were. */
+LOCK_ATTR(no_thread_safety_analysis)
+static unsigned int pass_free(struct epc *epc, struct batch *batch, struct epc_owner *taker,
+			      struct epc_page **ret_page)
+{
+	bool limited = taker && group_is_limited(taker->group);
 	struct owner_copy copy[EPC_BATCH_MAX];
 	uint32_t freed[EPC_BATCH_MAX];
 	struct epc_group *group;
@@ -397,6 +433,8 @@ static unsigned int pass_free(struct epc *epc, struct batch *batch)
 		owner_copy(&copy[nr], &epc->pages[entry->nr]);
 		freed[nr++] = entry->nr;
 	}
+	if (limited)
+		charge_lock(epc);
 	order_lock(epc);
 	epc->batch_seq++;
 	for (i = 0; i < batch->nr; i++)
@@ -407,9 +445,11 @@ static unsigned int pass_free(struct epc *epc, struct batch *batch)
 		group->in_batch_nr--;
 		group_unshun_locked(group);
 	}
-	section_free(epc, freed, nr);
+	*ret_page = free_locked(epc, freed, nr, taker);
 	atomic_fetch_sub_explicit(&epc->in_batch_nr, nr, memory_order_relaxed);
 	order_unlock(epc);
+	if (limited)
+		charge_unlock(epc);
 	window_take_done(epc->window, batch->slot);
 	batch->nr = 0;
 	if (nr > 0)
@@ -449,6 +489,7 @@ static void drop_returned(struct epc *epc, const struct batch *batch)
 static void batch_recover(struct epc *epc, struct batch *batch) REQUIRES(&batch->lock)
 {
 	struct batch_entry *entry;
+	struct epc_page *none;
 	unsigned int i;
 
 	count(&epc->counters.recovered, 1);
@@ -470,7 +511,7 @@ static void batch_recover(struct epc *epc, struct batch *batch) REQUIRES(&batch-
 		pass_take(epc, batch);
 	show_stage(epc, batch);
 	(void)pass_write(epc, batch);
-	(void)pass_free(epc, batch);
+	(void)pass_free(epc, batch, NULL, &none);
 	in_batches--;
 	batch->lock.holder_died = false;
 }
@@ -510,24 +551,25 @@ LOCK_ATTR(no_thread_safety_analysis) void reclaim_recover(struct epc *epc)
 }
 
 LOCK_ATTR(no_thread_safety_analysis)
-int reclaim_some(struct epc *epc, struct epc_group *top, unsigned int most,
-		 struct reclaim_result *ret)
+int reclaim_batch(struct epc *epc, struct epc_group *top, struct epc_owner *taker,
+		  struct reclaim_result *ret)
 {
 	struct batch *batch = reclaim_is_running() ? NULL : batch_claim(epc);
+	struct collect collect = { .top = top, .taker = taker };
 	unsigned int freed = 0;
 
-	ret->looked = ret->unwritten = 0;
+	*ret = (struct reclaim_result){ 0 };
 	if (!batch)
 		return -EAGAIN;
 	in_batches++;
-	ret->looked = pass_collect(epc, batch, top, most);
+	ret->looked = pass_collect(epc, batch, &collect);
 	if (batch->nr > 0) {
 		count(&epc->counters.batches, 1);
 		pass_block(epc, batch);
 		pass_take(epc, batch);
 		show_stage(epc, batch);
 		ret->unwritten = pass_write(epc, batch);
-		freed = pass_free(epc, batch);
+		freed = pass_free(epc, batch, collect.exchange ? taker : NULL, &ret->page);
 	}
 	in_batches--;
 	count(&epc->counters.scanned, ret->looked);
@@ -539,9 +581,4 @@ int reclaim_some(struct epc *epc, struct epc_group *top, unsigned int most,
 	if (atomic_load_explicit(&epc->in_batch_nr, memory_order_relaxed) > 0)
 		reclaim_recover(epc);
 	return (int)freed;
-}
-
-int reclaim_batch(struct epc *epc, struct epc_group *top, struct reclaim_result *ret)
-{
-	return reclaim_some(epc, top, epc->batch_nr, ret);
 }

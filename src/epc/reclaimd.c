@@ -116,7 +116,7 @@ static unsigned int fill_reserve(struct epc *epc)
 
 	while (section_free_nr(epc) < epc->high &&
 	       !atomic_load_explicit(&epc->background_stop, memory_order_relaxed)) {
-		r = reclaim_batch(epc, epc_group_root(epc), &result);
+		r = reclaim_batch(epc, epc_group_root(epc), NULL, &result);
 		if (r <= 0)
 			break;
 		count(&epc->counters.background_batches, 1);

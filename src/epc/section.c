@@ -228,12 +228,11 @@ static bool is_broken_locked(struct epc *epc, struct shard *shard, uint32_t nr)
 }
 
 /* @deferred: the second pass of sanitising. */
-static uint32_t shard_alloc(struct epc *epc, struct shard *shard, struct epc_owner *owner,
-			    bool deferred)
+static uint32_t take_locked(struct epc *epc, struct shard *shard, struct epc_owner *owner,
+			    bool deferred) REQUIRES(&shard->lock)
 {
 	uint32_t nr;
 
-	shard_lock(epc, shard);
 	do {
 		nr = pagelist_pop(epc->pages, &shard->free);
 		if (nr == PAGE_NONE)
@@ -250,6 +249,16 @@ static uint32_t shard_alloc(struct epc *epc, struct shard *shard, struct epc_own
 			page_prefetch(&epc->pages[shard->free.first]);
 		shard_count_locked(epc, shard);
 	}
+	return nr;
+}
+
+static uint32_t shard_alloc(struct epc *epc, struct shard *shard, struct epc_owner *owner,
+			    bool deferred)
+{
+	uint32_t nr;
+
+	shard_lock(epc, shard);
+	nr = take_locked(epc, shard, owner, deferred);
 	shard_unlock(shard);
 	return nr;
 }
@@ -326,6 +335,19 @@ void section_free(struct epc *epc, const uint32_t *nr, unsigned int n)
 		shard_unlock(shard);
 	}
 	waiters_wake(epc);
+}
+
+/* The page freed last is the first one to be handed out. */
+struct epc_page *section_exchange(struct epc *epc, uint32_t nr, struct epc_owner *owner)
+{
+	struct shard *shard = shard_of(epc, nr);
+
+	shard_lock(epc, shard);
+	page_free_locked(epc, shard, nr);
+	shard_count_locked(epc, shard);
+	nr = take_locked(epc, shard, owner, false);
+	shard_unlock(shard);
+	return nr == PAGE_NONE ? NULL : &epc->pages[nr];
 }
 
 unsigned int epc_section_nr(const struct epc *epc)

@@ -203,21 +203,11 @@ struct waiter *waiter_begin(struct epc *epc, struct epc_group *top, struct waite
 		if (!self && epc_now_ns(epc) - start > PATIENCE_NS)
 			self = outside;
 	}
-	self->late = self->gives = false;
+	self->late = false;
 	waiter_wants(self, top);
 	atomic_store(&self->ticket, atomic_fetch_add(&epc->tickets, 1) + 1);
 	atomic_fetch_or(&epc->waiting, bit_of(epc, self));
 	return self;
-}
-
-/* Who gives a page for the one that he takes comes first: nobody else would have that page. */
-static bool is_before(const struct waiter *waiter, const struct waiter *self)
-{
-	bool gives = self && self->gives;
-
-	if (waiter->gives != gives)
-		return !gives;
-	return !self || ticket_of(waiter) < ticket_of(self);
 }
 
 /* Of those who wait for pages of @top, and are there, how many come before @self; NULL: before somebody not in line. */
@@ -230,19 +220,10 @@ uint32_t waiters_before(const struct epc *epc, const struct waiter *self,
 
 	for (; left; left &= left - 1) {
 		waiter = waiter_at(epc, (unsigned int)__builtin_ctzll(left));
-		nr += waiter != self && waiter_top(waiter) == top && is_before(waiter, self) &&
-		      !is_absent(waiter);
+		nr += waiter != self && waiter_top(waiter) == top &&
+		      (!self || ticket_of(waiter) < ticket_of(self)) && !is_absent(waiter);
 	}
 	return nr;
-}
-
-bool waiters_give(const struct epc *epc)
-{
-	uint64_t left = atomic_load_explicit(&epc->waiting, memory_order_relaxed);
-
-	while (left && !waiter_at(epc, (unsigned int)__builtin_ctzll(left))->gives)
-		left &= left - 1;
-	return left;
 }
 
 bool waiter_is_early(const struct epc *epc, const struct waiter *self)

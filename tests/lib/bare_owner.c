@@ -17,6 +17,7 @@ const struct sgx_epc_page_ops bare_ops = {
 	.block = never,
 	.write = never_write,
 	.put = nothing,
+	.blanks = true,
 };
 
 struct epc_owner *bare_owner_create(struct epc *epc, struct epc_group *group)

@@ -1,0 +1,414 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * Nobody can push another under its min, whatever it does: seeded runs of everything that neighbours can think of.
+ *
+ * Some groups have promises, and owners who use more than was promised.  Others take pages as fast as they can and keep
+ * them, refuse them or hold them in hand; are born and die; make, limit and remove groups, in the middle of batches as well;
+ * ask for promises beyond what there is; pages break, anybody's.  And limits of the promised change under them.
+ *
+ * After each step no promised group has less than it had, or than its promise, but what it gave up itself; and whoever is
+ * promised something and lets its pages go gets a page for another, always, though all others keep theirs.
+ *
+ *   test_group_attack [steps [seed]]
+ */
+#include <errno.h>
+
+#include "epc/group.h"
+#include "epc/page.h"
+#include "epc/policy.h"
+#include "lib/bare_owner.h"
+#include "lib/fake_owner.h"
+#include "lib/tap.h"
+
+enum {
+	PROMISED =
+		4, /* groups: one by itself, one in two levels with a sibling that has no promise */
+	VILLAINS = 4,
+	HOARD = 400,
+	SET = 70, /* pages that each uses */
+	BROKEN_MAX = 12,
+};
+
+struct hoard {
+	struct epc_owner *owner;
+	struct epc_page *page[HOARD];
+	unsigned int nr;
+};
+
+struct sim {
+	struct fake_machine m;
+	struct epc_group *promised[PROMISED];
+	struct fake_owner *meek[PROMISED];
+	struct epc_group *villain[VILLAINS]; /* NULL: not there */
+	struct fake_owner *user[VILLAINS];
+	struct hoard hoard[VILLAINS];
+	uint32_t epc_pages, next_id, broken;
+	uint32_t before[PROMISED];
+	uint64_t rng;
+	bool in_op;
+	unsigned int uses, hoarded, batches, refused, changed, in_ops;
+};
+
+/* A hook has no other way to it. */
+static struct sim *the_sim;
+
+static uint32_t rnd(struct sim *sim, uint32_t below)
+{
+	sim->rng = sim->rng * 6364136223846793005ull + 1442695040888963407ull;
+	return (uint32_t)((sim->rng >> 33) % below);
+}
+
+#define MUST(sim, cond)                                                                       \
+	do {                                                                                  \
+		if (!(cond)) {                                                                \
+			printf("# at %s:%d, step %u: %s\n", __FILE__, __LINE__, step, #cond); \
+			return false;                                                         \
+		}                                                                             \
+	} while (0)
+
+static struct epc_group_info info_of(struct epc_group *group)
+{
+	struct epc_group_info info;
+
+	epc_group_read(group, &info);
+	return info;
+}
+
+static uint32_t less(uint32_t a, uint32_t b) { return a < b ? a : b; }
+
+/* ---- villains ------------------------------------------------------------------------------------ */
+
+/* Takes what it can get, and does with it whatever keeps it from others. */
+static void hoard_more(struct sim *sim, struct hoard *hoard)
+{
+	unsigned int flags = sim->in_op || rnd(sim, 3) ? 0 : EPC_MAY_RECLAIM, n = 1 + rnd(sim, 20);
+	struct epc_page *page;
+
+	while (hoard->owner && n-- > 0 && hoard->nr < HOARD) {
+		if (epc_alloc(sim->m.epc, hoard->owner, flags, &page) < 0)
+			return;
+		hoard->page[hoard->nr++] = page;
+		/* Those that are in hand are waited for, a second each time: the clock is real. */
+		if (rnd(sim, 2))
+			epc_keep(sim->m.epc, page);
+		else
+			epc_track(sim->m.epc, page);
+		sim->hoarded++;
+	}
+}
+
+static void hoard_drop(struct sim *sim, struct hoard *hoard, unsigned int n)
+{
+	struct epc_page *page;
+
+	while (n-- > 0 && hoard->nr > 0) {
+		page = hoard->page[--hoard->nr];
+		if (!page_is_kept(page))
+			epc_untrack_wait(sim->m.epc, page);
+		epc_free(sim->m.epc, page);
+	}
+}
+
+static struct epc_group_limits draw_limits(struct sim *sim)
+{
+	struct epc_group_limits limits = EPC_GROUP_UNLIMITED;
+
+	if (rnd(sim, 4) == 0)
+		limits.max_pages = rnd(sim, sim->epc_pages);
+	if (rnd(sim, 4) == 0)
+		limits.high_pages = rnd(sim, sim->epc_pages);
+	if (rnd(sim, 2) == 0)
+		limits.min_pages = rnd(sim, sim->epc_pages);
+	limits.weight = 1 + rnd(sim, EPC_GROUP_WEIGHT_MAX);
+	return limits;
+}
+
+/* New limits for a group of theirs, or a new group; more promises than there are pages are refused. */
+static void villain_limit(struct sim *sim, unsigned int i)
+{
+	struct epc_group_limits limits = draw_limits(sim);
+	struct epc_group *parent = sim->villain[rnd(sim, VILLAINS)];
+	char name[16];
+	int r;
+
+	if (sim->villain[i]) {
+		r = epc_group_set(sim->villain[i], &limits);
+	} else {
+		snprintf(name, sizeof(name), "v%u", ++sim->next_id);
+		r = epc_group_create(parent && rnd(sim, 2) ? parent : epc_group_root(sim->m.epc),
+				     name, &limits, &sim->villain[i]);
+	}
+	sim->refused += r == -ENOSPC;
+	sim->changed += r == 0;
+}
+
+/* All that can be done in the middle of an operation, locks of owners held. */
+static void villain_meddle(struct sim *sim)
+{
+	unsigned int i = rnd(sim, VILLAINS);
+
+	if (rnd(sim, 2))
+		villain_limit(sim, i);
+	else if (rnd(sim, 4))
+		hoard_more(sim, &sim->hoard[i]);
+	else
+		hoard_drop(sim, &sim->hoard[i], 1);
+}
+
+static void meddle(struct fake_owner *owner, enum fake_op op)
+{
+	struct sim *sim = the_sim;
+
+	if (op >= FAKE_OP_NR || sim->in_op || rnd(sim, 8))
+		return;
+	sim->in_op = true;
+	sim->in_ops++;
+	/* A page that is in this very batch is not waited for here. */
+	if (rnd(sim, 2))
+		villain_limit(sim, rnd(sim, VILLAINS));
+	else
+		hoard_more(sim, &sim->hoard[rnd(sim, VILLAINS)]);
+	sim->in_op = false;
+}
+
+static struct fake_owner *owner_new(struct sim *sim, struct epc_group *group)
+{
+	struct fake_owner *owner =
+		fake_owner_create_in(group, sim->m.epc, ++sim->next_id, SET, rnd(sim, 4) != 0);
+
+	if (owner)
+		owner->on_op = meddle;
+	return owner;
+}
+
+/* Owners come and go, and the group with them. */
+static void villain_live(struct sim *sim, unsigned int i)
+{
+	if (!sim->villain[i])
+		return;
+	if (!sim->user[i])
+		sim->user[i] = owner_new(sim, sim->villain[i]);
+	else
+		fake_owner_put(sim->user[i]), sim->user[i] = NULL;
+	if (!sim->hoard[i].owner) {
+		sim->hoard[i].owner = bare_owner_create(sim->m.epc, sim->villain[i]);
+	} else if (rnd(sim, 4) == 0) {
+		hoard_drop(sim, &sim->hoard[i], HOARD);
+		epc_owner_destroy(sim->hoard[i].owner);
+		sim->hoard[i].owner = NULL;
+	}
+	if (!sim->user[i] && !sim->hoard[i].owner && epc_group_destroy(sim->villain[i]) == 0)
+		sim->villain[i] = NULL;
+}
+
+static void villain_use(struct sim *sim, unsigned int i)
+{
+	unsigned int n = rnd(sim, 60);
+
+	while (sim->user[i] && n-- > 0)
+		(void)fake_use(sim->user[i], rnd(sim, SET), EPC_MAY_RECLAIM);
+}
+
+static void step_villain(struct sim *sim)
+{
+	unsigned int i = rnd(sim, VILLAINS), what = rnd(sim, 20);
+
+	if (what < 2)
+		villain_live(sim, i);
+	else if (what < 5)
+		villain_limit(sim, i);
+	else if (what < 6)
+		villain_meddle(sim);
+	else if (what < 12)
+		hoard_more(sim, &sim->hoard[i]);
+	else if (what < 13)
+		hoard_drop(sim, &sim->hoard[i], rnd(sim, HOARD));
+	else if (what < 16)
+		sim->batches += epc_reclaim(sim->m.epc) > 0;
+	else
+		villain_use(sim, i);
+}
+
+/* ---- the promised -------------------------------------------------------------------------------- */
+
+static void tell(struct sim *sim, unsigned int i, int r)
+{
+	struct epc_group_info info;
+	struct epc_stats s;
+
+	epc_stats_read(sim->m.epc, &s);
+	printf("# meek%u: %d; free %lu dirty %lu tracked %lu poisoned %lu of %u\n", i, r,
+	       (unsigned long)s.free, (unsigned long)s.dirty, (unsigned long)s.tracked,
+	       (unsigned long)s.poisoned, sim->epc_pages);
+	for (i = 0; i < PROMISED; i++) {
+		info = info_of(sim->promised[i]);
+		printf("# %s has %u, min %u max %u high %u\n", info.name, info.current_pages,
+		       info.limits.min_pages, info.limits.max_pages, info.limits.high_pages);
+	}
+}
+
+/* It gets a page, whatever others have; and has no less than before, but what a max takes. */
+static bool step_use(struct sim *sim, unsigned int step)
+{
+	unsigned int i = rnd(sim, PROMISED);
+	uint32_t page = rnd(sim, SET);
+	int r;
+
+	do {
+		r = fake_use(sim->meek[i], page, EPC_MAY_RECLAIM);
+	} while (r == -EAGAIN);
+	sim->uses++;
+	/* With none that could go for it, it has what it could get before others did. */
+	if (r == 0 || (r == -ENOMEM && fake_resident(sim->meek[i]) == 0))
+		return true;
+	if (r != -EHWPOISON)
+		tell(sim, i, r);
+	/* What broke is given up. */
+	MUST(sim, r == -EHWPOISON && fake_remove(sim->meek[i], page) == 0);
+	sim->before[i]--;
+	sim->before[1] -= i == 2;
+	return true;
+}
+
+/* The number that is promised is another one from now on, or the max: more than it has, or less. */
+static bool step_limits(struct sim *sim, unsigned int step)
+{
+	unsigned int i = rnd(sim, PROMISED);
+	struct epc_group_limits limits = info_of(sim->promised[i]).limits;
+	int r;
+
+	if (rnd(sim, 2))
+		limits.min_pages = 2 + rnd(sim, sim->epc_pages / 3);
+	else
+		limits.max_pages = rnd(sim, 3) ? 2 + rnd(sim, sim->epc_pages) : EPC_GROUP_NO_LIMIT;
+	r = epc_group_set(sim->promised[i], &limits);
+	MUST(sim, r == 0 || r == -ENOSPC || (r == -EINVAL && limits.min_pages > limits.max_pages));
+	sim->changed += r == 0;
+	sim->refused += r == -ENOSPC;
+	return true;
+}
+
+/* As many as reclaim keeps free are not promised to anybody: so many may break. */
+static void step_break(struct sim *sim)
+{
+	if (sim->broken < BROKEN_MAX && epc_poison(sim->m.epc, rnd(sim, sim->epc_pages)) == 0)
+		sim->broken++;
+}
+
+static bool check(struct sim *sim, unsigned int step)
+{
+	struct epc_group_info info;
+	uint32_t floor, over;
+	char why[200];
+
+	for (unsigned int i = 0; i < PROMISED; i++) {
+		info = info_of(sim->promised[i]);
+		floor = less(sim->before[i], info.limits.min_pages);
+		if (info.current_pages < floor)
+			printf("# %s has %u, had %u, min %u max %u\n", info.name,
+			       info.current_pages, sim->before[i], info.limits.min_pages,
+			       info.limits.max_pages);
+		MUST(sim, info.current_pages >= floor);
+		over = info.current_pages - less(info.current_pages, info.limits.max_pages);
+		/* What is over a max that was lowered is not to stay. */
+		sim->before[i] = info.current_pages - over;
+		sim->before[1] -= i == 2 ? over : 0;
+	}
+	if (step % 16 == 0 && epc_audit(sim->m.epc, false, why, sizeof(why)) > 0) {
+		printf("# step %u: %s\n", step, why);
+		return false;
+	}
+	return true;
+}
+
+static bool step_one(struct sim *sim, unsigned int step)
+{
+	uint32_t what = rnd(sim, 1000);
+
+	if (what < 500)
+		return step_use(sim, step);
+	if (what < 505)
+		return step_limits(sim, step);
+	if (what < 506)
+		step_break(sim);
+	else
+		step_villain(sim);
+	return true;
+}
+
+static bool promise(struct sim *sim, unsigned int i, struct epc_group *parent, uint32_t min,
+		    uint32_t max)
+{
+	struct epc_group_limits limits = EPC_GROUP_UNLIMITED;
+	char name[16];
+
+	snprintf(name, sizeof(name), "meek%u", i);
+	limits.min_pages = min;
+	limits.max_pages = max;
+	limits.weight = 1;
+	return epc_group_create(parent, name, &limits, &sim->promised[i]) == 0 &&
+	       (sim->meek[i] = owner_new(sim, sim->promised[i]));
+}
+
+static bool sim_create(struct sim *sim, uint64_t seed)
+{
+	struct epc_group_limits limits = EPC_GROUP_UNLIMITED;
+	struct epc_group *root, *none;
+	unsigned int policies = 0;
+
+	while (policy_at(policies))
+		policies++;
+	*sim = (struct sim){ .rng = seed * 2654435761u + 1 };
+	the_sim = sim;
+	sim->epc_pages = 160 + rnd(sim, 200);
+	if (fake_machine_create_sharded(&sim->m, sim->epc_pages,
+					policy_at((unsigned int)(seed % policies))->name, 2) < 0)
+		return false;
+	root = epc_group_root(sim->m.epc);
+	if (!promise(sim, 0, root, 20, 20) || !promise(sim, 1, root, 40, EPC_GROUP_NO_LIMIT) ||
+	    !promise(sim, 2, sim->promised[1], 16, 24) ||
+	    !promise(sim, 3, root, 10, EPC_GROUP_NO_LIMIT))
+		return false;
+	limits.min_pages = sim->epc_pages;
+	TAP_CHECK(epc_group_create(root, "all", &limits, &none) == -ENOSPC,
+		  "what is promised already is not promised again");
+	limits.min_pages = 1;
+	return epc_group_create(root, "none", &EPC_GROUP_UNLIMITED, &sim->villain[0]) == 0 &&
+	       epc_group_create(sim->villain[0], "some", &limits, &none) == -ENOSPC;
+}
+
+static bool simulate(uint64_t seed, unsigned int steps)
+{
+	static struct sim sim;
+	unsigned int step;
+	bool ok = true;
+
+	TAP_MUST(sim_create(&sim, seed), "seed %lu", (unsigned long)seed);
+	for (step = 0; step < steps && ok; step++)
+		ok = step_one(&sim, step) && check(&sim, step);
+	for (unsigned int i = 0; i < PROMISED; i++)
+		ok &= sim.meek[i]->wrong == 0;
+	TAP_CHECK(ok, "seed %lu: %u steps", (unsigned long)seed, step);
+	printf("# uses %u, loads %u %u %u %u, hoarded %u, batches %u, refused %u, changed %u, in "
+	       "operations %u\n",
+	       sim.uses, sim.meek[0]->loads, sim.meek[1]->loads, sim.meek[2]->loads,
+	       sim.meek[3]->loads, sim.hoarded, sim.batches, sim.refused, sim.changed, sim.in_ops);
+	TAP_CHECK(!ok || (sim.hoarded > 100 && sim.batches > 10 && sim.refused > 10 &&
+			  sim.in_ops > 10 && sim.meek[0]->loads > 200),
+		  "seed %lu: it was a real attack", (unsigned long)seed);
+	fake_machine_destroy(&sim.m);
+	return ok;
+}
+
+int main(int argc, char **argv)
+{
+	unsigned int steps = argc > 1 ? (unsigned int)strtoul(argv[1], NULL, 0) : 18000;
+	uint64_t seed = argc > 2 ? strtoul(argv[2], NULL, 0) : 1;
+	unsigned int runs = argc > 2 ? 1 : 6, i;
+
+	for (i = 0; i < runs; i++) {
+		if (!simulate(seed + i, steps / runs))
+			break;
+	}
+	return tap_done();
+}

@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * Promises under attack: neighbours who take every page that they can get hold of and never give one back, and what
+ * becomes of a group that works in what it was promised.
+ */
+#include <limits.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "epc/group.h"
+#include "epc/policy.h"
+#include "lib/bare_owner.h"
+#include "lib/fake_owner.h"
+#include "lib/tap.h"
+
+enum { PAGES = 256, MIN = 64, SET = 90, USES = 2000, GREEDY = 20, MEEKS = 3, EACH = SET / MEEKS };
+
+struct attack {
+	struct fake_machine m;
+	struct epc_group *meek, *greedy;
+	struct fake_owner *victim;
+	struct epc_owner *taker;
+	uint32_t taken, lowest;
+	unsigned int failed;
+	bool keep;
+};
+
+static uint32_t current(struct epc_group *g)
+{
+	struct epc_group_info info;
+
+	epc_group_read(g, &info);
+	return info.current_pages;
+}
+
+static struct epc_group *group(struct epc_group *parent, const char *name, uint32_t min,
+			       uint32_t max)
+{
+	struct epc_group_limits limits = EPC_GROUP_UNLIMITED;
+	struct epc_group *g = NULL;
+
+	limits.min_pages = min;
+	limits.max_pages = max;
+	TAP_MUST(epc_group_create(parent, name, &limits, &g) == 0, "group %s", name);
+	return g;
+}
+
+static void attack_init(struct attack *a, const char *policy, uint32_t max)
+{
+	*a = (struct attack){ .lowest = UINT32_MAX };
+	fake_machine_create(&a->m, PAGES, policy, NULL, 0);
+	a->meek = group(epc_group_root(a->m.epc), "meek", MIN, max);
+	a->greedy = group(epc_group_root(a->m.epc), "greedy", 0, EPC_GROUP_NO_LIMIT);
+	a->victim = fake_owner_create_in(a->meek, a->m.epc, 1, SET, true);
+	a->taker = bare_owner_create(a->m.epc, a->greedy);
+	for (uint32_t i = 0; i < MIN; i++)
+		a->failed += !fake_use_surely(a->victim, i);
+}
+
+static void attack_fini(struct attack *a)
+{
+	char why[200];
+
+	TAP_CHECK(epc_audit(a->m.epc, false, why, sizeof(why)) == 0, "the audit holds %s", why);
+	fake_machine_destroy(&a->m);
+}
+
+/* Every page that is free, for good. */
+static void take_all(struct attack *a)
+{
+	struct epc_page *page;
+
+	while (epc_alloc(a->m.epc, a->taker, 0, &page) == 0) {
+		if (a->taken++ % 2 == 0)
+			epc_keep(a->m.epc, page);
+		else
+			epc_track(a->m.epc, page);
+	}
+}
+
+static void note_lowest(struct attack *a)
+{
+	uint32_t now = current(a->meek);
+
+	a->lowest = now < a->lowest ? now : a->lowest;
+}
+
+/* Whoever has no more than it was promised evicts its own pages to get others in, and each is its own again. */
+static void test_taken_at_once(const char *policy, uint32_t max)
+{
+	struct attack a;
+
+	attack_init(&a, policy, max);
+	for (uint32_t i = 0; i < USES; i++) {
+		take_all(&a);
+		a.failed += !fake_use_surely(a.victim, i % SET);
+		note_lowest(&a);
+	}
+	TAP_CHECK(a.failed == 0 && a.victim->wrong == 0,
+		  "%s, max %d: the promised gets on while others keep all the rest: %u uses fail",
+		  policy, (int)max, a.failed);
+	TAP_CHECK(a.lowest >= MIN, "%s, max %d: and has %u pages all the time", policy, (int)max,
+		  a.lowest);
+	attack_fini(&a);
+}
+
+/* ---- many at once --------------------------------------------------------------------------------- */
+
+struct greedy {
+	struct attack *a;
+	pthread_t thread;
+	unsigned int nr;
+	uint32_t seen;
+	unsigned long uses;
+	unsigned int failed;
+};
+
+static atomic_bool stop;
+
+/* As fast as it can: in line with the others, for pages that it keeps, refuses to give, or has in hand for ever. */
+static void *be_greedy(void *arg)
+{
+	struct greedy *g = arg;
+	struct epc_page *page;
+
+	while (!stop) {
+		if (epc_alloc(g->a->m.epc, g->a->taker, EPC_MAY_RECLAIM, &page) < 0)
+			continue;
+		if (g->nr % 3 == 0)
+			epc_keep(g->a->m.epc, page);
+		else if (g->nr % 3 == 1)
+			epc_track(g->a->m.epc, page);
+	}
+	return NULL;
+}
+
+static void *be_meek(void *arg)
+{
+	struct greedy *g = arg;
+
+	/* Each in a part of its own: two who bring in one page give one back, which is anybody's. */
+	for (uint32_t i = 0; !stop; i++) {
+		g->failed += !fake_use_surely(g->a->victim, g->nr * EACH + i % EACH);
+		g->uses++;
+	}
+	return NULL;
+}
+
+static void *watch(void *arg)
+{
+	struct greedy *g = arg;
+	uint32_t now;
+
+	for (g->seen = UINT32_MAX; !stop; sched_yield()) {
+		now = current(g->a->meek);
+		g->seen = now < g->seen ? now : g->seen;
+	}
+	return NULL;
+}
+
+/* The same with many in line, who wait for pages that never come. */
+static void test_taken_in_line(const char *policy, uint32_t max)
+{
+	struct greedy greedy[GREEDY], meek[MEEKS], watcher;
+	unsigned long uses = 0, least = ULONG_MAX;
+	unsigned int i, failed = 0;
+	struct attack a;
+
+	attack_init(&a, policy, max);
+	watcher.a = &a;
+	stop = false;
+	for (i = 0; i < GREEDY; i++) {
+		greedy[i] = (struct greedy){ .a = &a, .nr = i };
+		pthread_create(&greedy[i].thread, NULL, be_greedy, &greedy[i]);
+	}
+	for (i = 0; i < MEEKS; i++) {
+		meek[i] = (struct greedy){ .a = &a, .nr = i };
+		pthread_create(&meek[i].thread, NULL, be_meek, &meek[i]);
+	}
+	pthread_create(&watcher.thread, NULL, watch, &watcher);
+	usleep(700000);
+	stop = true;
+	pthread_join(watcher.thread, NULL);
+	for (i = 0; i < MEEKS; i++) {
+		pthread_join(meek[i].thread, NULL);
+		failed += meek[i].failed;
+		uses += meek[i].uses;
+		least = meek[i].uses < least ? meek[i].uses : least;
+	}
+	for (i = 0; i < GREEDY; i++)
+		pthread_join(greedy[i].thread, NULL);
+	TAP_CHECK(failed == 0 && a.victim->wrong == 0,
+		  "%s, max %d: the promised gets on while %u threads are after every page: %u fail",
+		  policy, (int)max, GREEDY, failed);
+	TAP_CHECK(watcher.seen + MEEKS >= MIN && least > 0,
+		  "%s, max %d: %u pages at the least, but for those that change hands; %lu uses, "
+		  "%lu by "
+		  "the slowest",
+		  policy, (int)max, watcher.seen, uses, least);
+	attack_fini(&a);
+}
+
+int main(void)
+{
+	for (unsigned int i = 0; policy_at(i); i++) {
+		test_taken_at_once(policy_at(i)->name, EPC_GROUP_NO_LIMIT);
+		test_taken_at_once(policy_at(i)->name, MIN);
+		test_taken_at_once(policy_at(i)->name, MIN + 20);
+		test_taken_in_line(policy_at(i)->name, EPC_GROUP_NO_LIMIT);
+		test_taken_in_line(policy_at(i)->name, MIN);
+	}
+	return tap_done();
+}
