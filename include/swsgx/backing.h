@@ -59,7 +59,7 @@ void swsgx_slots_destroy(struct swsgx_slots *slots);
  *
  * Returns 0, or:
  *   -EINVAL  there is no such entry
- *   -ENOSPC  the store is as full as struct swsgx_epc_config.backing_bytes_max, the disk or memory lets it be
+ *   -ENOSPC  the store is as full as struct swsgx_epc_config.backing_bytes_max, the disk, memory or RLIMIT_FSIZE lets it be
  *   -EHWPOISON  the page has broken: there is nothing to write
  *   -EAGAIN  too much waits for the file, and another thread is at work on that
  *   -EIO, or what else write(2) says: the file takes nothing, and too much waits for it already (256 pages)

@@ -103,6 +103,7 @@ struct swsgx_epc_config {
  *   -EINVAL      a size is no multiple of SWSGX_PAGE_SIZE, too small or too large; there are too many sections, both @bytes
  *                and sections, or a node that is none; there is no such policy; something reserved is not 0
  *   -ENOMEM      no memory or no address space
+ *   -EFBIG       files may not be as long as the EPC's has to be (RLIMIT_FSIZE; 4 GiB and the EPC)
  *   -EMFILE, -ENFILE  no more file descriptors (it takes 20, with @backing_path 21)
  *   -EOPNOTSUPP  this kernel has no way to take a page out of a file with the last bytes that were written to it (neither
  *                splice(2) nor vmsplice(2) is by reference)
@@ -403,8 +404,8 @@ void swsgx_owner_destroy(struct swsgx_owner *owner);
  * a page gets one in the order of coming.
  *
  * Returns 0, or:
- *   -EBUSY   a page would have to be evicted first, and @flags forbid that; or one of an owner's operations has called,
- *            in the midst of an eviction
+ *   -EBUSY   a page would have to be evicted first, the owner's group being at its max or over its high included, and
+ *            @flags forbid that; or one of an owner's operations has called, in the midst of an eviction
  *   -ENOMEM  no page can be evicted, or of none that the owner's group may have more of
  *   -EINVAL  another flag
  *

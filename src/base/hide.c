@@ -20,6 +20,13 @@ static rlim_t floor_in(rlim_t limit)
 	return limit > 2 * ROOM ? limit - ROOM : limit / 2;
 }
 
+uint64_t fd_bytes_max(void)
+{
+	struct rlimit limit;
+
+	return getrlimit(RLIMIT_FSIZE, &limit) < 0 ? UINT64_MAX : limit.rlim_cur;
+}
+
 int fd_hide(int fd)
 {
 	struct rlimit old, limit;

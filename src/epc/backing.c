@@ -51,6 +51,8 @@ static int map_arrays(struct backing *backing)
 	size_t file_bytes = (size_t)backing->slot_nr_max * SGX_PAGE_SIZE;
 	void *pages;
 
+	if (file_bytes > fd_bytes_max())
+		return -EFBIG;
 	if (ftruncate(backing->fd, (off_t)file_bytes) < 0)
 		return -errno;
 	pages = mmap(NULL, file_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
@@ -140,6 +142,8 @@ static int slots_fill(const struct backing *backing, uint32_t first, uint32_t nr
 
 	if (r < 0)
 		return r;
+	if ((uint64_t)(first + nr) * SGX_PAGE_SIZE > fd_bytes_max())
+		return -ENOSPC;
 	return backing_reserve(backing->file >= 0 ? backing->file : backing->fd, first, nr);
 }
 

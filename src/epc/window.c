@@ -195,6 +195,7 @@ void window_range_free(struct window *window, uint64_t offset, uint64_t bytes)
 /* The file and its alias, as large as this process may have them. */
 static int map_file(struct window *window, unsigned int *ret_span_order)
 {
+	uint64_t bytes_max = fd_bytes_max();
 	unsigned int order;
 	int r = -ENOMEM;
 	void *alias;
@@ -202,6 +203,10 @@ static int map_file(struct window *window, unsigned int *ret_span_order)
 	for (order = SPAN_ORDER_BEST; order >= SPAN_ORDER_LEAST; order -= 2) {
 		window->span = 1ull << order;
 		window->file_bytes = window->span + (uint64_t)window->homes * SGX_PAGE_SIZE;
+		if (window->file_bytes > bytes_max) {
+			r = -EFBIG;
+			continue;
+		}
 		if (ftruncate(window->fd, (off_t)window->file_bytes) < 0) {
 			r = -errno;
 			continue;
