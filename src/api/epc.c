@@ -26,7 +26,9 @@ static_assert(SWSGX_SECTIONS_MAX == sizeof(((struct cpu_config *)0)->section) /
 					    sizeof(((struct cpu_config *)0)->section[0]),
 	      "as many sections as the processor shows");
 static_assert(sizeof(struct swsgx_section_config) == 16, "part of the ABI");
-static_assert(sizeof(struct swsgx_epc_config) == 120, "part of the ABI");
+static_assert(sizeof(struct swsgx_epc_config) == 120 &&
+		      offsetof(struct swsgx_epc_config, reserved) == 56,
+	      "part of the ABI");
 
 static bool section_ok(const struct swsgx_section_config *section)
 {

@@ -17,7 +17,9 @@
 #include "cpu/cpu.h"
 #include "epc/group.h"
 
-static_assert(sizeof(struct swsgx_owner_ops) == 80, "part of the ABI");
+static_assert(sizeof(struct swsgx_owner_ops) == 80 &&
+		      offsetof(struct swsgx_owner_ops, reserved) == 56,
+	      "part of the ABI");
 
 /* ---- operations ----------------------------------------------------------------------------------- */
 

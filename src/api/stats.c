@@ -14,11 +14,19 @@
 #include "api/api_priv.h"
 #include "epc/group.h"
 
-static_assert(sizeof(struct swsgx_epc_info) == 264, "part of the ABI");
-static_assert(sizeof(struct swsgx_section_info) == 128, "part of the ABI");
+static_assert(sizeof(struct swsgx_epc_info) == 264 &&
+		      offsetof(struct swsgx_epc_info, reserved) == 200,
+	      "part of the ABI");
+static_assert(sizeof(struct swsgx_section_info) == 128 &&
+		      offsetof(struct swsgx_section_info, reserved) == 64,
+	      "part of the ABI");
 static_assert(sizeof(struct swsgx_pressure) == 32, "part of the ABI");
-static_assert(sizeof(struct swsgx_owner_info) == 328, "part of the ABI");
-static_assert(sizeof(struct swsgx_group_info) == 464, "part of the ABI");
+static_assert(sizeof(struct swsgx_owner_info) == 328 &&
+		      offsetof(struct swsgx_owner_info, reserved) == 264,
+	      "part of the ABI");
+static_assert(sizeof(struct swsgx_group_info) == 464 &&
+		      offsetof(struct swsgx_group_info, reserved) == 400,
+	      "part of the ABI");
 
 /* SWSGX_ALLOCS and so on are the manager's, but for their order. */
 static const enum epc_count count_of[] = {

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <swsgx/backing.h>
 #include <swsgx/stats.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -274,10 +275,16 @@ static void copy_file(int fd, char *bytes, size_t nr, bool back)
 static void test_lies(struct fixture *f, int fd)
 {
 	static char before[2 * ENTRIES * SWSGX_PAGE_SIZE], zeros[sizeof(before)];
+	struct swsgx_epc_info before_reads, info;
 	unsigned int nr;
 
 	put_all_out(f, 0);
+	swsgx_epc_read(f->epc, &before_reads);
 	TAP_CHECK(count_ends(f, 0, 0) == ENTRIES, "all come back from the file");
+	swsgx_epc_read(f->epc, &info);
+	TAP_CHECK(info.backing_written > ENTRIES / 2 && before_reads.backing_read == 0 &&
+			  info.backing_read == info.backing_written,
+		  "%lu written, %lu read", info.backing_written, info.backing_read);
 	put_all_out(f, 200);
 	copy_file(fd, before, sizeof(before), false);
 	put_all_out(f, 400);
@@ -290,15 +297,40 @@ static void test_lies(struct fixture *f, int fd)
 	TAP_CHECK(nr > ENTRIES / 2, "read, no contents: -EBADMSG (%u)", nr);
 }
 
+/* Contents that are all the same: in the file no two of them are, and none is what it was. */
+static void test_ciphertext(struct fixture *f, int fd)
+{
+	static unsigned char file[2 * ENTRIES][SWSGX_PAGE_SIZE], plain[SWSGX_PAGE_SIZE];
+	static const unsigned char nothing[SWSGX_PAGE_SIZE];
+	unsigned int nr = 0, same = 0, i, j;
+
+	for (i = 0; i < ENTRIES; i++)
+		same += put_out(f, i, 42) != 0;
+	write_all_out(f);
+	fill(plain, 42);
+	copy_file(fd, (char *)file, sizeof(file), false);
+	for (i = 0; i < 2 * ENTRIES; i++) {
+		nr += memcmp(file[i], nothing, sizeof(nothing)) != 0;
+		same += memcmp(file[i], plain, sizeof(plain)) == 0;
+		for (j = 0; j < i; j++)
+			same += !memcmp(file[i], file[j], 16) && memcmp(file[i], nothing, 16);
+	}
+	TAP_CHECK(nr > ENTRIES / 2 && same == 0, "%u pages of the file, each by its own version",
+		  nr);
+}
+
 static void test_unreadable(struct fixture *f, int fd)
 {
 	static char kept[2 * ENTRIES * SWSGX_PAGE_SIZE];
+	struct swsgx_epc_info info;
 	unsigned int nr;
 
 	put_all_out(f, 800);
 	copy_file(fd, kept, sizeof(kept), false);
 	TAP_MUST(ftruncate(fd, 0) == 0, "the file is cut");
 	nr = count_ends(f, 800, -EIO);
+	swsgx_epc_read(f->epc, &info);
+	TAP_CHECK(info.backing_read_errors == nr, "each is counted");
 	TAP_CHECK(nr > ENTRIES / 2, "read, the file gives nothing: -EIO (%u)", nr);
 	copy_file(fd, kept, sizeof(kept), true);
 	no_room = true;
@@ -340,6 +372,7 @@ static void *batch_that_stands(void *arg)
 
 static void test_unwritable(struct fixture *f)
 {
+	struct rlimit limit, no_limit;
 	struct swsgx_epc_info info;
 	pthread_t thread;
 	unsigned int nr;
@@ -349,6 +382,15 @@ static void test_unwritable(struct fixture *f)
 	r = fill_up(f, &nr);
 	no_room = false;
 	TAP_CHECK(r == -ENOSPC, "write, the disk is full: -ENOSPC, after %u", nr);
+	check_filled(f, nr);
+	getrlimit(RLIMIT_FSIZE, &no_limit);
+	limit = no_limit;
+	limit.rlim_cur = 2 * ENTRIES * SWSGX_PAGE_SIZE;
+	setrlimit(RLIMIT_FSIZE, &limit);
+	r = fill_up(f, &nr);
+	setrlimit(RLIMIT_FSIZE, &no_limit);
+	TAP_CHECK(r == -ENOSPC && nr <= ENTRIES,
+		  "write, files may not be longer: -ENOSPC, after %u, and no signal", nr);
 	check_filled(f, nr);
 
 	write_errno = EIO;
@@ -387,6 +429,7 @@ static void test_file(void)
 	fd = find_file();
 	TAP_MUST(fd >= 0 && (fd = open_again(fd)) >= 0, "the file of the store");
 	test_lies(&f, fd);
+	test_ciphertext(&f, fd);
 	test_unreadable(&f, fd);
 	test_unwritable(&f);
 	close(fd);

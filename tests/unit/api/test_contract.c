@@ -37,6 +37,7 @@ struct blocks {
 	struct swsgx_page *page[BLOCKS]; /* NULL: saved, or never used */
 	unsigned int uses[BLOCKS];       /* what its bytes say */
 	bool lost[BLOCKS];               /* its page broke */
+	bool died;                       /* a process, in a batch */
 	enum call call;
 	enum deed deed;
 	unsigned int at, calls; /* of @call, so far */
@@ -112,6 +113,7 @@ static int save(void *arg, uint64_t i, struct swsgx_page *page)
 	struct blocks *b = arg;
 	int r;
 
+	b->bad += swsgx_page_poisoned(b->owner, page);
 	/* The second time, for a process that died behind that: it is saved. */
 	if (b->page[i] != page)
 		return 0;
@@ -230,6 +232,8 @@ static const char *look(struct blocks *b)
 		return "a page is nobody's";
 	if (info.poisoned != info.machine_checks || broken > info.machine_checks)
 		return "a broken page is not with the broken ones";
+	if ((info.recovered > 0) != b->died)
+		return "nobody has noticed a death, or there was none";
 	return b->bad ? "an operation or a caller saw something that must not be"
 		      : (b->surprises ? "a call in a batch did something" : NULL);
 }
@@ -279,6 +283,7 @@ static unsigned int run_and_die(struct blocks *b)
 	b->bad += !WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL;
 	b->deed = FAILS;
 	b->at = UINT32_MAX;
+	b->died = true;
 	return 0;
 }
 

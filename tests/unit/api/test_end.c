@@ -188,12 +188,17 @@ static void test_threads(void)
 	pthread_t thread[3];
 	unsigned int wrong = 0;
 	void *failed[2];
+	char why[100] = "";
+	int faults = 0;
 
 	TAP_MUST(create(&o) == 0, "an owner with two threads");
 	stop = false;
 	pthread_create(&thread[2], NULL, reclaim, NULL);
 	pthread_create(&thread[0], NULL, use_all, &o);
 	pthread_create(&thread[1], NULL, use_all, &o);
+	for (unsigned int n = 0; n < 200 && faults == 0; n++)
+		faults = swsgx_epc_audit(epc, SWSGX_AUDIT_LIVE, why, sizeof(why));
+	TAP_CHECK(faults == 0, "the audit holds while they run %s", why);
 	pthread_join(thread[0], &failed[0]);
 	pthread_join(thread[1], &failed[1]);
 	stop = true;

@@ -269,6 +269,37 @@ static void test_fork(struct swsgx_epc *epc)
 	swsgx_owner_destroy(s->owner);
 }
 
+/* Pages that came before they were asked for, and then were, have been used once; others that were touched, twice. */
+static void test_ahead(void)
+{
+	struct swsgx_epc_config config = { .bytes = 64 * SWSGX_PAGE_SIZE, .policy = "clock" };
+	struct blocks b = { 0 };
+	struct swsgx_epc *epc;
+	unsigned int ahead = 0, got = 0, i;
+
+	TAP_MUST(swsgx_epc_create(&config, &epc) == 0 &&
+			 swsgx_owner_create(swsgx_group_root(epc), &ops, &b, &b.owner) == 0,
+		 "an EPC with CLOCK");
+	for (i = 0; i < 64; i++) {
+		got += swsgx_page_alloc(b.owner, 0, &b.page[i]) == 0;
+		swsgx_page_set_cookie(b.page[i], i);
+		if (i % 2)
+			swsgx_page_track_ahead(b.owner, b.page[i]);
+		else
+			swsgx_page_track(b.owner, b.page[i]);
+		swsgx_page_touch(b.owner, b.page[i]);
+	}
+	swsgx_epc_reclaim(epc);
+	for (i = 0; i < 64; i++)
+		ahead += !b.page[i] && i % 2;
+	TAP_CHECK(got == 64 && b.writes > 0 && ahead == b.writes,
+		  "of %u that go %u were read ahead", b.writes, ahead);
+	while (swsgx_epc_reclaim(epc) > 0)
+		;
+	swsgx_owner_destroy(b.owner);
+	swsgx_epc_destroy(epc);
+}
+
 int main(void)
 {
 	struct swsgx_epc_config config = { .bytes = PAGES * SWSGX_PAGE_SIZE };
@@ -276,6 +307,7 @@ int main(void)
 	struct swsgx_epc *epc;
 
 	test_nested();
+	test_ahead();
 	TAP_MUST(swsgx_epc_create(&config, &epc) == 0 &&
 			 swsgx_owner_create(swsgx_group_root(epc), &ops, &b, &b.owner) == 0,
 		 "an EPC and an owner");

@@ -13,6 +13,7 @@
 #include <swsgx/backing.h>
 #include <swsgx/stats.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -96,6 +97,7 @@ static const struct create_row {
 	const char *what;
 	struct swsgx_epc_config config;
 	int memfd_create, pipe2, splice, vmsplice;
+	rlim_t fsize; /* 0: no limit */
 	int want;
 } create_rows[] = {
 	{ "a size that is no multiple", { .bytes = 64 * 4096 + 1 }, .want = -EINVAL },
@@ -172,6 +174,20 @@ static const struct create_row {
 	  .memfd_create = ENFILE,
 	  .want = -ENFILE },
 	{ "none for its pipes", { .bytes = 64 << 12 }, .pipe2 = EMFILE, .want = -EMFILE },
+	{ "short files", { .bytes = 64 << 12 }, .fsize = 1 << 20, .want = -EFBIG },
+	{ "files that could be as long as the EPC",
+	  { .bytes = 64 << 12 },
+	  .fsize = 64 << 12,
+	  .want = -EFBIG },
+	{ "files of 4 GiB", { .bytes = 64 << 12 }, .fsize = 1ull << 32, .want = -EFBIG },
+	{ "and of the EPC as well",
+	  { .bytes = 64 << 12 },
+	  .fsize = (1ull << 32) + (64 << 12),
+	  .want = 0 },
+	{ "a file for the store, and short ones",
+	  { .bytes = 64 << 12, .backing_path = folder },
+	  .fsize = 1 << 20,
+	  .want = -EFBIG },
 	{ "splice() that copies: vmsplice()", { .bytes = 64 << 12 }, .splice = -1, .want = 0 },
 	{ "splice() is forbidden: vmsplice()", { .bytes = 64 << 12 }, .splice = EPERM, .want = 0 },
 	{ "both copy", { .bytes = 64 << 12 }, .splice = -1, .vmsplice = -1, .want = -EOPNOTSUPP },
@@ -191,22 +207,43 @@ static unsigned int fds_open(void)
 	return nr;
 }
 
+/* Memory that is shared, by mappings. */
+static unsigned int mappings(void)
+{
+	FILE *maps = fopen("/proc/self/maps", "r");
+	char line[512];
+	unsigned int nr = 0;
+
+	while (maps && fgets(line, sizeof(line), maps))
+		nr += strstr(line, "/dev/zero") || strstr(line, "/memfd:");
+	if (maps)
+		fclose(maps);
+	return nr;
+}
+
 static void check_create(const struct create_row *row)
 {
 	struct swsgx_epc *const untouched = (void *)&refuse, *epc = untouched;
-	unsigned int fds = fds_open();
+	struct rlimit no_limit, limit;
+	unsigned int fds = fds_open(), maps = mappings();
 	int r;
 
+	getrlimit(RLIMIT_FSIZE, &no_limit);
+	limit = no_limit;
+	limit.rlim_cur = row->fsize ? row->fsize : no_limit.rlim_cur;
+	setrlimit(RLIMIT_FSIZE, &limit);
 	refuse.memfd_create = row->memfd_create;
 	refuse.pipe2 = row->pipe2;
 	refuse.splice = row->splice;
 	refuse.vmsplice = row->vmsplice;
 	r = swsgx_epc_create(&row->config, &epc);
 	memset(&refuse, 0, sizeof(refuse));
+	setrlimit(RLIMIT_FSIZE, &no_limit);
 	TAP_CHECK(r == row->want && (r == 0) == (epc != untouched), "create, %s: %d", row->what, r);
 	if (r == 0)
 		swsgx_epc_destroy(epc);
-	TAP_CHECK(fds_open() == fds, "and no descriptor is left");
+	TAP_CHECK(fds_open() == fds && mappings() == maps,
+		  "and neither descriptor nor memory is left");
 }
 
 static void test_create(void)
@@ -226,124 +263,6 @@ static void test_create(void)
 	swsgx_epc_destroy(NULL);
 	swsgx_owner_destroy(NULL);
 	swsgx_slots_destroy(NULL);
-}
-
-/* ---- groups ----------------------------------------------------------------------------------------- */
-
-#define NONE SWSGX_NO_LIMIT
-
-static const struct group_row {
-	const char *what, *name;
-	struct swsgx_group_limits limits;
-	int create, set; /* what each answers */
-} group_rows[] = {
-	{ "no name", "", { NONE, NONE, 0, 100, { 0 } }, -EINVAL, 0 },
-	{ "31 letters", "abcdefghijklmnopqrstuvwxyz12345", { NONE, NONE, 0, 100, { 0 } }, 0, 0 },
-	{ "32 letters",
-	  "abcdefghijklmnopqrstuvwxyz123456",
-	  { NONE, NONE, 0, 100, { 0 } },
-	  -EINVAL,
-	  0 },
-	{ "a slash", "a/b", { NONE, NONE, 0, 100, { 0 } }, -EINVAL, 0 },
-	{ "every other kind of letter", "aZ09._-", { NONE, NONE, 0, 100, { 0 } }, 0, 0 },
-	{ "the root's name", "root", { NONE, NONE, 0, 100, { 0 } }, -EEXIST, 0 },
-	{ "a name that is taken", "taken", { NONE, NONE, 0, 100, { 0 } }, -EEXIST, 0 },
-	{ "a min above max", "g", { 9, NONE, 10, 100, { 0 } }, -EINVAL, -EINVAL },
-	{ "weight 0", "g", { NONE, NONE, 0, 0, { 0 } }, -EINVAL, -EINVAL },
-	{ "weight 10001", "g", { NONE, NONE, 0, 10001, { 0 } }, -EINVAL, -EINVAL },
-	{ "weight 10000", "g", { NONE, NONE, 0, 10000, { 0 } }, 0, 0 },
-	{ "something newer", "g", { NONE, NONE, 0, 100, { 0, 0, 0, 1 } }, -EINVAL, -EINVAL },
-	{ "more than there is", "g", { NONE, NONE, PAGES, 100, { 0 } }, -ENOSPC, -ENOSPC },
-};
-
-static void check_group(struct swsgx_group *taken, struct swsgx_group *root,
-			const struct group_row *row)
-{
-	struct swsgx_group *const untouched = (void *)&refuse, *group = untouched;
-	int r = swsgx_group_create(root, row->name, &row->limits, &group);
-
-	TAP_CHECK(r == row->create && (r == 0) == (group != untouched), "group, %s: %d", row->what,
-		  r);
-	if (r == 0)
-		TAP_CHECK(swsgx_group_destroy(group) == 0, "and it goes");
-	r = swsgx_group_set(taken, &row->limits);
-	TAP_CHECK(r == row->set, "set, %s: %d", row->what, r);
-	TAP_CHECK(swsgx_group_set(root, &row->limits) == -EINVAL, "never the root");
-}
-
-static const struct swsgx_group_limits no_limits = { NONE, NONE, 0, 100, { 0 } };
-
-/* As many groups, and as many levels, as there can be. */
-static void test_groups_full(struct swsgx_group *root)
-{
-	struct swsgx_group *group[255], *below = root, *level[8], *more;
-	unsigned int nr = 0;
-	char name[16];
-	int r = 0;
-
-	for (nr = 0; nr < 8 && r == 0; nr++) {
-		snprintf(name, sizeof(name), "level%u", nr);
-		r = swsgx_group_create(below, name, &no_limits, &level[nr]);
-		below = r == 0 ? level[nr] : below;
-	}
-	TAP_CHECK(r == -ENOSPC && nr == 8, "seven levels below the root, not eight: %d", r);
-	TAP_CHECK(swsgx_group_destroy(level[0]) == -EBUSY, "a group with one below stays");
-	for (nr = 7; nr-- > 0;)
-		r = swsgx_group_destroy(level[nr]) < 0 ? -1 : r;
-	TAP_CHECK(r == -ENOSPC, "from below they all go");
-	for (nr = 0, r = 0; nr < 255 && r == 0; nr++) {
-		snprintf(name, sizeof(name), "g%u", nr);
-		r = swsgx_group_create(root, name, &no_limits, &group[nr]);
-	}
-	TAP_CHECK(r == 0 && swsgx_group_create(root, "more", &no_limits, &more) == -ENOSPC,
-		  "255 groups below the root, not more");
-	while (nr-- > 0)
-		r = swsgx_group_destroy(group[nr]) < 0 ? -1 : r;
-	TAP_CHECK(r == 0, "which all go");
-}
-
-/* Promises that were passed on. */
-static void test_promises(struct swsgx_group *root)
-{
-	struct swsgx_group_limits limits = { NONE, NONE, 10, 100, { 0 } };
-	struct swsgx_group *parent, *child, *more;
-
-	TAP_MUST(swsgx_group_create(root, "parent", &limits, &parent) == 0 &&
-			 swsgx_group_create(parent, "child", &limits, &child) == 0,
-		 "a promise is passed on whole");
-	limits.min = 1;
-	TAP_CHECK(swsgx_group_create(parent, "more", &limits, &more) == -ENOSPC,
-		  "there is nothing left to promise");
-	limits.min = 9;
-	TAP_CHECK(swsgx_group_set(parent, &limits) == -ENOSPC, "what was passed on stays promised");
-	limits.min = 11;
-	TAP_CHECK(swsgx_group_set(child, &limits) == -ENOSPC, "no more than the parent has");
-	TAP_CHECK(swsgx_group_destroy(child) == 0 && swsgx_group_destroy(parent) == 0, "they go");
-}
-
-static void test_groups(void)
-{
-	struct swsgx_epc_config config = { .bytes = PAGES * SWSGX_PAGE_SIZE };
-	struct swsgx_group *root, *taken;
-	struct swsgx_owner *owner;
-	struct swsgx_epc_info info;
-	struct swsgx_epc *epc;
-
-	TAP_MUST(swsgx_epc_create(&config, &epc) == 0, "an EPC for groups");
-	root = swsgx_group_root(epc);
-	TAP_MUST(swsgx_group_create(root, "taken", &no_limits, &taken) == 0, "and a group");
-	for (size_t i = 0; i < sizeof(group_rows) / sizeof(group_rows[0]); i++)
-		check_group(taken, root, &group_rows[i]);
-	test_promises(root);
-	TAP_MUST(swsgx_owner_create(taken, &any_ops, NULL, &owner) == 0, "an owner");
-	TAP_CHECK(swsgx_group_destroy(taken) == -EBUSY, "which keeps its group");
-	swsgx_owner_destroy(owner);
-	TAP_CHECK(swsgx_group_destroy(root) == -EBUSY, "the root stays");
-	TAP_CHECK(swsgx_group_destroy(taken) == 0, "the group goes");
-	test_groups_full(root);
-	swsgx_epc_read(epc, &info);
-	TAP_CHECK(info.group_nr == 1, "only the root is left");
-	swsgx_epc_destroy(epc);
 }
 
 /* ---- owners and pages --------------------------------------------------------------------------------- */
@@ -391,6 +310,7 @@ static void test_owners(struct swsgx_group *root)
 static void test_pages(struct swsgx_epc *epc, struct swsgx_owner *owner)
 {
 	struct swsgx_page *page[PAGES], *const untouched = (void *)&refuse, *more = untouched;
+	struct swsgx_owner_info info;
 	unsigned int nr;
 
 	for (nr = 0; nr < PAGES && swsgx_page_alloc(owner, 0, &page[nr]) == 0; nr++)
@@ -400,6 +320,9 @@ static void test_pages(struct swsgx_epc *epc, struct swsgx_owner *owner)
 		  "alloc, all are taken: -EBUSY");
 	TAP_CHECK(swsgx_page_alloc(owner, SWSGX_MAY_RECLAIM, &more) == -ENOMEM && more == untouched,
 		  "and none can go: -ENOMEM");
+	swsgx_owner_read(owner, &info);
+	TAP_CHECK(info.count[SWSGX_STALL_NS] < 500000000, "at once, for all are kept: %lu us",
+		  info.count[SWSGX_STALL_NS] / 1000);
 	for (unsigned int bit = 1; bit < 32; bit++)
 		nr -= swsgx_page_alloc(owner, 1u << bit, &more) != -EINVAL || more != untouched;
 	TAP_CHECK(nr == PAGES, "alloc, with a flag that is none: -EINVAL");
@@ -413,11 +336,13 @@ static void test_pages(struct swsgx_epc *epc, struct swsgx_owner *owner)
 
 /* An operation calls untrack() for the page that it is asked about: that is in a batch. */
 static struct swsgx_owner *asking_owner;
-static int untrack_result;
+static int untrack_result, quiet_faults, live_faults;
 
 static bool untrack_in_batch(void *arg, uint64_t i, struct swsgx_page *page)
 {
 	untrack_result = swsgx_page_untrack(asking_owner, page);
+	quiet_faults = swsgx_epc_audit(arg, 0, NULL, 0);
+	live_faults = swsgx_epc_audit(arg, SWSGX_AUDIT_LIVE, NULL, 0);
 	return false;
 }
 
@@ -427,12 +352,14 @@ static void test_untrack(struct swsgx_epc *epc)
 	struct swsgx_page *page;
 
 	ops.reclaim = untrack_in_batch;
-	TAP_MUST(swsgx_owner_create(swsgx_group_root(epc), &ops, NULL, &asking_owner) == 0 &&
+	TAP_MUST(swsgx_owner_create(swsgx_group_root(epc), &ops, epc, &asking_owner) == 0 &&
 			 swsgx_page_alloc(asking_owner, 0, &page) == 0,
 		 "a page");
 	swsgx_page_track(asking_owner, page);
 	TAP_CHECK(swsgx_epc_reclaim(epc) == 0 && untrack_result == -EBUSY,
 		  "untrack, in a batch: -EBUSY");
+	TAP_CHECK(quiet_faults == 1 && live_faults == 0,
+		  "audit, in a batch: no quiet moment, but nothing wrong");
 	TAP_CHECK(swsgx_page_untrack(asking_owner, page) == 0, "and after it: 0");
 	swsgx_page_free(asking_owner, page);
 	swsgx_owner_destroy(asking_owner);
@@ -461,6 +388,10 @@ static void test_numbers(struct swsgx_epc *epc, struct swsgx_owner *owner)
 	TAP_CHECK(named == SWSGX_CONFLICTS + 1, "numbers without a name have none");
 }
 
+static const struct swsgx_group_limits no_limits = {
+	SWSGX_NO_LIMIT, SWSGX_NO_LIMIT, 0, 100, { 0 }
+};
+
 /* ---- everything that needs shared memory --------------------------------------------------------------- */
 
 static void test_no_memory(void)
@@ -471,6 +402,7 @@ static void test_no_memory(void)
 	struct swsgx_page *page[PAGES], *more;
 	struct swsgx_group *group = NULL;
 	struct swsgx_slots *slots = NULL;
+	unsigned char *block, *last = NULL;
 	struct swsgx_epc *epc;
 	unsigned int nr = 0;
 
@@ -480,10 +412,17 @@ static void test_no_memory(void)
 	TAP_CHECK(!swsgx_shared_alloc(epc, 0) && !swsgx_shared_alloc(epc, 1ull << 60),
 		  "none for nothing, none without end");
 	for (size_t bytes = 1 << 19; bytes >= 64; bytes /= 2) {
-		while (swsgx_shared_alloc(epc, bytes))
-			;
+		while ((block = swsgx_shared_alloc(epc, bytes)))
+			last = block;
 	}
 	TAP_CHECK(!swsgx_shared_alloc(epc, 1), "it is all taken");
+	memset(last, 0xff, 64);
+	swsgx_shared_free(epc, last, 64);
+	swsgx_shared_free(epc, NULL, 64);
+	block = swsgx_shared_alloc(epc, 64);
+	TAP_CHECK(block == last && !block[0] && !memcmp(block, block + 1, 63) &&
+			  !swsgx_shared_alloc(epc, 1),
+		  "what is given back can be had again, zeroed");
 	TAP_CHECK(swsgx_owner_create(swsgx_group_root(epc), &any_ops, NULL, &other) == -ENOMEM &&
 			  !other,
 		  "owner, no memory: -ENOMEM");
@@ -501,6 +440,32 @@ static void test_no_memory(void)
 	swsgx_epc_destroy(epc);
 }
 
+/* Often enough to use up the shared memory if any of it were lost. */
+static void test_leaks(void)
+{
+	struct swsgx_epc_config config = { .bytes = PAGES * SWSGX_PAGE_SIZE,
+					   .shared_bytes = 1 << 20 };
+	struct swsgx_owner *owner;
+	struct swsgx_slots *slots;
+	struct swsgx_group *group;
+	unsigned int failed = 0, i;
+	struct swsgx_epc *epc;
+
+	TAP_MUST(swsgx_epc_create(&config, &epc) == 0, "an EPC");
+	for (i = 0; i < 20000 && failed == 0; i++) {
+		failed += swsgx_group_create(swsgx_group_root(epc), "g", &no_limits, &group) != 0 ||
+			  swsgx_owner_create(group, &any_ops, NULL, &owner) != 0 ||
+			  swsgx_slots_create(epc, 1, &slots) != 0;
+		if (failed > 0)
+			break;
+		swsgx_slots_destroy(slots);
+		swsgx_owner_destroy(owner);
+		failed += swsgx_group_destroy(group) != 0;
+	}
+	TAP_CHECK(failed == 0, "%u groups, owners and tables came and went", i);
+	swsgx_epc_destroy(epc);
+}
+
 int main(void)
 {
 	struct swsgx_epc_config config = { .bytes = PAGES * SWSGX_PAGE_SIZE };
@@ -510,7 +475,6 @@ int main(void)
 	char why[100];
 
 	test_create();
-	test_groups();
 	TAP_MUST(swsgx_epc_create(&config, &epc) == 0 &&
 			 swsgx_owner_create(swsgx_group_root(epc), &any_ops, NULL, &owner) == 0,
 		 "an EPC and an owner");
@@ -524,5 +488,6 @@ int main(void)
 	swsgx_owner_destroy(owner);
 	swsgx_epc_destroy(epc);
 	test_no_memory();
+	test_leaks();
 	return tap_done();
 }

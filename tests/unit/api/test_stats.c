@@ -21,11 +21,21 @@ struct blocks {
 	atomic_uint running;
 	unsigned int write_us; /* how long a write takes */
 	bool fail;
+	unsigned int fail_nr, refuse_nr, refused; /* the next so many */
 };
 
 static bool get(void *arg, uint64_t i) { return true; }
 
-static bool reclaim(void *arg, uint64_t i, struct swsgx_page *page) { return true; }
+static bool reclaim(void *arg, uint64_t i, struct swsgx_page *page)
+{
+	struct blocks *b = arg;
+
+	if (b->refuse_nr == 0)
+		return true;
+	b->refuse_nr--;
+	b->refused++;
+	return false;
+}
 
 static bool block(void *arg, uint64_t i, struct swsgx_page *page)
 {
@@ -41,9 +51,11 @@ static int save(void *arg, uint64_t i, struct swsgx_page *page)
 
 	if (b->write_us)
 		usleep(b->write_us);
-	b->failures += b->fail;
-	if (b->fail)
+	if (b->fail || b->fail_nr > 0) {
+		b->fail_nr -= b->fail_nr > 0;
+		b->failures++;
 		return -EIO;
+	}
 	b->writes++;
 	b->page[i] = NULL;
 	return 0;
@@ -167,9 +179,11 @@ static void check_owner(const struct blocks *b)
 			  info.count[SWSGX_BLOCKS] == b->blocks,
 		  "the owner's numbers are what it saw: %u pages, %u written, %u failures",
 		  b->allocs, b->writes, b->failures);
-	TAP_CHECK(info.count[SWSGX_DIRECT_RECLAIMS] > 0 && info.count[SWSGX_STALLS] > 0 &&
-			  info.count[SWSGX_STALL_NS] > 0,
-		  "and it had to wait");
+	TAP_CHECK(info.count[SWSGX_STALLS] > 0 &&
+			  info.count[SWSGX_DIRECT_RECLAIMS] > info.count[SWSGX_STALLS] &&
+			  info.count[SWSGX_STALL_NS] > info.count[SWSGX_STALLS],
+		  "it had to wait %lu times, and ran %lu batches", info.count[SWSGX_STALLS],
+		  info.count[SWSGX_DIRECT_RECLAIMS]);
 }
 
 /* What the owner alone knows of is kept by number, and told by name. */
@@ -203,15 +217,32 @@ static void test_numbers(void)
 	struct swsgx_epc *epc = create(&b);
 	struct swsgx_epc_info info;
 	struct swsgx_group_info all;
+	struct swsgx_page *page;
 	unsigned int failed = 0, i;
 
 	for (i = 0; i < 3 * BLOCKS; i++)
 		failed += bring(&b, i % BLOCKS) != 0;
 	TAP_CHECK(failed == 0 && b.writes > 0, "more than there is room for");
+	while (swsgx_page_alloc(b.owner, 0, &page) == 0) {
+		swsgx_page_free(b.owner, page);
+		b.allocs++;
+		b.frees++;
+		i += bring(&b, i % BLOCKS) == 0;
+	}
+	b.fail_nr = 16;
+	while (b.page[i % BLOCKS])
+		i++;
+	TAP_CHECK(bring(&b, i % BLOCKS) == 0 && b.fail_nr == 0, "a batch that fails: another one");
 	b.fail = true;
 	TAP_CHECK(swsgx_epc_reclaim(epc) == 0 && b.failures > 0, "writes that fail");
 	b.fail = false;
+	b.refuse_nr = 5;
+	swsgx_epc_reclaim(epc);
 	swsgx_epc_read(epc, &info);
+	TAP_CHECK(b.refused == 5 && info.second_chances == 5 &&
+			  info.scanned >= b.blocks + b.refused && info.batches > 0,
+		  "what was looked at: %lu pages, of which %lu were kept", info.scanned,
+		  info.second_chances);
 	TAP_CHECK(info.pages == PAGES && info.section_nr == 3 && info.group_nr == 1 &&
 			  info.low > 0 && info.high == 2 * info.low,
 		  "an EPC, with watermarks %lu and %lu", info.low, info.high);
