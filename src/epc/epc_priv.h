@@ -68,6 +68,7 @@ enum batch_phase {
 	BATCH_READY,   /* and the owner lets it go */
 	BATCH_BLOCKED, /* and nothing new may begin on it */
 	BATCH_WRITTEN, /* and its contents are in the backing store */
+	BATCH_RETURNS, /* and could not be written: its bytes go back */
 };
 
 struct batch_entry {

@@ -377,6 +377,8 @@ static unsigned int pass_write(struct epc *epc, struct batch *batch)
 		count(&epc->counters.evict_failures, 1);
 		epc_count(page_owner(page), EPC_EVICT_FAILURES, 1);
 		unwritten++;
+		/* Noted first: until then the owner may have forgotten the page, and another be where it was. */
+		entry->phase = BATCH_RETURNS;
 		entry_untake(epc, batch, entry);
 		entry_put_back(epc, entry, POLICY_NOT_NOW, true);
 	}
@@ -474,14 +476,16 @@ static void drop_copies(struct batch *batch)
 	}
 }
 
-/* Who died in entry_untake() may have left the bytes in both places: those on the stage are gone on with. */
-static void drop_returned(struct epc *epc, const struct batch *batch)
+/* Who died in entry_untake() may have left the bytes in both places, and those on the stage are whole. */
+static void pass_return(struct epc *epc, struct batch *batch)
 {
-	const struct batch_entry *entry;
+	struct batch_entry *entry;
 
 	for (entry = batch->entry; entry < batch->entry + EPC_BATCH_MAX; entry++) {
-		if (entry->phase == BATCH_BLOCKED && entry->stage != NO_STAGE)
-			window_drop(epc->window, (uint64_t)entry->win_page * SGX_PAGE_SIZE, 1);
+		if (entry->phase != BATCH_RETURNS)
+			continue;
+		entry_untake(epc, batch, entry);
+		entry_put_back(epc, entry, POLICY_NOT_NOW, true);
 	}
 }
 
@@ -505,10 +509,9 @@ static void batch_recover(struct epc *epc, struct batch *batch) REQUIRES(&batch-
 	}
 	/* Some that are READY were blocked, and that could not be noted any more. */
 	pass_block(epc, batch);
-	if (window_take_resume(epc->window, batch->slot))
-		drop_returned(epc, batch);
-	else
+	if (!window_take_resume(epc->window, batch->slot))
 		pass_take(epc, batch);
+	pass_return(epc, batch);
 	show_stage(epc, batch);
 	(void)pass_write(epc, batch);
 	(void)pass_free(epc, batch, NULL, &none);

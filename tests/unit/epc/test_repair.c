@@ -154,13 +154,14 @@ static unsigned long window_pages(struct epc *epc)
 	return (unsigned long)st.st_blocks * 512 / SGX_PAGE_SIZE;
 }
 
-/* As entry_untake() has it when the bytes are where they were, and the processor has not been told. */
+/* As entry_untake() has it when a page could not be written, its bytes are where they were, and the processor has not been told. */
 static void die_with_bytes_returned(struct fake_owner *owner, enum fake_op op)
 {
 	struct batch *batch = owner->epc->batch[0];
 
 	if (op != FAKE_WRITE)
 		return;
+	batch->entry[0].phase = BATCH_RETURNS;
 	window_return(owner->epc->window, batch->slot, batch->entry[0].stage);
 	raise(SIGKILL);
 }
@@ -190,11 +191,11 @@ static void test_returned(void)
 	owner->lock.holder_died = false;
 	lock_release(&owner->lock);
 	epc_recover(m.epc);
-	TAP_CHECK(fake_resident(owner) < PAGES, "its batch is seen through: %u pages are left",
-		  fake_resident(owner));
+	TAP_CHECK(fake_resident(owner) == PAGES,
+		  "the page that could not be written stays: %u of %u", fake_resident(owner),
+		  PAGES);
 	TAP_CHECK(window_pages(m.epc) == fake_resident(owner),
-		  "what was evicted is in the store alone: the window has %lu pages",
-		  window_pages(m.epc));
+		  "the window has the resident pages and no others: %lu", window_pages(m.epc));
 	for (i = 0; i < PAGES; i++)
 		ok &= fake_use_surely(owner, i);
 	TAP_CHECK(ok && owner->wrong == 0, "and all of it comes back");
