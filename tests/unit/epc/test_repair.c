@@ -146,67 +146,9 @@ static void test_valid(void)
 	fake_machine_destroy(&m);
 }
 
-static unsigned long window_pages(struct epc *epc)
-{
-	struct stat st;
-
-	fstat(window_fd(epc_window(epc)), &st);
-	return (unsigned long)st.st_blocks * 512 / SGX_PAGE_SIZE;
-}
-
-/* As entry_untake() has it when a page could not be written, its bytes are where they were, and the processor has not been told. */
-static void die_with_bytes_returned(struct fake_owner *owner, enum fake_op op)
-{
-	struct batch *batch = owner->epc->batch[0];
-
-	if (op != FAKE_WRITE)
-		return;
-	batch->entry[0].phase = BATCH_RETURNS;
-	window_return(owner->epc->window, batch->slot, batch->entry[0].stage);
-	raise(SIGKILL);
-}
-
-static void reclaim_and_die(struct epc *epc, struct epc_page *page)
-{
-	struct fake_owner *owner = page_owner(page)->owner;
-
-	owner->on_op = die_with_bytes_returned;
-	(void)epc_reclaim(epc);
-}
-
-static void test_returned(void)
-{
-	struct fake_owner *owner;
-	struct fake_machine m;
-	unsigned int i;
-	bool ok = true;
-
-	fake_machine_create(&m, PAGES, NULL, NULL, 0);
-	owner = fake_owner_create(m.epc, 1, PAGES, true);
-	for (i = 0; i < PAGES; i++)
-		ok &= fake_use_surely(owner, i);
-	child_dies(reclaim_and_die, m.epc, owner->page[0].epc_page);
-	owner->on_op = NULL;
-	lock_acquire(&owner->lock); /* it died with that, which is the owner's affair */
-	owner->lock.holder_died = false;
-	lock_release(&owner->lock);
-	epc_recover(m.epc);
-	TAP_CHECK(fake_resident(owner) == PAGES,
-		  "the page that could not be written stays: %u of %u", fake_resident(owner),
-		  PAGES);
-	TAP_CHECK(window_pages(m.epc) == fake_resident(owner),
-		  "the window has the resident pages and no others: %lu", window_pages(m.epc));
-	for (i = 0; i < PAGES; i++)
-		ok &= fake_use_surely(owner, i);
-	TAP_CHECK(ok && owner->wrong == 0, "and all of it comes back");
-	check_audit(m.epc, "with all pages back");
-	fake_machine_destroy(&m);
-}
-
 int main(void)
 {
 	test_blank();
 	test_valid();
-	test_returned();
 	return tap_done();
 }
