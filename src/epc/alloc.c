@@ -6,9 +6,10 @@
  * at once when it could have no page that anybody might still give: all are kept by their owners, or have been offered
  * to them LOOK_ROUNDS times and could not go.  While somebody has pages in hand it waits for those: in a batch, for as
  * long as STUCK_NS; with an owner who neither tracks, keeps nor frees them, COMING_NS.  And it gives up
- * when as many pages as could be offered, and UNWRITTEN_MAX at least, could not be written: the store is full, or fails.
- * Fewer may all be those of one owner who cannot write, with others' behind them.  Before that, a group that has no
- * more than it was promised gives one of its own pages for the one that it wants.
+ * when as many writes have failed, of all who want pages of the same group together, as it takes to try each page that
+ * could be offered twice, and UNWRITTEN_MAX at least: the store is full, or fails.  Fewer may all be those of one owner who
+ * cannot write, with others' behind them.  Before that, a group that has no more than it was promised gives one of its own
+ * pages for the one that it wants.
  *
  * Not here: which pages are free (section.c), one batch (reclaim.c), whose turn it is (waiter.c).
  */
@@ -25,6 +26,7 @@ enum {
 	COMING_ROUNDS =
 		64, /* beside COMING_NS: where the machine is busy, he who has the page is late as well */
 	UNWRITTEN_MAX = 256, /* writes that failed: a small EPC is offered more than once */
+	WRITE_ROUNDS = 2,    /* those that could be written may have been spared in the first */
 	TURN_PAGES = 15,     /* that an owner may have before others, once it has waited for one */
 	TURNS = 4,           /* before it steps back */
 };
@@ -37,7 +39,10 @@ struct search {
 	uint64_t still_ns; /* the pages of @seen have not moved since */
 	struct group_pages seen;
 	uint64_t looked, looked_then; /* then: at since_ns */
-	uint64_t unwritten;
+	/* What batches for @top came to, when they last evicted anything. */
+	const struct epc_group *top;
+	uint64_t evicted_then, unwritten_then;
+	uint64_t batches_then; /* that had begun when there were failures enough; 0: not yet */
 	unsigned int rounds, still_rounds;
 	bool gave_own; /* its groups have been asked for a page of their own */
 };
@@ -46,6 +51,31 @@ static void search_begin(const struct epc *epc, struct search *search)
 {
 	memset(search, 0, sizeof(*search));
 	search->since_ns = search->still_ns = epc_now_ns(epc);
+}
+
+/*
+ * Of the pages of @top each could be tried WRITE_ROUNDS times, by all together, and none was evicted; and nobody has any in
+ * hand of whom that is not known yet.  Where many try there are pages in somebody's batch all the time, and each for
+ * itself would have to find out.
+ */
+static bool none_is_written(const struct epc_group *top, struct search *search)
+{
+	uint64_t unwritten = atomic_load_explicit(&top->unwritten, memory_order_relaxed);
+	uint64_t evicted = atomic_load_explicit(&top->evicted, memory_order_relaxed);
+
+	if (search->top != top || search->evicted_then != evicted) {
+		search->top = top;
+		search->evicted_then = evicted;
+		search->unwritten_then = unwritten;
+		search->batches_then = 0;
+	}
+	unwritten -= search->unwritten_then;
+	if (unwritten < UNWRITTEN_MAX || unwritten < (uint64_t)WRITE_ROUNDS * search->seen.tracked)
+		return false;
+	if (search->batches_then == 0)
+		search->batches_then = batches_begun(top->epc);
+	return batches_have_ended(top->epc, search->batches_then) &&
+	       atomic_load_explicit(&top->evicted, memory_order_relaxed) == evicted;
 }
 
 static bool has_offered_all(const struct search *search)
@@ -92,10 +122,10 @@ static enum verdict judge(struct epc_group *top, struct search *search, bool bus
 	search->still_rounds++;
 	if (is_stuck(search, now))
 		return GIVE_UP;
+	unwritten = none_is_written(top, search);
 	/* With room there is a page for somebody who has waited longer, or has died. */
-	if (pages.in_batch > 0 || pages.room || busy)
+	if (!unwritten && (pages.in_batch > 0 || pages.room || busy))
 		return WAIT;
-	unwritten = search->unwritten >= UNWRITTEN_MAX && search->unwritten >= pages.tracked;
 	if (!unwritten && !is_exhausted(search))
 		return LOOK_AGAIN;
 	if (!search->gave_own)
@@ -178,7 +208,6 @@ static int alloc_evict(struct epc_owner *owner, struct epc_group *top, struct se
 		epc_count(owner, EPC_DIRECT_RECLAIMS, 1);
 	}
 	search->looked += result.looked;
-	search->unwritten += result.unwritten;
 	search->rounds++;
 	if (freed > 0)
 		search_begin(epc, search);

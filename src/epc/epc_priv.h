@@ -83,8 +83,9 @@ enum { NO_STAGE = 0xff };
 /* One batch of reclaim.  Made when so many are needed at once for the first time. */
 struct batch {
 	struct lock lock;
-	unsigned int slot;   /* constant: of the window, and its place in epc.batch */
-	_Atomic uint32_t nr; /* entries in use, some of them BATCH_NONE */
+	unsigned int slot;      /* constant: of the window, and its place in epc.batch */
+	_Atomic uint32_t nr;    /* entries in use, some of them BATCH_NONE */
+	_Atomic uint64_t begun; /* as the how manieth of all batches; 0: nobody is at it */
 	struct batch_entry entry[EPC_BATCH_MAX];
 };
 
@@ -152,6 +153,7 @@ struct epc {
 	_Alignas(64) struct lock reclaim_lock;
 	_Atomic uint32_t in_batch_nr; /* written under it, read by anyone */
 	uint64_t batch_seq;
+	_Atomic uint64_t batches_begun;
 
 	/* A bit for each shard with a page to be had: written under the shard's lock, when that changes. */
 	_Alignas(64) _Atomic uint64_t with_free;
@@ -353,6 +355,9 @@ struct reclaim_result {
  */
 int reclaim_batch(struct epc *epc, struct epc_group *top, struct epc_owner *taker,
 		  struct reclaim_result *ret) EXCLUDES(&epc->reclaim_lock);
+/* How many batches have begun so far; whether none of the first @number of them is under way any more. */
+uint64_t batches_begun(const struct epc *epc);
+bool batches_have_ended(const struct epc *epc, uint64_t number);
 /* The calling thread is in a batch: an operation of an owner has called. */
 bool reclaim_is_running(void);
 /* See through what processes that died have left half-done. */

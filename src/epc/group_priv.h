@@ -51,6 +51,9 @@ struct epc_group {
 	uint32_t kept_nr;       /* likewise */
 	uint64_t shunned_until; /* epc.batch_seq: what it gave last could not go */
 
+	/* relaxed: what batches came to that were run for pages of it */
+	_Atomic uint64_t evicted, unwritten;
+
 	/* relaxed, for people */
 	_Atomic uint32_t peak;
 	atomic_bool rising; /* it has been charged since the peak was noted */

@@ -516,6 +516,7 @@ static void batch_recover(struct epc *epc, struct batch *batch) REQUIRES(&batch-
 	(void)pass_write(epc, batch);
 	(void)pass_free(epc, batch, NULL, &none);
 	in_batches--;
+	atomic_store(&batch->begun, 0);
 	batch->lock.holder_died = false;
 }
 
@@ -553,6 +554,26 @@ LOCK_ATTR(no_thread_safety_analysis) void reclaim_recover(struct epc *epc)
 	}
 }
 
+uint64_t batches_begun(const struct epc *epc)
+{
+	return atomic_load(&epc->batches_begun);
+}
+
+bool batches_have_ended(const struct epc *epc, uint64_t number)
+{
+	const struct batch *batch;
+	unsigned int i;
+	uint64_t begun;
+
+	for (i = 0; i < WINDOW_SLOTS; i++) {
+		batch = atomic_load(&epc->batch[i]);
+		begun = batch ? atomic_load(&batch->begun) : 0;
+		if (begun && begun <= number)
+			return false;
+	}
+	return true;
+}
+
 LOCK_ATTR(no_thread_safety_analysis)
 int reclaim_batch(struct epc *epc, struct epc_group *top, struct epc_owner *taker,
 		  struct reclaim_result *ret)
@@ -565,6 +586,7 @@ int reclaim_batch(struct epc *epc, struct epc_group *top, struct epc_owner *take
 	if (!batch)
 		return -EAGAIN;
 	in_batches++;
+	atomic_store(&batch->begun, atomic_fetch_add(&epc->batches_begun, 1) + 1);
 	ret->looked = pass_collect(epc, batch, &collect);
 	if (batch->nr > 0) {
 		count(&epc->counters.batches, 1);
@@ -574,6 +596,9 @@ int reclaim_batch(struct epc *epc, struct epc_group *top, struct epc_owner *take
 		ret->unwritten = pass_write(epc, batch);
 		freed = pass_free(epc, batch, collect.exchange ? taker : NULL, &ret->page);
 	}
+	count(&top->unwritten, ret->unwritten);
+	count(&top->evicted, freed);
+	atomic_store(&batch->begun, 0);
 	in_batches--;
 	count(&epc->counters.scanned, ret->looked);
 	lock_release(&batch->lock);

@@ -13,7 +13,7 @@
 #include "lib/fake_owner.h"
 #include "lib/tap.h"
 
-enum { PAGES = 16, MAX = 4, TRIES = 20, LINE = 6, STOPPED_TRIES = 150 };
+enum { PAGES = 16, MAX = 4, TRIES = 20, LINE = 6, STOPPED_TRIES = 150, ASKERS = 48 };
 #define MS 1000000ull
 
 /* An owner that never gives a page, in a group of at most MAX, or in the root; it has all that it can have. */
@@ -372,6 +372,114 @@ static void test_promised(enum fake_op refused)
 	fake_machine_destroy(&m);
 }
 
+/* ---- a store that takes nothing ------------------------------------------------------------------ */
+
+struct asker {
+	struct fake_owner *owner;
+	uint32_t page;
+	int r;
+	uint64_t ns;
+	pthread_t thread;
+};
+
+static void *ask(void *arg)
+{
+	struct asker *a = arg;
+	uint64_t start = now_ns();
+
+	do {
+		a->r = fake_use(a->owner, a->page, EPC_MAY_RECLAIM);
+	} while (a->r == -EAGAIN);
+	a->ns = now_ns() - start;
+	return NULL;
+}
+
+/* So many threads ask for a page each, from @first on; how many had -ENOMEM, and after how long at most. */
+static unsigned int ask_all(struct fake_owner *owner, uint32_t first, unsigned int threads,
+			    uint64_t *ret_longest)
+{
+	struct asker asker[ASKERS];
+	unsigned int i, refused = 0;
+
+	*ret_longest = 0;
+	for (i = 0; i < threads; i++) {
+		asker[i] = (struct asker){ .owner = owner, .page = first + i };
+		pthread_create(&asker[i].thread, NULL, ask, &asker[i]);
+	}
+	for (i = 0; i < threads; i++) {
+		pthread_join(asker[i].thread, NULL);
+		refused += asker[i].r == -ENOMEM;
+		*ret_longest = asker[i].ns > *ret_longest ? asker[i].ns : *ret_longest;
+	}
+	return refused;
+}
+
+/* A store that needs its time to fail: there are always pages in somebody's batch. */
+static void fail_slowly(struct fake_owner *owner, enum fake_op op)
+{
+	if (op == FAKE_WRITE)
+		usleep(300);
+}
+
+/* They are told soon, however many there are, each of whom has pages in a batch when another looks. */
+static void test_failing_store(unsigned int threads)
+{
+	struct fake_owner *owner;
+	struct fake_machine m;
+	unsigned int refused;
+	uint64_t longest;
+
+	fake_machine_create(&m, PAGES, NULL, NULL, 0);
+	owner = fake_owner_create(m.epc, 1, PAGES + ASKERS, true);
+	for (uint32_t i = 0; i < PAGES; i++)
+		(void)fake_use_surely(owner, i);
+	owner->fail_every[FAKE_WRITE] = 1;
+	owner->on_op = fail_slowly;
+	refused = ask_all(owner, PAGES, threads, &longest);
+	TAP_CHECK(refused == threads && longest < 2000 * MS,
+		  "a store that takes nothing: %u of %u threads have -ENOMEM, after %lu ms at most",
+		  refused, threads, (unsigned long)(longest / MS));
+	owner->fail_every[FAKE_WRITE] = 0;
+	owner->on_op = NULL;
+	TAP_CHECK(fake_use_surely(owner, PAGES), "and a page when it takes some again");
+	fake_owner_put(owner);
+	fake_machine_destroy(&m);
+}
+
+static void write_slowly(struct fake_owner *owner, enum fake_op op)
+{
+	if (op == FAKE_WRITE)
+		usleep(30000);
+}
+
+/* One owner's writes fail at once, another's need their time and work: nobody is refused what is on its way. */
+static void test_one_writes_slowly(void)
+{
+	struct fake_owner *bad, *slow;
+	struct fake_machine m;
+	unsigned int refused;
+	uint64_t longest;
+	uint32_t i;
+
+	fake_machine_create(&m, MANY, NULL, NULL, 0);
+	bad = fake_owner_create(m.epc, 1, MANY, true);
+	slow = fake_owner_create(m.epc, 2, ASKERS + 2, true);
+	for (i = 0; i < MANY - 2; i++)
+		(void)fake_use_surely(bad, i);
+	for (i = 0; i < 2; i++)
+		(void)fake_use_surely(slow, i);
+	bad->fail_every[FAKE_WRITE] = 1;
+	slow->on_op = write_slowly;
+	refused = ask_all(slow, 2, 8, &longest);
+	TAP_CHECK(refused == 0, "%u writes fail in the time that one takes: %u of 8 refused", MANY,
+		  refused);
+	TAP_CHECK(bad->failed[FAKE_WRITE] > 0, "(%u did)", bad->failed[FAKE_WRITE]);
+	slow->on_op = NULL;
+	fake_owner_put(slow);
+	fake_owner_put(bad);
+	fake_machine_destroy(&m);
+}
+
 int main(void)
 {
 	unsigned int i;
@@ -390,5 +498,9 @@ int main(void)
 		test_one_cannot_write(policy_at(i)->name);
 	test_promised(FAKE_RECLAIM);
 	test_promised(FAKE_WRITE);
+	test_failing_store(1);
+	test_failing_store(4);
+	test_failing_store(ASKERS);
+	test_one_writes_slowly();
 	return tap_done();
 }
