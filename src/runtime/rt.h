@@ -161,9 +161,8 @@ struct rt_listing {
 #define RT_LISTINGS 16u
 
 struct rt {
-	bool ready;   /* SGX is offered in this process */
-	bool used;    /* a node of the device has been opened: signals are wrapped from now on */
-	bool guarded; /* critical signals are blocked while a handler begins (signal.c) */
+	bool ready; /* SGX is offered in this process */
+	bool used;  /* a node of the device has been opened: signals are wrapped from now on */
 	bool fsgsbase;
 	bool cpuid_faults;
 	int uffd;

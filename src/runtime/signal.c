@@ -5,15 +5,17 @@
  * Every handler that the kernel knows is rt_sigentry (entry.S), on our signal stack.  rt_signal() decides
  * whose business it is; what is the client's is given to it by rt_deliver() (frame.c).
  *
- * Invariant: the critical signals are never blocked in the kernel's mask, and while a thread holds a lock or is in
- * a handler (t->critical) no client code runs on it: asynchronous signals are put off until it lets go.
+ * Invariant: nothing but a handler that has not begun, or that puts a signal off, runs with critical signals blocked, and
+ * while a thread holds a lock or is in a handler (t->critical) no client code runs on it: asynchronous signals are put off
+ * until it lets go.
  *
- * Whoever sends critical signals faster than a handler begins would fill the signal stack with handlers that have not
- * begun.  Where two such have been seen, the kernel blocks them at the door from then on (rt.guarded), and a handler that may
- * fault itself opens it behind itself.
+ * The kernel begins handler upon handler for as long as a signal is there that is not blocked, without an instruction in
+ * between: somebody who sends critical signals fast enough would fill the signal stack.  So they are blocked at the
+ * door, and a handler opens it behind itself (rt_signal_reopen()) before it does what may fault.  One that finds another at
+ * work puts its signal off and goes back as it came, with the door shut: so there is at most one of these.
  *
- * Most handlers run with all other signals blocked.  Those of an ENCLU and of a page that is not there do not, so that
- * they can leave without a sigreturn: the mask is as it was.
+ * Most handlers run with all other signals blocked.  Those of an ENCLU and of a page that is not there do not: once the
+ * door is open the mask is as it was, and they can leave without a sigreturn.
  */
 #include "runtime/signal_priv.h"
 
@@ -51,6 +53,12 @@ static bool is_between(const ucontext_t *uc, const void *start, const void *end)
 	return rip_of(uc) - (uint64_t)start < (uint64_t)end - (uint64_t)start;
 }
 
+/* Of this thread's own making, not somebody's that sends it. */
+static bool is_fault(int sig, const siginfo_t *info)
+{
+	return info->si_code > 0 && (RT_SIG_CRITICAL & RT_SIGBIT(sig));
+}
+
 /* ---- whose signal is it ----------------------------------------------------------------------- */
 
 /*
@@ -78,7 +86,6 @@ static void async(int sig, siginfo_t *info, ucontext_t *uc, struct rt_thread *t,
 		send_back(sig, info);
 		return;
 	}
-	rt_signal_reopen();
 	if (in_enclave)
 		rt_interrupt(uc, t);
 	rt_deliver(sig, info, uc);
@@ -367,14 +374,12 @@ static unsigned int one_signal(int sig, siginfo_t *info, ucontext_t *uc, struct 
 {
 	bool ours = !away && (t->lp->in_enclave || t->foreign);
 
-	if (info->si_code > 0 && (RT_SIG_CRITICAL & RT_SIGBIT(sig))) {
-		rt_signal_reopen();
+	if (is_fault(sig, info))
 		sync_signal(sig, info, uc, t, away && t->lp->in_enclave);
-	} else if (must_wait(uc, t) || t->deferred_nr) {
+	else if (must_wait(uc, t) || t->deferred_nr)
 		rt_critical_defer(t, sig, info);
-	} else {
+	else
 		async(sig, info, uc, t, away && t->lp->in_enclave);
-	}
 	return way_back(t, ours);
 }
 
@@ -383,7 +388,7 @@ static unsigned int by_hand(ucontext_t *uc, struct rt_back *back)
 {
 	const greg_t *g = uc->uc_mcontext.gregs;
 
-	if (rt.guarded || !rt_frame_has_xsave(uc) || (g[REG_EFL] & (RFLAGS_TF | RFLAGS_NT)) ||
+	if (!rt_frame_has_xsave(uc) || (g[REG_EFL] & (RFLAGS_TF | RFLAGS_NT)) ||
 	    g[REG_CSGSFS] != CSGSFS_USER)
 		return 0;
 	if ((uint64_t)g[REG_RIP] == rt_vdso_resume)
@@ -396,17 +401,29 @@ static unsigned int by_hand(ucontext_t *uc, struct rt_back *back)
 	return RT_BACK_HAND;
 }
 
-/* @uc is a handler on its way back: it goes once more, to what this one makes of where it goes to. */
+/* What this handler has to do may fault, unless it only puts its signal off. */
+static void open_door(int sig, const siginfo_t *info, const struct rt_thread *t)
+{
+	if (t->critical == 1 || is_fault(sig, info))
+		rt_signal_reopen();
+}
+
+/*
+ * @uc is a handler on its way back: it goes once more, to what this one makes of where it goes to.  That way and this
+ * one's have the door shut, or there could be another upon each.
+ */
 static void upon_return(int sig, siginfo_t *info, ucontext_t *uc, struct rt_thread *t)
 {
 	struct rt_back *next = interrupted_return(uc), *back = lowest_return(uc);
 
+	open_door(sig, info, t);
 	if (back->code & RT_BACK_FOUND)
 		rt_critical_defer(t, sig, info);
 	else
 		back->code = one_signal(sig, info, uc_of(back), t, back->code & RT_BACK_AWAY);
+	rt_signal_shut();
 	/* What is blocked there is not to come in between. */
-	*uc_mask(uc) |= *uc_mask(uc_of(back));
+	*uc_mask(uc) |= *uc_mask(uc_of(back)) | RT_SIG_CRITICAL;
 	uc->uc_mcontext.gregs[REG_RSP] = (greg_t)next;
 	uc->uc_mcontext.gregs[REG_RIP] = (greg_t)rt_return_go;
 }
@@ -422,21 +439,23 @@ static unsigned int in_program(int sig, siginfo_t *info, ucontext_t *uc, struct 
 			       bool away)
 {
 	struct rt_thread *t = back->t;
-	bool kick = is_kick(info, uc);
+	bool kick = is_kick(info, uc), going = is_between(uc, rt_go_on, rt_go_end);
+	bool below = t->quick;
 	unsigned int code;
 
 	if (away) {
 		t->away_fs = back->fs;
 		t->away_gs = back->gs;
 	}
-	if (is_between(uc, rt_go_on, rt_go_end)) {
+	if (going)
 		arrive(t, uc);
+	open_door(sig, info, t);
+	if (going)
 		away = true;
-	} else if (away && t->direct && in_gate(uc)) {
+	else if (away && t->direct && in_gate(uc))
 		leave_gate(uc);
-	} else if (kick) {
+	else if (kick)
 		uc->uc_mcontext.gregs[REG_RIP] += KICK_BYTES;
-	}
 	if (kick)
 		return way_back(t, !away);
 	/* Not upon another handler, which may be at that. */
@@ -444,7 +463,10 @@ static unsigned int in_program(int sig, siginfo_t *info, ucontext_t *uc, struct 
 		rt_donor_keep_spare();
 	t->quick = false;
 	code = one_signal(sig, info, uc, t, away);
-	return t->quick && (RT_SIG_OPEN & RT_SIGBIT(sig)) ? code | by_hand(uc, back) : code;
+	if (t->quick && (RT_SIG_OPEN & RT_SIGBIT(sig)))
+		code |= by_hand(uc, back);
+	t->quick = below;
+	return code;
 }
 
 static unsigned int on_slot(int sig, siginfo_t *info, ucontext_t *uc, struct rt_back *back,
@@ -457,8 +479,6 @@ static unsigned int on_slot(int sig, siginfo_t *info, ucontext_t *uc, struct rt_
 		return 0;
 	}
 	if (at_entry(uc)) {
-		if (info->si_code <= 0 && (RT_SIG_CRITICAL & RT_SIGBIT(sig)))
-			rt_signal_guard(sig);
 		rt_critical_defer(t, sig, info);
 		return away ? RT_BACK_FOUND : 0;
 	}
@@ -473,7 +493,7 @@ static unsigned int on_slot(int sig, siginfo_t *info, ucontext_t *uc, struct rt_
 static void off_slot(int sig, siginfo_t *info, ucontext_t *uc)
 {
 	rt_signal_reopen();
-	if (info->si_code > 0 && (RT_SIG_CRITICAL & RT_SIGBIT(sig)))
+	if (is_fault(sig, info))
 		sync_signal(sig, info, uc, NULL, false);
 	else
 		async(sig, info, uc, NULL, false);
@@ -497,10 +517,12 @@ unsigned int rt_signal(int sig, siginfo_t *info, ucontext_t *uc, struct rt_back 
 /* No other signal comes before what is critical has ended. */
 static void hold_all(ucontext_t *uc, struct rt_thread *t)
 {
-	if (*uc_mask(uc) != rt_sig_others || !t->deferred_masked)
-		t->deferred_mask = *uc_mask(uc) & ~RT_SIG_CRITICAL;
+	uint64_t mask = *uc_mask(uc) & ~RT_SIG_CRITICAL;
+
+	if (mask != rt_sig_others || !t->deferred_masked)
+		t->deferred_mask = mask;
 	t->deferred_masked = true;
-	*uc_mask(uc) = rt_sig_others;
+	*uc_mask(uc) |= rt_sig_others;
 }
 
 static void release_all(ucontext_t *uc, struct rt_thread *t)
@@ -524,6 +546,8 @@ bool rt_signal_drain(struct rt_back *top)
 		back->code &= ~(uint64_t)RT_BACK_HAND;
 		return false;
 	}
+	if (under)
+		rt_signal_reopen();
 	release_all(uc, t);
 	while (rt_critical_take(t, &d)) {
 		async(d.sig, &d.info, uc, t, !ours && t->lp->in_enclave);
@@ -531,6 +555,8 @@ bool rt_signal_drain(struct rt_back *top)
 	}
 	/* One that came upon this very loop has been taken by it, and held nothing but this handler. */
 	t->deferred_masked = false;
+	if (under)
+		rt_signal_shut();
 	errno = saved_errno;
 	return true;
 }

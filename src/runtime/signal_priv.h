@@ -11,8 +11,8 @@
 #define SA_RESTORER_FLAG 0x04000000ul
 
 /*
- * What an ENCLU raises, and a page that is not there.  Their handlers leave the mask as it is, to go back without a
- * sigreturn.
+ * What an ENCLU raises, and a page that is not there.  Their handlers run with the mask that they found, to go back
+ * without a sigreturn.
  */
 #define RT_SIG_OPEN (RT_SIGBIT(SIGSEGV) | RT_SIGBIT(SIGILL) | RT_SIGBIT(SIGBUS))
 
@@ -31,10 +31,10 @@ static inline bool on_stack(const stack_t *stack, uint64_t sp)
 	return sp - (uint64_t)stack->ss_sp < stack->ss_size;
 }
 
-/* From now on no critical signal comes upon a handler that has not begun; @first: nor this one, first of all. */
-void rt_signal_guard(int first);
-/* This handler goes on to what may fault. */
+/* This handler goes on to what may fault: critical signals, which have been blocked since it began, may come upon it. */
 void rt_signal_reopen(void);
+/* And it is done with that. */
+void rt_signal_shut(void);
 /* A handler of the client's for @sig is about to run its first instruction. */
 bool rt_frame_waits(int sig, const ucontext_t *uc);
 /* Critical signals that the client believes blocked on this thread. */

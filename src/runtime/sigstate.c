@@ -3,8 +3,8 @@
  * What the client has told the kernel about signals, as far as the runtime stands between: handlers, masks,
  * signal stacks.
  *
- * The kernel has rt_sigentry for every signal that the client handles (once it uses SGX), never blocks the
- * critical signals, and has the runtime's stack.  What the client asked for is kept here, per process (rt.act) or
+ * The kernel has rt_sigentry for every signal that the client handles (once it uses SGX), blocks the critical signals
+ * in no code but the runtime's handlers, and has the runtime's stack.  What the client asked for is kept here, per process (rt.act) or
  * per thread, and shown to it when it asks.
  */
 #include "runtime/signal_priv.h"
@@ -56,34 +56,27 @@ void rt_signal_install(int sig, uint64_t client_flags)
 {
 	struct rt_client_act act = {
 		.action = (void (*)(int, siginfo_t *, void *))rt_sigentry,
-		.flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER | SA_RESTORER_FLAG |
+		.flags = SA_SIGINFO | SA_ONSTACK | SA_RESTORER_FLAG |
 			 (client_flags & (SA_RESTART | SA_NOCLDSTOP | SA_NOCLDWAIT)),
 		.restorer = rt_restorer,
-		.mask = RT_SIG_OPEN & RT_SIGBIT(sig) ? 0 : ~RT_SIG_CRITICAL,
+		.mask = RT_SIG_OPEN & RT_SIGBIT(sig) ? RT_SIG_CRITICAL : ~0ull,
 	};
 
-	if (rt.guarded)
-		act.mask |= RT_SIG_CRITICAL;
 	kernel_act(sig, &act);
-}
-
-void rt_signal_guard(int first)
-{
-	if (rt.guarded)
-		return;
-	rt.guarded = true;
-	rt_signal_install(first, 0);
-	for (int sig = 1; sig < RT_NSIG; sig++)
-		if ((RT_SIG_CRITICAL & RT_SIGBIT(sig)) && sig != first)
-			rt_signal_install(sig, 0);
 }
 
 void rt_signal_reopen(void)
 {
 	uint64_t critical = RT_SIG_CRITICAL;
 
-	if (rt.guarded)
-		sys4(SYS_rt_sigprocmask, SIG_UNBLOCK, &critical, 0, 8);
+	sys4(SYS_rt_sigprocmask, SIG_UNBLOCK, &critical, 0, 8);
+}
+
+void rt_signal_shut(void)
+{
+	uint64_t critical = RT_SIG_CRITICAL;
+
+	sys4(SYS_rt_sigprocmask, SIG_BLOCK, &critical, 0, 8);
 }
 
 void rt_signal_init(void)
@@ -94,9 +87,7 @@ void rt_signal_init(void)
 		sys4(SYS_rt_sigaction, sig, 0, &rt.act[sig], 8);
 		rt_signal_install(sig, 0);
 	}
-	uint64_t critical = RT_SIG_CRITICAL;
-
-	sys4(SYS_rt_sigprocmask, SIG_UNBLOCK, &critical, 0, 8);
+	rt_signal_reopen();
 }
 
 void rt_signal_use(void)
