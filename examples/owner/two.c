@@ -84,8 +84,8 @@ static int use(struct owner *o, uint32_t i, unsigned int n)
 		memset(swsgx_page_bytes(o->owner, page), 0, BYTES);
 	else
 		r = swsgx_slot_read(o->slots, i, page);
-	swsgx_owner_count(o->owner, SWSGX_FAULTS, 1);
-	swsgx_owner_count(o->owner, SWSGX_LOADS, n > 0);
+	swsgx_owner_count(o->owner, page, SWSGX_FAULTS, 1);
+	swsgx_owner_count(o->owner, page, SWSGX_LOADS, n > 0);
 	swsgx_page_set_cookie(page, i);
 	r = r < 0 ? r : work(o, page, n);
 	o->page[i] = page;
@@ -147,8 +147,8 @@ static void print_table(struct swsgx_epc *epc, struct owner *small, struct owner
 	print_group(small->group);
 	print_group(large->group);
 	for (i = 0; swsgx_section_read(epc, i, &section) == 0; i++)
-		printf("node %d: %u pages, %lu allocs\n", section.node, section.pages,
-		       section.allocs);
+		printf("node %d: %u pages, %lu allocs, %lu loads\n", section.node, section.pages,
+		       section.allocs, section.count[SWSGX_LOADS]);
 	printf("watermarks %lu and %lu, %lu of %lu batches in the background\n", info.low,
 	       info.high, info.background_batches, info.batches);
 	printf("file: %lu pages written, %lu read\n", info.backing_written, info.backing_read);

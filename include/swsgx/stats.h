@@ -17,6 +17,52 @@
 extern "C" {
 #endif
 
+/* ---- what is counted ---------------------------------------------------------------------------------- */
+
+/* What is counted of owners. Those from SWSGX_FAULTS to SWSGX_CONFLICTS only the owner knows of: swsgx_owner_count(). */
+#define SWSGX_ALLOCS           0u  /* pages that it got */
+#define SWSGX_FREES            1u  /* and gave back itself */
+#define SWSGX_EVICTIONS        2u  /* pages written out */
+#define SWSGX_EVICT_FAILURES   3u  /* that could not be, and stayed */
+#define SWSGX_BLOCKS           4u  /* that @block said yes for */
+#define SWSGX_DIRECT_RECLAIMS  5u  /* batches that an allocation ran */
+#define SWSGX_STALLS           6u  /* allocations that had to wait */
+#define SWSGX_STALL_NS         7u  /* how long, all threads together */
+#define SWSGX_FAULTS           8u  /* times that a page was wanted that was not there */
+#define SWSGX_LOADS            9u  /* pages that came back */
+#define SWSGX_READAHEADS       10u /* pages loaded before they were asked for */
+#define SWSGX_READAHEAD_USED   11u /* and then used */
+#define SWSGX_READAHEAD_WASTED 12u /* and gone without a use */
+#define SWSGX_TRACKS           13u /* tracking cycles, as of ETRACK */
+#define SWSGX_CONFLICTS        14u /* steps that met another on the same page and were tried again */
+#define SWSGX_COUNT_NR         24u /* room for more */
+
+/**
+ * swsgx_count_name() - what a number of owners is called
+ * @what: one of SWSGX_ALLOCS and so on
+ *
+ * Returns its name in swsgx-stats(5), e.g. "allocs", constant; NULL where there is none.
+ * Source: swsgx-stats(5).
+ * Since: 0.1
+ */
+const char *swsgx_count_name(uint32_t what);
+
+/**
+ * struct swsgx_pressure - for how much of the time threads stood still for want of a page
+ * @total_ns: in all
+ * @avg:      per cent of the last 10, 60 and 300 seconds, about
+ *
+ * Source: PSI of Linux (Documentation/accounting/psi.rst, kernel/sched/psi.c).
+ */
+struct swsgx_pressure {
+	uint64_t total_ns;
+	double avg[3];
+};
+
+#define SWSGX_SOME        0u /* at least one thread stood still */
+#define SWSGX_FULL        1u /* and moreover nobody ran, as the owners' @running says */
+#define SWSGX_PRESSURE_NR 2u
+
 /* ---- an EPC and its sections -------------------------------------------------------------------------- */
 
 /**
@@ -80,6 +126,9 @@ void swsgx_epc_read(struct swsgx_epc *epc, struct swsgx_epc_info *ret_info);
  * @free, @dirty, @poisoned: as of the EPC
  * @allocs, @frees:  pages that got an owner and lost it
  * @evictions:       of the latter, those that were written out
+ * @count:    by SWSGX_ALLOCS and so on: what owners counted of its pages, and of no page in threads that would have had one of
+ *            it first.  Over all sections each sums to the root group's
+ * @pressure: by SWSGX_SOME, SWSGX_FULL, of these threads
  * @reserved32, @reserved: 0
  */
 struct swsgx_section_info {
@@ -89,6 +138,8 @@ struct swsgx_section_info {
 	uint64_t free, dirty, poisoned;
 	uint64_t allocs, frees;
 	uint64_t evictions;
+	uint64_t count[SWSGX_COUNT_NR];
+	struct swsgx_pressure pressure[SWSGX_PRESSURE_NR];
 	uint64_t reserved[8];
 };
 
@@ -107,50 +158,6 @@ struct swsgx_section_info {
 int swsgx_section_read(struct swsgx_epc *epc, uint32_t i, struct swsgx_section_info *ret_info);
 
 /* ---- groups and owners -------------------------------------------------------------------------------- */
-
-/* What is counted of owners. Those from SWSGX_FAULTS to SWSGX_CONFLICTS only the owner knows of: swsgx_owner_count(). */
-#define SWSGX_ALLOCS           0u  /* pages that it got */
-#define SWSGX_FREES            1u  /* and gave back itself */
-#define SWSGX_EVICTIONS        2u  /* pages written out */
-#define SWSGX_EVICT_FAILURES   3u  /* that could not be, and stayed */
-#define SWSGX_BLOCKS           4u  /* that @block said yes for */
-#define SWSGX_DIRECT_RECLAIMS  5u  /* batches that an allocation ran */
-#define SWSGX_STALLS           6u  /* allocations that had to wait */
-#define SWSGX_STALL_NS         7u  /* how long, all threads together */
-#define SWSGX_FAULTS           8u  /* times that a page was wanted that was not there */
-#define SWSGX_LOADS            9u  /* pages that came back */
-#define SWSGX_READAHEADS       10u /* pages loaded before they were asked for */
-#define SWSGX_READAHEAD_USED   11u /* and then used */
-#define SWSGX_READAHEAD_WASTED 12u /* and gone without a use */
-#define SWSGX_TRACKS           13u /* tracking cycles, as of ETRACK */
-#define SWSGX_CONFLICTS        14u /* steps that met another on the same page and were tried again */
-#define SWSGX_COUNT_NR         24u /* room for more */
-
-/**
- * swsgx_count_name() - what a number of owners is called
- * @what: one of SWSGX_ALLOCS and so on
- *
- * Returns its name in swsgx-stats(5), e.g. "allocs", constant; NULL where there is none.
- * Source: swsgx-stats(5).
- * Since: 0.1
- */
-const char *swsgx_count_name(uint32_t what);
-
-/**
- * struct swsgx_pressure - for how much of the time threads stood still for want of a page
- * @total_ns: in all
- * @avg:      per cent of the last 10, 60 and 300 seconds, about
- *
- * Source: PSI of Linux (Documentation/accounting/psi.rst, kernel/sched/psi.c).
- */
-struct swsgx_pressure {
-	uint64_t total_ns;
-	double avg[3];
-};
-
-#define SWSGX_SOME        0u /* at least one thread stood still */
-#define SWSGX_FULL        1u /* and moreover nobody ran, as the owners' @running says */
-#define SWSGX_PRESSURE_NR 2u
 
 /**
  * struct swsgx_owner_info - an owner
@@ -179,6 +186,8 @@ void swsgx_owner_read(struct swsgx_owner *owner, struct swsgx_owner_info *ret_in
 /**
  * swsgx_owner_count() - something has happened that only the owner knows of
  * @owner: the owner
+ * @page:  that it happened to, whose section counts it as well; NULL for none: then the section does that the calling thread
+ *         would have a page of first
  * @what:  from SWSGX_FAULTS to SWSGX_CONFLICTS
  * @n:     how often
  *
@@ -190,7 +199,8 @@ void swsgx_owner_read(struct swsgx_owner *owner, struct swsgx_owner_info *ret_in
  * Source: swsgx-stats(5).
  * Since: 0.1
  */
-int swsgx_owner_count(struct swsgx_owner *owner, uint32_t what, uint64_t n);
+int swsgx_owner_count(struct swsgx_owner *owner, const struct swsgx_page *page, uint32_t what,
+		      uint64_t n);
 
 #define SWSGX_GROUP_MIN      0u /* a reclaim passed it by, because it had no more than its min */
 #define SWSGX_GROUP_HIGH     1u /* somebody in it evicted some of it, to stay below high */

@@ -17,8 +17,8 @@
 static_assert(sizeof(struct swsgx_epc_info) == 264 &&
 		      offsetof(struct swsgx_epc_info, reserved) == 200,
 	      "part of the ABI");
-static_assert(sizeof(struct swsgx_section_info) == 128 &&
-		      offsetof(struct swsgx_section_info, reserved) == 64,
+static_assert(sizeof(struct swsgx_section_info) == 384 &&
+		      offsetof(struct swsgx_section_info, reserved) == 320,
 	      "part of the ABI");
 static_assert(sizeof(struct swsgx_pressure) == 32, "part of the ABI");
 static_assert(sizeof(struct swsgx_owner_info) == 328 &&
@@ -122,11 +122,13 @@ void swsgx_epc_read(struct swsgx_epc *epc, struct swsgx_epc_info *ret_info)
 
 int swsgx_section_read(struct swsgx_epc *epc, uint32_t i, struct swsgx_section_info *ret_info)
 {
+	struct epc_section_stats stats;
 	struct epc_section_info info;
 
 	if (i >= epc_section_nr(epc->epc))
 		return -EINVAL;
 	epc_section_read(epc->epc, i, &info);
+	epc_section_stats_read(epc->epc, i, &stats);
 	*ret_info = (struct swsgx_section_info){
 		.first = info.first,
 		.pages = info.pages,
@@ -138,6 +140,8 @@ int swsgx_section_read(struct swsgx_epc *epc, uint32_t i, struct swsgx_section_i
 		.frees = info.frees,
 		.evictions = info.evictions,
 	};
+	counts_tell(stats.count, ret_info->count);
+	pressure_tell(stats.pressure, ret_info->pressure);
 	return 0;
 }
 
@@ -157,11 +161,12 @@ void swsgx_owner_read(struct swsgx_owner *owner, struct swsgx_owner_info *ret_in
 	pressure_tell(info.pressure, ret_info->pressure);
 }
 
-int swsgx_owner_count(struct swsgx_owner *owner, uint32_t what, uint64_t n)
+int swsgx_owner_count(struct swsgx_owner *owner, const struct swsgx_page *page, uint32_t what,
+		      uint64_t n)
 {
 	if (what < SWSGX_FAULTS || what >= COUNTS)
 		return -EINVAL;
-	epc_count(owner->epc_owner, count_of[what], n);
+	epc_count(owner->epc_owner, (const struct epc_page *)page, count_of[what], n);
 	return 0;
 }
 

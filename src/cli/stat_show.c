@@ -121,7 +121,7 @@ static int json_sample(const struct session *session, const struct epc_sample *s
 	tell_epc(&tell, &sample->stats);
 	tell_list(&tell, "sections");
 	for (unsigned int i = 0; i < sample->section_nr; i++)
-		tell_section(&tell, i, &sample->section[i].info, sample->section[i].kind);
+		tell_section(&tell, i, &sample->section[i].info, &sample->section[i].stats);
 	tell_list_end(&tell);
 	tell_list(&tell, "groups");
 	for (unsigned int i = 0; i < sample->group_nr; i++) {
@@ -183,19 +183,21 @@ static void table_head(FILE *to, const struct session *session, const struct epc
 
 static void table_sections(FILE *to, const struct epc_sample *sample)
 {
-	fprintf(to, "\n%-7s %4s %9s %9s %9s %9s %12s %12s\n", "SECTION", "NODE", "PAGES", "FREE",
-		"DIRTY", "POISONED", "ALLOCS", "EVICTIONS");
+	fprintf(to, "\n%-7s %4s %7s %7s %7s %8s %10s %10s %10s %6s\n", "SECTION", "NODE", "PAGES",
+		"FREE", "DIRTY", "POISONED", "FAULTS", "EVICTIONS", "LOADS", "SOME10");
 	for (unsigned int i = 0; i < sample->section_nr; i++) {
+		const struct epc_section_stats *stats = &sample->section[i].stats;
 		const struct epc_section_info *info = &sample->section[i].info;
 		char node[16] = "-";
 
 		if (info->node >= 0)
 			snprintf(node, sizeof(node), "%d", info->node);
 		fprintf(to,
-			"%-7u %4s %9u %9" PRIu64 " %9" PRIu64 " %9" PRIu64 " %12" PRIu64
-			" %12" PRIu64 "\n",
-			i, node, info->pages, info->free, info->dirty, info->poisoned, info->allocs,
-			info->evictions);
+			"%-7u %4s %7u %7" PRIu64 " %7" PRIu64 " %8" PRIu64 " %10" PRIu64
+			" %10" PRIu64 " %10" PRIu64 " %6.1f\n",
+			i, node, info->pages, info->free, info->dirty, info->poisoned,
+			stats->count[EPC_FAULTS], stats->count[EPC_EVICTIONS],
+			stats->count[EPC_LOADS], stats->pressure[EPC_SOME].avg[0]);
 	}
 }
 

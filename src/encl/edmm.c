@@ -102,7 +102,7 @@ static int restrict_page(struct encl *encl, struct edmm *e, struct bring *b, str
 	if (r < 0)
 		return r;
 	edmm_show_anew_locked(encl, idx);
-	return encl_etrack_locked(encl);
+	return encl_etrack_locked(encl, page->epc_page);
 }
 
 int encl_restrict_permissions(struct encl *encl, const struct encl_mm *mm, uint64_t offset,
@@ -149,7 +149,7 @@ static int modify_page(struct encl *encl, struct edmm *e, struct bring *b, struc
 	if (type == SGX_PT_TCS)
 		page->max_rwx = ENCL_R | ENCL_W;
 	edmm_show_anew_locked(encl, idx);
-	return encl_etrack_locked(encl);
+	return encl_etrack_locked(encl, page->epc_page);
 }
 
 int encl_modify_types(struct encl *encl, const struct encl_mm *mm, uint64_t offset, uint64_t length,

@@ -315,9 +315,12 @@ void readahead_locked(struct encl *encl, struct bring *b, uint64_t idx) REQUIRES
 /* Somebody uses the page, which was brought ahead: the manager is told by the caller. */
 void readahead_used_locked(struct encl *encl, uint64_t idx, struct encl_page *page)
 	REQUIRES(&encl->lock);
-/* It has left the EPC without. @idx: UINT64_MAX when the enclave has no more use for streams */
-void readahead_wasted_locked(struct encl *encl, uint64_t idx, struct encl_page *page)
-	REQUIRES(&encl->lock);
+/*
+ * It has left the EPC without, from @frame (NULL: that is not known any more). @idx: UINT64_MAX when the enclave has no more use
+ * for streams
+ */
+void readahead_wasted_locked(struct encl *encl, uint64_t idx, struct encl_page *page,
+			     const struct epc_page *frame) REQUIRES(&encl->lock);
 
 /* ---- load.c --------------------------------------------------------------------------------- */
 
@@ -415,8 +418,8 @@ struct encl_fault fault_from_errno(struct encl *encl, int r);
 
 extern const struct sgx_epc_page_ops encl_page_ops;
 
-/* ETRACK and the end of its cycle: no logical processor remembers a translation of ours. */
-int encl_etrack_locked(struct encl *encl) REQUIRES(&encl->lock);
+/* ETRACK and the end of its cycle: no logical processor remembers a translation of ours.  @frame: it is for that page, or NULL. */
+int encl_etrack_locked(struct encl *encl, const struct epc_page *frame) REQUIRES(&encl->lock);
 /* EWB of a page that has its slots and is blocked; then it is evicted and the caller has the frame. */
 int evict_write_locked(struct encl *encl, struct encl_page *page) REQUIRES(&encl->lock);
 /* It does not need its version slot and its place in the backing store any more. */

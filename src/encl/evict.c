@@ -150,7 +150,7 @@ static bool evict_block(struct epc_page *frame)
 	return ok;
 }
 
-int encl_etrack_locked(struct encl *encl)
+int encl_etrack_locked(struct encl *encl, const struct epc_page *frame)
 {
 	uint32_t secs = epc_page_nr(encl->epc, encl->secs.epc_page);
 	struct cpu_outcome out;
@@ -161,7 +161,7 @@ int encl_etrack_locked(struct encl *encl)
 		out = encls_etrack(encl->cpu, secs);
 	}
 	cpu_track_flush(encl->cpu, secs);
-	epc_count(encl->epc_owner, EPC_TRACKS, 1);
+	epc_count(encl->epc_owner, frame, EPC_TRACKS, 1);
 	return cpu_ok(out) ? 0 : -EFAULT;
 }
 
@@ -188,7 +188,7 @@ int evict_write_locked(struct encl *encl, struct encl_page *page)
 	out = evict_ewb_locked(encl, page);
 	/* One ETRACK, when the first page of a batch asks for it, serves all that were blocked before. */
 	if (out.fault == CPU_NO_FAULT && out.eax == SGX_NOT_TRACKED) {
-		if (encl_etrack_locked(encl) < 0)
+		if (encl_etrack_locked(encl, page->epc_page) < 0)
 			return -EFAULT;
 		out = evict_ewb_locked(encl, page);
 	}
@@ -242,7 +242,7 @@ static int evict_write(struct epc_page *frame)
 		}
 		encl_end_locked(encl);
 		if (r == 0 && page->flags & ENCL_PAGE_AHEAD)
-			readahead_wasted_locked(encl, epc_page_cookie(frame), page);
+			readahead_wasted_locked(encl, epc_page_cookie(frame), page, frame);
 	}
 	/* No page: asked again, because the reclaimer that had it written died before it noted that. */
 	encl_unlock(encl);

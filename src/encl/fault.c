@@ -82,6 +82,7 @@ struct encl_fault encl_fault(struct encl *encl, const struct encl_mm *mm, uint64
 			     unsigned int access, unsigned int vma_rwx, bool in_enclave)
 {
 	struct encl_page *page;
+	struct epc_page *frame = NULL;
 	struct encl_fault f;
 	struct bring b;
 	uint64_t idx;
@@ -93,21 +94,25 @@ struct encl_fault encl_fault(struct encl *encl, const struct encl_mm *mm, uint64
 	idx = (la - encl->base) / SGX_PAGE_SIZE;
 	pages_prefetch(encl, idx);
 
-	epc_count(encl->epc_owner, EPC_FAULTS, 1);
 	bring_init(&b, encl, mm);
 	encl_lock(encl);
 	encl->faults++;
 	if (encl_vma_denies(vma_rwx, access)) {
 		page = pages_find_locked(encl, idx);
-		f = fault_pf(fault_error(access, page && page_is_here(page) ? SGX_PFEC_P : 0));
+		if (page && page_is_here(page))
+			frame = page->epc_page;
+		f = fault_pf(fault_error(access, frame ? SGX_PFEC_P : 0));
 	} else {
 		readahead_come_locked(encl, idx);
 		r = bring_page_locked(encl, &b, idx, vma_rwx, BRING_AUG, &page);
+		if (r == 0)
+			frame = page->epc_page;
 		f = r < 0 ? fault_from_errno(encl, r)
 			  : fault_show_locked(encl, &b, page, la, access);
 		if (f.kind == ENCL_FAULT_DONE)
 			readahead_locked(encl, &b, idx);
 	}
+	epc_count(encl->epc_owner, frame, EPC_FAULTS, 1);
 	encl_unlock(encl);
 	bring_fini(&b);
 	return f;

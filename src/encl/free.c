@@ -69,7 +69,7 @@ static bool free_page(struct encl *encl, struct encl_page *page)
 		if (frame && r == 0)
 			page->epc_page = NULL;
 		if (frame && r == 0 && page->flags & ENCL_PAGE_AHEAD)
-			readahead_wasted_locked(encl, UINT64_MAX, page);
+			readahead_wasted_locked(encl, UINT64_MAX, page, frame);
 		encl_end_locked(encl);
 		encl_unlock(encl);
 		if (!frame)

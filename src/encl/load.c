@@ -189,7 +189,7 @@ void load_done_locked(struct encl *encl, struct encl_page *page)
 	evict_slots_put_locked(encl, page);
 	page_track_locked(encl, page);
 	encl->loads++;
-	epc_count(encl->epc_owner, EPC_LOADS, 1);
+	epc_count(encl->epc_owner, page->epc_page, EPC_LOADS, 1);
 }
 
 /*

@@ -172,17 +172,18 @@ static void pending_less(struct encl_stream *s)
 void readahead_used_locked(struct encl *encl, uint64_t idx, struct encl_page *page)
 {
 	page->flags &= (uint8_t)~ENCL_PAGE_AHEAD;
-	epc_count(encl->epc_owner, EPC_READAHEAD_USED, 1);
+	epc_count(encl->epc_owner, page->epc_page, EPC_READAHEAD_USED, 1);
 	win_trust_locked(encl);
 	pending_less(stream_of_locked(encl, idx));
 }
 
-void readahead_wasted_locked(struct encl *encl, uint64_t idx, struct encl_page *page)
+void readahead_wasted_locked(struct encl *encl, uint64_t idx, struct encl_page *page,
+			     const struct epc_page *frame)
 {
 	struct encl_stream *s = stream_of_locked(encl, idx);
 
 	page->flags &= (uint8_t)~ENCL_PAGE_AHEAD;
-	epc_count(encl->epc_owner, EPC_READAHEAD_WASTED, 1);
+	epc_count(encl->epc_owner, frame, EPC_READAHEAD_WASTED, 1);
 	/* Where its stream has gone on or was given up that was known before. */
 	if (!s)
 		return;
@@ -399,7 +400,7 @@ static void read_locked(struct encl *encl, struct bring *b, struct encl_stream *
 			b->unseen = n == last || !s->shown;
 			if (bring_page_locked(encl, b, at, 0, 0, &page) < 0)
 				break;
-			epc_count(encl->epc_owner, EPC_READAHEADS, 1);
+			epc_count(encl->epc_owner, page->epc_page, EPC_READAHEADS, 1);
 		}
 		s->nr = n;
 		s->pending += (page->flags & ENCL_PAGE_AHEAD) != 0;

@@ -146,7 +146,7 @@ static bool repair_note_locked(struct encl *encl, struct encl_page *page) REQUIR
 	if (page->epc_page && !frame_epcm(encl, page->epc_page).valid) {
 		page->epc_page = NULL;
 		if (page->flags & ENCL_PAGE_AHEAD)
-			readahead_wasted_locked(encl, UINT64_MAX, page);
+			readahead_wasted_locked(encl, UINT64_MAX, page, NULL);
 		page->flags = ENCL_PAGE_EXISTS;
 	}
 	if (!page->va && page->backing != BACKING_NO_SLOT)
@@ -274,7 +274,7 @@ static void repair_changes_locked(struct encl *encl) REQUIRES(&encl->lock)
 	repair_free_locked(encl);
 	if (encl->doing == ENCL_MODIFYING && encl->secs.epc_page) {
 		window_unmap(encl->window, encl->win_off + encl->doing_idx * SGX_PAGE_SIZE, 1);
-		(void)encl_etrack_locked(encl);
+		(void)encl_etrack_locked(encl, NULL);
 	}
 }
 

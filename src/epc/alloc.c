@@ -205,7 +205,7 @@ static int alloc_evict(struct epc_owner *owner, struct epc_group *top, struct se
 	*ret_page = result.page;
 	if (freed >= 0) {
 		count(&epc->counters.direct_reclaims, 1);
-		epc_count(owner, EPC_DIRECT_RECLAIMS, 1);
+		epc_count(owner, NULL, EPC_DIRECT_RECLAIMS, 1);
 	}
 	search->looked += result.looked;
 	search->rounds++;
@@ -312,7 +312,7 @@ static struct epc_page *alloc_reclaiming(struct epc_owner *owner, struct epc_gro
 	struct epc_page *page;
 
 	count(&epc->counters.stalls, 1);
-	epc_count(owner, EPC_STALLS, 1);
+	epc_count(owner, NULL, EPC_STALLS, 1);
 	step_back(owner);
 	self = waiter_begin(epc, top, &outside);
 	page = alloc_in_line(owner, self);
@@ -323,7 +323,7 @@ static struct epc_page *alloc_reclaiming(struct epc_owner *owner, struct epc_gro
 		group_event(top, EPC_GROUP_OOM);
 	start = epc_now_ns(epc) - start;
 	count(&epc->counters.stall_ns, start);
-	epc_count(owner, EPC_STALL_NS, start);
+	epc_count(owner, NULL, EPC_STALL_NS, start);
 	stall_end(stalled, owner);
 	return page;
 }

@@ -29,7 +29,7 @@ enum {
 	EPC_RECLAIMERS_MAX = EPC_SECTIONS_MAX,
 };
 
-/* EPC pages of one NUMA node. All of it but the last is constant: what changes is in its shards. */
+/* EPC pages of one NUMA node. Above the blank line all is constant: what changes is in its shards. */
 struct section {
 	uint32_t first;
 	uint32_t nr;
@@ -37,8 +37,10 @@ struct section {
 	unsigned int shard_first;
 	unsigned int shard_nr;
 	unsigned int shard_shift; /* pages of a shard, log2; the last one may have fewer */
+
 	/* groups_lock: its pages, as of the last epc_census(), and by the one that is under way */
 	uint32_t kind[EPC_KIND_NR], kind_seen[EPC_KIND_NR];
+	struct pressure pressure; /* of threads that would take a page of it first */
 };
 
 /*
@@ -56,8 +58,8 @@ struct shard {
 	struct pagelist deferred; /* DIRTY: a SECS that had children when it was its turn */
 	struct pagelist poisoned; /* never to be handed out */
 	uint32_t poisoned_ahead;  /* those of them from dirty_next on */
-	uint64_t allocs, frees;
-	uint64_t evictions; /* of the frees: those by a batch */
+	/* What happened to its pages, as their owners count it (counts_page_locked(), epc_count()). */
+	_Atomic uint64_t count[EPC_COUNT_NR];
 };
 
 /* How far a page in a batch has come.  Whoever finds a batch left by a dead process goes on from here. */
@@ -264,6 +266,14 @@ uint64_t epc_now_ns(const struct epc *epc);
 void nap(const struct epc *epc, uint64_t ns);
 /* Others may run first. */
 void give_way(const struct epc *epc);
+
+/* stats_count.c */
+/* Something happened to a page of @shard and to its owner, with the lock of the shard, under which alone @what is counted. */
+void counts_page_locked(struct shard *shard, struct epc_owner *owner, enum epc_count what)
+	REQUIRES(&shard->lock);
+/* What was counted of the pages of @shard, to @sum, of EPC_COUNT_NR. */
+void shard_counts_add(const struct shard *shard, uint64_t *sum);
+void section_counts_add(const struct epc *epc, const struct section *section, uint64_t *sum);
 
 /* node.c */
 /* 0 or -ENOMEM. The sections are there. */

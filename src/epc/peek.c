@@ -51,6 +51,8 @@ uint64_t peek_layout(void)
 		sizeof(struct shard),
 		offsetof(struct shard, dirty_next),
 		offsetof(struct shard, poisoned_ahead),
+		offsetof(struct shard, count),
+		offsetof(struct section, pressure),
 		sizeof(struct epc_page),
 		sizeof(struct epc_group),
 		offsetof(struct epc_group, owners),

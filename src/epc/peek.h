@@ -30,7 +30,7 @@ struct epc_sample {
 	unsigned int section_nr, group_nr, owner_nr;
 	struct epc_sample_section {
 		struct epc_section_info info;
-		uint32_t kind[EPC_KIND_NR];
+		struct epc_section_stats stats;
 	} section[EPC_SAMPLE_SECTIONS];
 	/* Parents before children. info.parent means nothing here. */
 	struct epc_sample_group {

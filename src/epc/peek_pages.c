@@ -159,6 +159,7 @@ static void tell_section(const struct census *census, unsigned int i)
 	const uint64_t *state = census->peek->counted.section[i].state;
 	const struct section *section = &census->sections[i];
 	const struct shard *shard = &census->shards[section->shard_first];
+	struct pressure pressure = section->pressure;
 
 	*told = (struct epc_sample_section){
 		.info = { .first = section->first,
@@ -168,13 +169,16 @@ static void tell_section(const struct census *census, unsigned int i)
 			  .dirty = state[EPC_PAGE_DIRTY],
 			  .poisoned = state[EPC_PAGE_POISONED] },
 	};
-	memcpy(told->kind, census->peek->counted.section[i].kind, sizeof(told->kind));
+	memset(&told->stats, 0, sizeof(told->stats));
+	memcpy(told->stats.kind, census->peek->counted.section[i].kind, sizeof(told->stats.kind));
+	pressure_tell(&pressure, census->peek->sample.at_ns, told->stats.pressure);
 	for (unsigned int s = 0; s < section->shard_nr; s++) {
-		told->info.allocs += shard[s].allocs;
-		told->info.frees += shard[s].frees;
-		told->info.evictions += shard[s].evictions;
+		shard_counts_add(&shard[s], told->stats.count);
 		stats->free_lowest += atomic_load_explicit(&shard[s].lowest, memory_order_relaxed);
 	}
+	told->info.allocs = told->stats.count[EPC_ALLOCS];
+	told->info.evictions = told->stats.count[EPC_EVICTIONS];
+	told->info.frees = told->stats.count[EPC_FREES] + told->info.evictions;
 	stats->allocs += told->info.allocs;
 	stats->frees += told->info.frees;
 	stats->free += state[EPC_PAGE_FREE];

@@ -267,25 +267,8 @@ static unsigned int pass_collect(struct epc *epc, struct batch *batch, struct co
 	return looked;
 }
 
-/* The same happened to pages of one owner one after the other: one addition. */
-struct tally {
-	struct epc_owner *owner;
-	unsigned int nr;
-};
-
-static void tally_add(struct tally *tally, struct epc_owner *owner, enum epc_count what)
-{
-	if (tally->owner != owner && tally->nr > 0) {
-		epc_count(tally->owner, what, tally->nr);
-		tally->nr = 0;
-	}
-	tally->owner = owner;
-	tally->nr += owner != NULL;
-}
-
 static void pass_block(struct epc *epc, struct batch *batch)
 {
-	struct tally blocks = { 0 };
 	struct batch_entry *entry;
 	struct epc_page *page;
 	unsigned int i;
@@ -302,9 +285,8 @@ static void pass_block(struct epc *epc, struct batch *batch)
 		/* Until now the owner could place it elsewhere. */
 		entry->win_page = page_win_page(epc, entry->nr);
 		entry->phase = BATCH_BLOCKED;
-		tally_add(&blocks, page_owner(page), EPC_BLOCKS);
+		epc_count(page_owner(page), page, EPC_BLOCKS, 1);
 	}
-	tally_add(&blocks, NULL, EPC_BLOCKS);
 }
 
 /* The bytes of blocked pages that others may have mapped, onto the stage. */
@@ -375,7 +357,7 @@ static unsigned int pass_write(struct epc *epc, struct batch *batch)
 			continue;
 		}
 		count(&epc->counters.evict_failures, 1);
-		epc_count(page_owner(page), EPC_EVICT_FAILURES, 1);
+		epc_count(page_owner(page), page, EPC_EVICT_FAILURES, 1);
 		unwritten++;
 		/* Noted first: until then the owner may have forgotten the page, and another be where it was. */
 		entry->phase = BATCH_RETURNS;

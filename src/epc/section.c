@@ -243,8 +243,7 @@ static uint32_t take_locked(struct epc *epc, struct shard *shard, struct epc_own
 		page_set_cookie(&epc->pages[nr], 0);
 		page_begin(&epc->pages[nr], owner, EPC_PAGE_OWNED);
 		group_charge(owner->group, (unsigned int)(shard - epc->shard));
-		epc_count(owner, EPC_ALLOCS, 1);
-		shard->allocs++;
+		counts_page_locked(shard, owner, EPC_ALLOCS);
 		if (shard->free.nr > 0)
 			page_prefetch(&epc->pages[shard->free.first]);
 		shard_count_locked(epc, shard);
@@ -314,9 +313,7 @@ static void page_free_locked(struct epc *epc, struct shard *shard, uint32_t nr)
 	/* First of all: whoever finds this half done sees that the page is free. */
 	page_begin(page, NULL, EPC_PAGE_FREE);
 	group_uncharge(owner->group, (unsigned int)(shard - epc->shard));
-	shard->frees++;
-	shard->evictions += evicted;
-	epc_count(owner, evicted ? EPC_EVICTIONS : EPC_FREES, 1);
+	counts_page_locked(shard, owner, evicted ? EPC_EVICTIONS : EPC_FREES);
 	if (!is_broken_locked(epc, shard, nr))
 		pagelist_add(epc->pages, &shard->free, nr);
 }
@@ -358,6 +355,7 @@ unsigned int epc_section_nr(const struct epc *epc)
 void epc_section_read(struct epc *epc, unsigned int i, struct epc_section_info *ret_info)
 {
 	const struct section *section = &epc->section[i];
+	uint64_t count[EPC_COUNT_NR] = { 0 };
 	struct shard *shard;
 	unsigned int s;
 
@@ -371,9 +369,10 @@ void epc_section_read(struct epc *epc, unsigned int i, struct epc_section_info *
 		ret_info->free += shard->free.nr;
 		ret_info->dirty += shard_dirty_nr(shard);
 		ret_info->poisoned += shard->poisoned.nr;
-		ret_info->allocs += shard->allocs;
-		ret_info->frees += shard->frees;
-		ret_info->evictions += shard->evictions;
 		shard_unlock(shard);
 	}
+	section_counts_add(epc, section, count);
+	ret_info->allocs = count[EPC_ALLOCS];
+	ret_info->frees = count[EPC_FREES] + count[EPC_EVICTIONS];
+	ret_info->evictions = count[EPC_EVICTIONS];
 }

@@ -31,8 +31,6 @@ static void count_states(struct epc *epc, struct epc_stats *stats)
 		stats->free += shard->free.nr;
 		stats->dirty += shard_dirty_nr(shard);
 		stats->poisoned += shard->poisoned.nr;
-		stats->allocs += shard->allocs;
-		stats->frees += shard->frees;
 		stats->free_lowest += shard->lowest;
 		shard_unlock(shard);
 	}
@@ -54,6 +52,8 @@ void epc_stats_read(struct epc *epc, struct epc_stats *ret_stats)
 	ret_stats->high = epc->high;
 	ret_stats->evict_failures = get(&c->evict_failures);
 	epc_group_stats_read(epc_group_root(epc), &all);
+	ret_stats->allocs = all.count[EPC_ALLOCS];
+	ret_stats->frees = all.count[EPC_FREES] + all.count[EPC_EVICTIONS];
 	ret_stats->evictions = all.count[EPC_EVICTIONS];
 	ret_stats->loads = all.count[EPC_LOADS];
 	ret_stats->faults = all.count[EPC_FAULTS];

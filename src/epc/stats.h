@@ -3,8 +3,9 @@
  * Numbers, for people: what an owner, a group, a section has and did, and how long threads stood still for it.
  *
  * Events are counted per owner, in slots that threads on different CPUs do not share, with plain relaxed additions; a
- * group's are the sum over its owners, the dead ones too, and the root's are everybody's.  Reading adds up, and
- * disturbs nobody.  swsgx-stats(5) tells what each number means.
+ * group's are the sum over its owners, the dead ones too, and the root's are everybody's.  Each is counted a second time for
+ * the section where it was, so that those sum up to the root's too.  Reading adds up, and disturbs nobody.
+ * swsgx-stats(5) tells what each number means.
  */
 #ifndef SWSGX_EPC_STATS_H
 #define SWSGX_EPC_STATS_H
@@ -17,6 +18,7 @@
 struct epc;
 struct epc_group;
 struct epc_owner;
+struct epc_page;
 
 enum epc_count {
 	EPC_ALLOCS,
@@ -39,8 +41,12 @@ enum epc_count {
 /* As in --stats=json; NULL from EPC_COUNT_NR on. */
 const char *epc_count_name(enum epc_count what);
 
-/* Something happened @n times. Any lock may be held. */
-void epc_count(struct epc_owner *owner, enum epc_count what, uint64_t n);
+/*
+ * Something happened @n times with @page, for whose section it is counted as well.  NULL: with none, or none any more; then it
+ * counts for the section that the calling thread would take a page of first.  Any lock may be held.
+ */
+void epc_count(struct epc_owner *owner, const struct epc_page *page, enum epc_count what,
+	       uint64_t n);
 
 /*
  * Stalls as Linux tells pressure (PSI): "some" is the time in which a thread stood still for a page, "full" that
@@ -84,7 +90,12 @@ struct epc_group_stats {
 };
 void epc_group_stats_read(struct epc_group *group, struct epc_group_stats *ret_stats);
 
-/* Of section @i, see epc_section_read(). */
-void epc_section_kinds(struct epc *epc, unsigned int i, uint32_t ret_kind[EPC_KIND_NR]);
+/* Of section @i, see epc_section_read(); pressure of threads that would take a page of it first. */
+struct epc_section_stats {
+	uint64_t count[EPC_COUNT_NR];
+	uint32_t kind[EPC_KIND_NR];
+	struct epc_pressure pressure[EPC_PRESSURE_NR];
+};
+void epc_section_stats_read(struct epc *epc, unsigned int i, struct epc_section_stats *ret_stats);
 
 #endif

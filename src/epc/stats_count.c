@@ -3,6 +3,9 @@
  * Events, counted per owner and summed up per group; pages by kind, counted when somebody asks.
  *
  * What an owner counted that has gone stays with its group, and what a group did with its parent.
+ *
+ * For its section an event is counted in the shard of the page: its line is as near to whoever has the page as the
+ * shard's lock is, and nothing grows with the number of CPUs.
  */
 #include <sched.h>
 #include <string.h>
@@ -66,9 +69,31 @@ static struct counts *counts_here(struct epc_owner *owner)
 	return &owner->counts[(unsigned int)sched_getcpu() & (owner->epc->count_slot_nr - 1)];
 }
 
-void epc_count(struct epc_owner *owner, enum epc_count what, uint64_t n)
+/* The one where the calling thread would look for a page first. */
+static struct shard *shard_here(const struct epc *epc)
 {
+	const struct section *section = &epc->section[nodes_order(epc)[0]];
+
+	return &epc->shard[section->shard_first + (unsigned int)sched_getcpu() % section->shard_nr];
+}
+
+void epc_count(struct epc_owner *owner, const struct epc_page *page, enum epc_count what,
+	       uint64_t n)
+{
+	struct epc *epc = owner->epc;
+	struct shard *shard = page ? shard_of(epc, page_index(epc, page)) : shard_here(epc);
+
 	count(&counts_here(owner->told_as)->nr[what], n);
+	count(&shard->count[what], n);
+}
+
+void counts_page_locked(struct shard *shard, struct epc_owner *owner, enum epc_count what)
+{
+	_Atomic uint64_t *nr = &shard->count[what];
+
+	count(&counts_here(owner->told_as)->nr[what], 1);
+	atomic_store_explicit(nr, atomic_load_explicit(nr, memory_order_relaxed) + 1,
+			      memory_order_relaxed);
 }
 
 void counts_add(const struct counts *counts, uint32_t slot_nr, uint64_t *sum)
@@ -79,6 +104,18 @@ void counts_add(const struct counts *counts, uint32_t slot_nr, uint64_t *sum)
 		for (i = 0; i < EPC_COUNT_NR; i++)
 			sum[i] += atomic_load_explicit(&counts[slot].nr[i], memory_order_relaxed);
 	}
+}
+
+void shard_counts_add(const struct shard *shard, uint64_t *sum)
+{
+	for (unsigned int i = 0; i < EPC_COUNT_NR; i++)
+		sum[i] += atomic_load_explicit(&shard->count[i], memory_order_relaxed);
+}
+
+void section_counts_add(const struct epc *epc, const struct section *section, uint64_t *sum)
+{
+	for (unsigned int i = 0; i < section->shard_nr; i++)
+		shard_counts_add(&epc->shard[section->shard_first + i], sum);
 }
 
 static void owner_counts_add(const struct epc_owner *owner, uint64_t *sum)
@@ -199,14 +236,6 @@ LOCK_ATTR(no_thread_safety_analysis) void epc_census(struct epc *epc)
 	lock_release(&epc->census_lock);
 }
 
-void epc_section_kinds(struct epc *epc, unsigned int i, uint32_t ret_kind[EPC_KIND_NR])
-{
-	assert(i < epc->section_nr);
-	groups_lock(epc);
-	memcpy(ret_kind, epc->section[i].kind, sizeof(epc->section[i].kind));
-	groups_unlock(epc);
-}
-
 /* ---- reading ------------------------------------------------------------------------------------ */
 
 static void owner_tell_locked(struct epc_owner *owner, struct epc_owner_info *ret_info)
@@ -275,4 +304,17 @@ void epc_group_stats_read(struct epc_group *group, struct epc_group_stats *ret_s
 	group_add_locked(group, ret_stats);
 	pressure_read_locked(group->epc, &group->pressure, ret_stats->pressure);
 	groups_unlock(group->epc);
+}
+
+void epc_section_stats_read(struct epc *epc, unsigned int i, struct epc_section_stats *ret_stats)
+{
+	struct section *section = &epc->section[i];
+
+	assert(i < epc->section_nr);
+	memset(ret_stats, 0, sizeof(*ret_stats));
+	section_counts_add(epc, section, ret_stats->count);
+	groups_lock(epc);
+	memcpy(ret_stats->kind, section->kind, sizeof(section->kind));
+	pressure_read_locked(epc, &section->pressure, ret_stats->pressure);
+	groups_unlock(epc);
 }

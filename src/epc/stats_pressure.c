@@ -2,9 +2,9 @@
 /*
  * Pressure: for how much of the time somebody stood still for want of an EPC page.
  *
- * The table of stalls is the truth.  Whenever one begins or ends, its owner and the groups above it get the time
+ * The table of stalls is the truth.  Whenever one begins or ends, its owner, the groups above it and its section get the time
  * since the last such moment for the state that they were in, and their new state: some, when there is a stall of
- * theirs in the table; full, when moreover no logical processor runs in any of their owners.  So a
+ * theirs in the table; full, when moreover no logical processor runs in any of their owners, or, of a section, in any.  So a
  * thread that goes into an enclave in the middle of a stall is noticed at the next beginning or end.
  *
  * Averages are those of Linux: every two seconds each moves towards the share of the time that was lost, by as much as makes
@@ -93,6 +93,15 @@ static bool any_stalled_locked(struct epc *epc, const struct epc_owner *owner,
 	return false;
 }
 
+static bool any_stalled_at_locked(struct epc *epc, unsigned int section) REQUIRES(&epc->groups_lock)
+{
+	const struct stalled *s = epc->stalled, *end = epc->stalled + epc->stalled_nr;
+
+	while (s < end && !(s->owner && s->section == section))
+		s++;
+	return s < end;
+}
+
 /* Of an owner that cannot tell it is assumed. */
 static bool runs(const struct epc_owner *owner)
 {
@@ -115,23 +124,32 @@ static bool any_runs_locked(struct epc_group *group, unsigned int *looks)
 	return false;
 }
 
-/* Something has begun or ended for @owner. */
-static void edge_locked(struct epc_owner *owner, uint64_t now) REQUIRES(&owner->epc->groups_lock)
+/* So it is from now on. */
+static void turn(struct pressure *p, uint64_t now, bool some, bool full)
 {
-	struct pressure *p = &owner->pressure;
+	advance(p, now);
+	p->kind[EPC_SOME].now = some;
+	p->kind[EPC_FULL].now = full;
+}
+
+/* Something has begun or ended for @owner in @section. */
+static void edge_locked(struct epc_owner *owner, unsigned int section, uint64_t now)
+	REQUIRES(&owner->epc->groups_lock)
+{
 	struct epc *epc = owner->epc;
+	bool some = any_stalled_locked(epc, owner, NULL), full = some && !runs(owner);
 	unsigned int looks;
 
-	advance(p, now);
-	p->kind[EPC_SOME].now = any_stalled_locked(epc, owner, NULL);
-	p->kind[EPC_FULL].now = p->kind[EPC_SOME].now && !runs(owner);
+	turn(&owner->pressure, now, some, full);
 	for (struct epc_group *group = owner->group; group; group = group->parent) {
-		p = &group->pressure;
-		advance(p, now);
 		looks = 0;
-		p->kind[EPC_SOME].now = any_stalled_locked(epc, NULL, group);
-		p->kind[EPC_FULL].now = p->kind[EPC_SOME].now && !any_runs_locked(group, &looks);
+		some = any_stalled_locked(epc, NULL, group);
+		full = some && !any_runs_locked(group, &looks);
+		turn(&group->pressure, now, some, full);
 	}
+	/* The last one was the root. */
+	some = any_stalled_at_locked(epc, section);
+	turn(&epc->section[section].pressure, now, some, some && full);
 }
 
 /* Stalls of processes that are no more. */
@@ -145,7 +163,7 @@ static void bury_locked(struct epc *epc, uint64_t now) REQUIRES(&epc->groups_loc
 			continue;
 		owner = s->owner;
 		s->owner = NULL;
-		edge_locked(owner, now);
+		edge_locked(owner, s->section, now);
 	}
 }
 
@@ -173,6 +191,7 @@ struct stalled *stall_begin(struct epc_owner *owner)
 {
 	struct epc *epc = owner->epc;
 	struct stalled *s = epc->stalled, *end = epc->stalled + epc->stalled_nr;
+	unsigned int section = nodes_order(epc)[0];
 	uint64_t now = epc_now_ns(epc);
 
 	owner = owner->told_as;
@@ -184,8 +203,9 @@ struct stalled *stall_begin(struct epc_owner *owner)
 		s = NULL;
 	} else {
 		s->pid = getpid();
+		s->section = section;
 		s->owner = owner;
-		edge_locked(owner, now);
+		edge_locked(owner, section, now);
 	}
 	groups_unlock(epc);
 	return s;
@@ -198,19 +218,23 @@ void stall_end(struct stalled *stalled, struct epc_owner *owner)
 	owner = owner->told_as;
 	groups_lock(owner->epc);
 	stalled->owner = NULL;
-	edge_locked(owner, epc_now_ns(owner->epc));
+	edge_locked(owner, stalled->section, epc_now_ns(owner->epc));
 	groups_unlock(owner->epc);
 }
 
 void stalls_forget_locked(struct epc_owner *owner) REQUIRES(&owner->epc->groups_lock)
 {
+	uint64_t now = epc_now_ns(owner->epc);
 	struct stalled *s;
 
 	for (s = owner->epc->stalled; s < owner->epc->stalled + owner->epc->stalled_nr; s++) {
-		if (s->owner == owner)
-			s->owner = NULL;
+		if (s->owner != owner)
+			continue;
+		s->owner = NULL;
+		edge_locked(owner, s->section, now);
 	}
-	edge_locked(owner, epc_now_ns(owner->epc));
+	/* Nobody runs in it any more. */
+	edge_locked(owner, 0, now);
 }
 
 void pressure_tell(struct pressure *pressure, uint64_t now,

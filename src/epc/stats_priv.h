@@ -34,6 +34,7 @@ struct pressure {
 struct stalled {
 	struct epc_owner *owner; /* NULL: free */
 	int pid;
+	unsigned int section; /* that it would have a page of first */
 };
 
 /* Room for as many stalls as the EPC is good for: 0 or -ENOMEM. */

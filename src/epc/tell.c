@@ -273,7 +273,7 @@ static void put_pressure(struct tell *tell, const struct epc_pressure *pressure)
 /* ---- sections, groups, owners -------------------------------------------------------------------- */
 
 void tell_section(struct tell *tell, unsigned int i, const struct epc_section_info *info,
-		  const uint32_t kind[EPC_KIND_NR])
+		  const struct epc_section_stats *stats)
 {
 	if (!tell->json) {
 		put(tell, "  section %u: %u pages, the first is %u", i, info->pages, info->first);
@@ -281,8 +281,10 @@ void tell_section(struct tell *tell, unsigned int i, const struct epc_section_in
 			put(tell, " on node %d", info->node);
 		put(tell, "; free %llu dirty %llu", (unsigned long long)info->free,
 		    (unsigned long long)info->dirty);
-		put_kinds(tell, kind);
+		put_kinds(tell, stats->kind);
 		put(tell, "\n");
+		put_counts(tell, stats->count);
+		put_pressure(tell, stats->pressure);
 		return;
 	}
 	open_(tell, NULL, '{');
@@ -297,7 +299,9 @@ void tell_section(struct tell *tell, unsigned int i, const struct epc_section_in
 	number(tell, "allocs", info->allocs);
 	number(tell, "frees", info->frees);
 	number(tell, "evictions", info->evictions);
-	put_kinds(tell, kind);
+	put_kinds(tell, stats->kind);
+	put_counts(tell, stats->count);
+	put_pressure(tell, stats->pressure);
 	close_(tell, '}');
 }
 

@@ -44,7 +44,7 @@ void tell_element(struct tell *tell, uint64_t value);
 
 void tell_epc(struct tell *tell, const struct epc_stats *stats);
 void tell_section(struct tell *tell, unsigned int i, const struct epc_section_info *info,
-		  const uint32_t kind[EPC_KIND_NR]);
+		  const struct epc_section_stats *stats);
 /* @parent: its name, NULL for the root. */
 void tell_group(struct tell *tell, const struct epc_group_info *info, const char *parent,
 		const struct epc_group_stats *stats);

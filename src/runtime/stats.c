@@ -19,12 +19,12 @@ static void write_out(void *ctx, const char *text, size_t bytes)
 
 static void put_section(struct tell *tell, unsigned int i)
 {
+	struct epc_section_stats stats;
 	struct epc_section_info info;
-	uint32_t kind[EPC_KIND_NR];
 
 	epc_section_read(rt.epc, i, &info);
-	epc_section_kinds(rt.epc, i, kind);
-	tell_section(tell, i, &info, kind);
+	epc_section_stats_read(rt.epc, i, &stats);
+	tell_section(tell, i, &info, &stats);
 }
 
 static void put_group(struct tell *tell, struct epc_group *group)

@@ -76,7 +76,7 @@ struct vepc_page *vepc_page_next_locked(struct vepc *vepc, uint64_t *idx);
 int vepc_frame_alloc(struct vepc *vepc, unsigned int flags, struct epc_page **ret_frame);
 void vepc_frame_free(struct vepc *vepc, struct epc_page *frame);
 /* Something happened to a page of the file: for statistics. */
-void vepc_count(struct vepc *vepc, enum epc_count what);
+void vepc_count(struct vepc *vepc, const struct epc_page *frame, enum epc_count what);
 /* @frame becomes page @idx, its bytes zeroed. 0, or -ENOMEM and it is still the caller's. */
 int vepc_page_fill_locked(struct vepc *vepc, struct vepc_page *page, uint64_t idx,
 			  struct epc_page *frame);

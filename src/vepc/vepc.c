@@ -214,9 +214,9 @@ void vepc_frame_free(struct vepc *vepc, struct epc_page *frame)
 	atomic_fetch_sub(&vepc->hand_nr, 1);
 }
 
-void vepc_count(struct vepc *vepc, enum epc_count what)
+void vepc_count(struct vepc *vepc, const struct epc_page *frame, enum epc_count what)
 {
-	epc_count(vepc->epc_owner, what, 1);
+	epc_count(vepc->epc_owner, frame, what, 1);
 }
 
 static uint64_t page_win_off(struct vepc *vepc, uint64_t idx)
@@ -275,7 +275,6 @@ int vepc_fault(struct vepc *vepc, uint64_t off)
 	struct vepc_page *page;
 	int r;
 
-	vepc_count(vepc, EPC_FAULTS);
 	if (vepc->ops)
 		return vepc->ops->fault(vepc->keeper, vepc, idx);
 	vepc_lock(vepc);
@@ -297,6 +296,7 @@ int vepc_fault(struct vepc *vepc, uint64_t off)
 			frame = NULL;
 		}
 	}
+	vepc_count(vepc, r == 0 ? page->frame : NULL, EPC_FAULTS);
 	if (r == 0 && epc_page_poisoned(page->frame))
 		r = -EHWPOISON;
 	vepc_unlock(vepc);

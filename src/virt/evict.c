@@ -292,7 +292,8 @@ static void track_locked(struct virt_guest *guest, struct kept *kept, uint32_t n
 	for (int i = 0; i < TRACK_TRIES; i++) {
 		guest_next(guest, "ETRACKC");
 		out = encls_etrackc(guest->cpu, nr);
-		vepc_count(kept->vepc, cpu_ok(out) ? EPC_TRACKS : EPC_CONFLICTS);
+		vepc_count(kept->vepc, epc_page_at(guest->epc, nr),
+			   cpu_ok(out) ? EPC_TRACKS : EPC_CONFLICTS);
 		if (out.fault != CPU_NO_FAULT ||
 		    (out.eax != SGX_EPC_PAGE_CONFLICT && out.eax != SGX_PREV_TRK_INCMPL))
 			break;

@@ -251,7 +251,7 @@ void guest_load_done_locked(struct virt_guest *guest, struct kept *kept, struct 
 
 	guest->away--;
 	guest->loads++;
-	vepc_count(kept->vepc, EPC_LOADS);
+	vepc_count(kept->vepc, page->frame, EPC_LOADS);
 	if (kept->type == SGX_PT_SECS)
 		secs_back_locked(guest, kept, nr);
 	guest_evict_forget_child_locked(guest, kept);
@@ -424,6 +424,7 @@ static int bring_locked(struct virt_guest *guest, struct hold *hold, struct vepc
 	do {
 		r = bring_step_locked(&l, vepc, idx, &page);
 	} while (r == -EAGAIN);
+	vepc_count(vepc, r == 0 ? page->frame : NULL, EPC_FAULTS);
 	/* What it took is not needed any more, the page may be. */
 	if (hold->pin_nr > pin_nr)
 		hold->pin_nr = pin_nr;
@@ -441,7 +442,6 @@ int guest_bring_locked(struct virt_guest *guest, struct hold **hold, struct vepc
 		*hold = guest_hold_get_locked(guest);
 	if (!guest_hold_file_locked(guest, *hold, 0, vepc))
 		return -EFAULT;
-	vepc_count(vepc, EPC_FAULTS);
 	return bring_locked(guest, *hold, vepc, off / SGX_PAGE_SIZE);
 }
 

@@ -280,7 +280,7 @@ static void load_locked(struct fake_owner *owner, uint32_t i, struct epc_page *p
 		       SGX_PAGE_SIZE);
 		backing_free(epc_backing(owner->epc), &fp->slot);
 		fp->slot = UINT32_MAX;
-		epc_count(owner->epc_owner, EPC_LOADS, 1);
+		epc_count(owner->epc_owner, page, EPC_LOADS, 1);
 	} else {
 		contents_write(cpu_bytes(cpu, nr), owner, i, 0);
 		fp->uses = 0;

@@ -323,6 +323,23 @@ static bool check_owners(const struct sim *sim, unsigned int step)
 	return true;
 }
 
+/* Together they have what the root has. */
+static bool check_sections(const struct sim *sim, unsigned int step, struct epc_group_stats *all)
+{
+	struct epc_section_stats s;
+
+	for (unsigned int i = 0; i < epc_section_nr(sim->m.epc); i++) {
+		epc_section_stats_read(sim->m.epc, i, &s);
+		for (enum epc_count c = 0; c < EPC_COUNT_NR; c++)
+			all->count[c] -= s.count[c];
+		all->pressure[EPC_SOME].total_ns -= s.pressure[EPC_SOME].total_ns;
+	}
+	for (enum epc_count c = 0; c < EPC_COUNT_NR; c++)
+		MUST(sim, all->count[c] == 0);
+	MUST(sim, all->pressure[EPC_SOME].total_ns == 0);
+	return true;
+}
+
 static bool check_sums(const struct sim *sim, unsigned int step, const struct model_view *v)
 {
 	struct epc_group_stats all;
@@ -343,7 +360,7 @@ static bool check_sums(const struct sim *sim, unsigned int step, const struct mo
 	MUST(sim, all.count[EPC_STALLS] == sim->stalls);
 	MUST(sim, all.count[EPC_STALL_NS] == sim->stall_ns);
 	MUST(sim, all.pressure[EPC_SOME].total_ns == sim->stall_ns);
-	return true;
+	return check_sections(sim, step, &all);
 }
 
 bool sim_check(struct sim *sim, unsigned int step, bool closely)

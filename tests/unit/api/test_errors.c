@@ -379,8 +379,8 @@ static void test_numbers(struct swsgx_epc *epc, struct swsgx_owner *owner)
 			  section.node == SWSGX_NO_NODE,
 		  "section 0");
 	for (uint32_t what = 0; what < 1000; what++) {
-		own += swsgx_owner_count(owner, what, 0) == 0;
-		bad += swsgx_owner_count(owner, what, 0) == -EINVAL;
+		own += swsgx_owner_count(owner, NULL, what, 0) == 0;
+		bad += swsgx_owner_count(owner, NULL, what, 0) == -EINVAL;
 		named += swsgx_count_name(what) != NULL;
 	}
 	TAP_CHECK(own == SWSGX_CONFLICTS - SWSGX_FAULTS + 1 && own + bad == 1000,

@@ -147,8 +147,9 @@ static void check_sections(struct swsgx_epc *epc, const struct blocks *b)
 		{ .first = 255, .pages = 1, .node = SWSGX_NO_NODE },
 	};
 	struct swsgx_section_info is, sum = { 0 };
+	struct swsgx_group_info all;
 	unsigned int wrong = 0;
-	uint32_t i;
+	uint32_t i, what;
 
 	for (i = 0; swsgx_section_read(epc, i, &is) == 0; i++) {
 		wrong += is.first != want[i].first || is.pages != want[i].pages ||
@@ -158,11 +159,17 @@ static void check_sections(struct swsgx_epc *epc, const struct blocks *b)
 		sum.evictions += is.evictions;
 		sum.free += is.free + is.dirty;
 		sum.poisoned += is.poisoned;
+		for (what = 0; what < SWSGX_COUNT_NR; what++)
+			sum.count[what] += is.count[what];
 	}
 	TAP_CHECK(i == 3 && wrong == 0, "three sections, as they were asked for");
 	TAP_CHECK(sum.allocs == b->allocs && sum.evictions == b->writes &&
 			  sum.frees == b->writes + b->frees,
 		  "what happened in them is what the owner saw");
+	swsgx_group_read(swsgx_group_root(epc), &all);
+	for (what = 0; what < SWSGX_COUNT_NR; what++)
+		wrong += sum.count[what] != all.count[what];
+	TAP_CHECK(wrong == 0, "each number of sections sums up to the root's");
 	TAP_CHECK(sum.free == PAGES - 1 && sum.poisoned == 1,
 		  "all is given back, but one that broke");
 }
@@ -199,7 +206,7 @@ static void check_own_counts(struct swsgx_epc *epc, struct blocks *b)
 	uint32_t what;
 
 	for (what = SWSGX_FAULTS; what <= SWSGX_CONFLICTS; what++) {
-		wrong += swsgx_owner_count(b->owner, what, what) != 0;
+		wrong += swsgx_owner_count(b->owner, NULL, what, what) != 0;
 		wrong += strcmp(swsgx_count_name(what), name[what - SWSGX_FAULTS]) != 0;
 	}
 	swsgx_owner_read(b->owner, &info);

@@ -155,12 +155,14 @@ static void same_as_told(struct seen *s, const char *when)
 		  when, nr);
 	for (i = 0; i < got->section_nr; i++) {
 		struct epc_section_info info;
-		uint32_t kind[EPC_KIND_NR];
+		struct epc_section_stats st;
 
 		epc_section_read(s->m.epc, i, &info);
-		epc_section_kinds(s->m.epc, i, kind);
+		epc_section_stats_read(s->m.epc, i, &st);
 		sections = sections && !memcmp(&got->section[i].info, &info, sizeof(info)) &&
-			   !memcmp(got->section[i].kind, kind, sizeof(kind));
+			   !memcmp(got->section[i].stats.kind, st.kind, sizeof(st.kind)) &&
+			   !memcmp(got->section[i].stats.count, st.count, sizeof(st.count)) &&
+			   same_pressure(got->section[i].stats.pressure, st.pressure);
 	}
 	TAP_CHECK(sections && got->section_nr == epc_section_nr(s->m.epc), "%s: sections", when);
 }
@@ -253,7 +255,7 @@ static bool sums_right(const struct epc_sample *got)
 	for (unsigned int i = 0; i < got->section_nr; i++) {
 		in_sections += got->section[i].info.free + got->section[i].info.dirty;
 		for (enum epc_kind k = 0; k < EPC_KIND_NR; k++)
-			kinds += got->section[i].kind[k];
+			kinds += got->section[i].stats.kind[k];
 	}
 	return st->free + st->dirty + st->owned + st->tracked + st->in_batch + st->poisoned ==
 		       st->pages &&

@@ -107,7 +107,8 @@ static void test_counts(void)
 
 static void test_kinds(void)
 {
-	uint32_t kind[EPC_KIND_NR], i, sum = 0;
+	struct epc_section_stats section;
+	uint32_t i, sum = 0;
 	struct fake_owner *a;
 	struct fake_machine m;
 	struct epc_page *page;
@@ -120,11 +121,11 @@ static void test_kinds(void)
 	TAP_MUST(epc_alloc(m.epc, a->epc_owner, 0, &page) == 0, "a page that is nothing yet");
 	epc_census(m.epc);
 	(void)epc_owner_read(epc_group_root(m.epc), 0, &info);
-	epc_section_kinds(m.epc, 0, kind);
+	epc_section_stats_read(m.epc, 0, &section);
 	for (i = 0; i < EPC_KIND_NR; i++)
-		sum += kind[i];
-	TAP_CHECK(info.kind[EPC_VA] == 20 && info.kind[EPC_BLANK] == 1 && kind[EPC_VA] == 20 &&
-			  kind[EPC_BLANK] == 1 && sum == 21 &&
+		sum += section.kind[i];
+	TAP_CHECK(info.kind[EPC_VA] == 20 && info.kind[EPC_BLANK] == 1 &&
+			  section.kind[EPC_VA] == 20 && section.kind[EPC_BLANK] == 1 && sum == 21 &&
 			  stats_of(epc_group_root(m.epc)).kind[EPC_VA] == 20,
 		  "pages by what the EPCM says of them");
 	epc_free(m.epc, page);

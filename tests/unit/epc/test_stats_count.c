@@ -32,7 +32,7 @@ static void *add(void *arg)
 		pthread_setaffinity_np(pthread_self(), sizeof(set), &set);
 	}
 	for (uint64_t i = 0; i < a->n; i++)
-		epc_count(a->owner, EPC_FAULTS, 1);
+		epc_count(a->owner, NULL, EPC_FAULTS, 1);
 	return NULL;
 }
 
