@@ -23,7 +23,7 @@ static int bring_one_locked(struct encl *encl, struct bring *b, struct encl_va *
 	if (r < 0)
 		return r;
 	encl_begin_locked(encl, ENCL_CHANGING, b->hand, 0);
-	r = load_frame_locked(encl, b, &va->page, 0, ENCL_COOKIE_VA | (uintptr_t)va, CPU_NO_PAGE);
+	r = load_frame_locked(encl, b, &va->page, 0, va_cookie(encl, va), CPU_NO_PAGE);
 	if (r == 0) {
 		va_in_locked(encl, &va->page);
 		load_done_locked(encl, &va->page);

@@ -62,7 +62,7 @@ struct encl_va {
 /* The cookie of an EPC page of ours is the index of the page in the enclave, or one of these. */
 #define ENCL_COOKIE_SECS UINT64_MAX
 #define ENCL_COOKIE_NONE (UINT64_MAX - 1) /* a frame that is nothing yet */
-#define ENCL_COOKIE_VA   (1ull << 62)     /* with the address of its struct encl_va */
+#define ENCL_COOKIE_VA   (1ull << 62)     /* with where its struct encl_va is in the arena */
 
 #define ENCL_NO_RANGE UINT64_MAX /* encl.win_off before there is a range */
 
@@ -276,7 +276,9 @@ void pages_erase_locked(struct encl *encl, struct encl_page *page) REQUIRES(&enc
 struct encl_va *va_first(const struct encl *encl);
 struct encl_va *va_next(const struct encl_va *va);
 bool va_is_here(const struct encl_va *va);
-struct encl_va *va_of_cookie(uint64_t cookie);
+/* No address, which would be another one in each run: policies choose by cookies. */
+uint64_t va_cookie(const struct encl *encl, const struct encl_va *va);
+struct encl_va *va_of_cookie(const struct encl *encl, uint64_t cookie);
 /* Takes NULL. */
 struct encl_va *va_of_slots(struct va_page *slots);
 /* Where the versions of pages like this are. */

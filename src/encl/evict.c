@@ -29,7 +29,7 @@ static struct encl_page *evict_find_locked(struct encl *encl, struct epc_page *f
 	if (cookie == ENCL_COOKIE_SECS)
 		page = &encl->secs;
 	else if (cookie != ENCL_COOKIE_NONE && cookie & ENCL_COOKIE_VA)
-		page = &va_of_cookie(cookie)->page;
+		page = &va_of_cookie(encl, cookie)->page;
 	else
 		page = pages_find_locked(encl, cookie);
 	return page && page->epc_page == frame ? page : NULL;

@@ -73,7 +73,7 @@ static struct encl_page *repair_find_locked(struct encl *encl, const struct epc_
 	*ret_cookie = cookie;
 	if (epcm->type == SGX_PT_VA) {
 		for (struct encl_va *va = va_first(encl); va; va = va_next(va))
-			if (cookie == (ENCL_COOKIE_VA | (uintptr_t)va))
+			if (cookie == va_cookie(encl, va))
 				return &va->page;
 		return NULL;
 	}

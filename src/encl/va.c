@@ -31,9 +31,14 @@ bool va_is_here(const struct encl_va *va)
 	return va->page.epc_page && !(va->page.flags & ENCL_PAGE_LEAVING);
 }
 
-struct encl_va *va_of_cookie(uint64_t cookie)
+uint64_t va_cookie(const struct encl *encl, const struct encl_va *va)
 {
-	return (struct encl_va *)(uintptr_t)(cookie & ~ENCL_COOKIE_VA);
+	return ENCL_COOKIE_VA | (uint64_t)((const char *)va - (const char *)encl->arena);
+}
+
+struct encl_va *va_of_cookie(const struct encl *encl, uint64_t cookie)
+{
+	return (struct encl_va *)((char *)encl->arena + (cookie & ~ENCL_COOKIE_VA));
 }
 
 unsigned int va_level_of(const struct encl_page *page)
@@ -63,7 +68,7 @@ int va_add_locked(struct encl *encl, unsigned int level, struct epc_page *frame)
 				       .backing = BACKING_NO_SLOT,
 				       .type = SGX_PT_VA,
 				       .flags = ENCL_PAGE_EXISTS };
-	epc_page_set_cookie(frame, ENCL_COOKIE_VA | (uintptr_t)va);
+	epc_page_set_cookie(frame, va_cookie(encl, va));
 	va_add(&encl->versions, &va->slots, level);
 	return 0;
 }

@@ -142,6 +142,7 @@ struct epc {
 
 	/* the table: groups_lock; the links: group_priv.h */
 	struct lock groups_lock;
+	uint64_t owner_numbers;      /* that were given */
 	_Atomic uint64_t groups_seq; /* odd while somebody has it: for those who look (peek.c) */
 	struct epc_group *root;
 	struct epc_group *_Atomic

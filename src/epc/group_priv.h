@@ -81,6 +81,7 @@ struct epc_owner {
 	char name[EPC_OWNER_NAME_BYTES];
 	uint32_t id;
 	int pid;
+	uint64_t number; /* in the order of their making, never given again: policies go by it */
 	struct epc_owner
 		*told_as; /* whose numbers its are: its own, or of the one that it is a part of */
 

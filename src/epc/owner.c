@@ -36,6 +36,7 @@ int epc_owner_create(struct epc *epc, const struct epc_owner_config *config,
 	assert(owner->told_as->group == owner->group);
 	owner->running = config->running;
 	groups_lock(epc);
+	owner->number = ++epc->owner_numbers;
 	list_add_tail(&owner->group->owners, &owner->node);
 	owner->group->owner_nr++;
 	groups_unlock(epc);

@@ -22,7 +22,7 @@ struct shadows;
  * What a policy works on: the same for all orders of an EPC.
  *
  * @pages:   the array that page numbers index
- * @arena:   where owners are
+ * @arena:   where what policies need is
  * @samples: which pages to watch, and which were seen to be used (epc/policy_sample.h)
  * @ghosts:  what was evicted of late (epc/policy_ghost.h)
  * @shadows: where two policies are played against each other (epc/policy_duel.h)

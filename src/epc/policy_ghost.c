@@ -76,7 +76,7 @@ uint64_t ghost_key(const struct policy_view *view, uint32_t nr)
 {
 	const struct epc_page *page = &view->pages[nr];
 	uint64_t cookie = atomic_load_explicit(&page->cookie, memory_order_relaxed);
-	uint64_t owner = mix((uint64_t)((uintptr_t)page_owner(page) - (uintptr_t)view->arena));
+	uint64_t owner = mix(page_owner(page)->number);
 
 	return set_nr_of(view->ghosts, owner, cookie) << 32 | mix(owner ^ cookie) >> 32;
 }

@@ -21,7 +21,10 @@ struct ghosts *ghosts_create(uint32_t page_nr);
 void ghosts_destroy(struct ghosts *ghosts);
 size_t ghosts_bytes(const struct ghosts *ghosts);
 
-/* What a page is known by wherever it is: its owner and cookie, mixed.  The same in every run. */
+/*
+ * What a page is known by wherever it is: its owner's number and its cookie, mixed.  Nothing of it is a place in memory, so
+ * it is the same in every run, and stays so when a struct changes.
+ */
 uint64_t ghost_key(const struct policy_view *view, uint32_t nr);
 /* The ghost of page @nr will be looked for or put soon. */
 void ghost_prefetch(const struct policy_view *view, uint32_t nr);

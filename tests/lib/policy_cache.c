@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/arena.h"
+#include "epc/group_priv.h"
 #include "epc/pagelist.h"
 #include "epc/policy_sample.h"
 
@@ -27,7 +28,8 @@ void policy_cache_open(struct policy_cache *c, const struct policy_cache_config 
 	c->config = *config;
 	c->page = calloc((size_t)config->frames * ghosts, sizeof(*c->page));
 	c->at = malloc(config->pages * sizeof(*c->at));
-	must(c->page && c->at);
+	c->owner = calloc(1, sizeof(*c->owner));
+	must(c->page && c->at && c->owner);
 	memset(c->at, 0xff, config->pages * sizeof(*c->at));
 	c->view = (struct policy_view){ .pages = c->page,
 					.page_nr = config->frames * ghosts,
@@ -47,6 +49,7 @@ bool policy_cache_close(struct policy_cache *c)
 	arena_destroy(c->view.arena);
 	free(c->page);
 	free(c->at);
+	free(c->owner);
 	return empty;
 }
 
@@ -111,7 +114,7 @@ static void load(struct policy_cache *c, uint32_t page, bool ahead)
 	if (ahead)
 		sample_set_ahead(&c->page[nr]);
 	page_set_cookie(&c->page[nr], page);
-	page_set_owner(&c->page[nr], (struct epc_owner *)c->view.arena);
+	page_set_owner(&c->page[nr], c->owner);
 	c->at[page] = nr;
 	c->config.policy->insert(c->state, nr);
 }

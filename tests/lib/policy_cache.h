@@ -34,6 +34,7 @@ struct policy_cache {
 	struct policy_view view;
 	void *state;
 	struct epc_page *page;
+	struct epc_owner *owner; /* of all of them */
 	uint32_t used;
 	uint32_t free[POLICY_CACHE_BATCH], free_nr;
 	uint32_t *at; /* frame of each page, or PAGE_NONE */

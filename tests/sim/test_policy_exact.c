@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/arena.h"
+#include "epc/group_priv.h"
 #include "epc/policy_ghost.h"
 #include "lib/policy_cache.h"
 #include "lib/policy_model.h"
@@ -30,6 +30,7 @@ static const uint32_t percents[PERCENTS] = { 10, 25, 50, 75 };
 struct port_memory {
 	struct policy_view view;
 	struct epc_page page;
+	struct epc_owner *owner;
 	struct model_memory memory;
 };
 
@@ -59,17 +60,17 @@ static void memory_open(struct port_memory *m, uint32_t frames)
 	memset(m, 0, sizeof(*m));
 	m->view.pages = &m->page;
 	m->view.page_nr = frames;
-	m->view.arena = arena_create(1 << 16);
 	m->view.ghosts = ghosts_create(frames);
-	assert(m->view.arena && m->view.ghosts);
-	page_set_owner(&m->page, (struct epc_owner *)m->view.arena);
+	m->owner = calloc(1, sizeof(*m->owner));
+	assert(m->view.ghosts && m->owner);
+	page_set_owner(&m->page, m->owner);
 	m->memory = (struct model_memory){ .put = memory_put, .take = memory_take, .state = m };
 }
 
 static void memory_close(struct port_memory *m)
 {
 	ghosts_destroy(m->view.ghosts);
-	arena_destroy(m->view.arena);
+	free(m->owner);
 }
 
 static unsigned long s3fifo_faults(const struct page_trace *trace, uint32_t frames)

@@ -10,7 +10,6 @@
 
 #include "base/arena.h"
 #include "epc/pagelist.h"
-#include "epc/policy_ghost.h"
 #include "epc/policy_sample.h"
 #include "epc/stats.h"
 #include "lib/fake_owner.h"
@@ -261,7 +260,7 @@ static void test_operations(const struct epc_policy *policy)
 	churn.frames = 200;
 	churn.rng = 7;
 	for (nr = 0; nr < churn.frames; nr++) {
-		page_set_owner(&churn.c.page[nr], (struct epc_owner *)churn.c.view.arena);
+		page_set_owner(&churn.c.page[nr], churn.c.owner);
 		atomic_store(&churn.c.page[nr].cookie, nr);
 	}
 	for (i = 0; i < 40000 && ok; i++)
@@ -341,7 +340,7 @@ static void test_pool(void)
 	cache_open(&c, &policy_adaptive, ORDERS * ORDER_FRAMES);
 	order[0] = c.state;
 	for (i = 0; i < c.config.frames; i++)
-		page_set_owner(&c.page[i], (struct epc_owner *)c.view.arena);
+		page_set_owner(&c.page[i], c.owner);
 	for (i = 1; i < ORDERS; i++) {
 		ok = ok && orders_run(&c, order, i, &cookie);
 		order[i] = c.config.policy->create(c.view.arena, &c.view);
@@ -361,7 +360,7 @@ static void test_pool(void)
 	cache_close(&c);
 }
 
-/* ---- samples and ghosts ------------------------------------------------------------------------------ */
+/* ---- samples ----------------------------------------------------------------------------------------- */
 
 static void test_samples(void)
 {
@@ -500,24 +499,6 @@ static void test_memory(const struct epc_policy *policy)
 	fake_machine_destroy(&m);
 }
 
-static void test_ghosts(void)
-{
-	struct ghosts *ghosts = ghosts_create(1000);
-	unsigned int i, found = 0;
-	uint8_t stamp;
-
-	TAP_CHECK(!ghost_take(ghosts, 42ull << 40 | 7, &stamp), "no ghost yet");
-	ghost_put(ghosts, 42ull << 40 | 7, 200);
-	TAP_CHECK(ghost_take(ghosts, 42ull << 40 | 7, &stamp) && stamp == 200, "a ghost");
-	TAP_CHECK(!ghost_take(ghosts, 42ull << 40 | 7, &stamp), "and only once");
-	for (i = 0; i < 20; i++)
-		ghost_put(ghosts, 1ull << 63 | (uint64_t)i << 1, (uint8_t)i);
-	for (i = 0; i < 20; i++)
-		found += ghost_take(ghosts, 1ull << 63 | (uint64_t)i << 1, &stamp) && i >= 12;
-	TAP_CHECK(found == 8, "a set keeps the newest 8");
-	ghosts_destroy(ghosts);
-}
-
 /* However many pages there are, and though all have been used, a victim is found without a look at all of them. */
 static void test_first_victim(bool used)
 {
@@ -548,7 +529,6 @@ int main(void)
 
 	test_samples();
 	test_unmap();
-	test_ghosts();
 	test_anomaly();
 	for (i = 0; policy_at(i); i++) {
 		test_operations(policy_at(i));

@@ -3,9 +3,11 @@
  * The pool of the default policy's shadows: who has a part of it, how large a sample it is good for, and that more
  * groups than it has parts all have their turn.
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/arena.h"
+#include "epc/group_priv.h"
 #include "epc/page.h"
 #include "epc/pagelist.h"
 #include "epc/policy_duel_priv.h"
@@ -125,6 +127,7 @@ struct groups {
 	struct policy_view view;
 	struct epc_page page[ORDERS * FRAMES];
 	void *order[ORDERS];
+	struct epc_owner *owner[ORDERS];
 	uint32_t at[ORDERS][LOOP]; /* page, or PAGE_NONE */
 	uint32_t used[ORDERS];
 	unsigned int faults[ORDERS];
@@ -154,7 +157,7 @@ static void group_use(struct groups *g, const struct epc_policy *policy, unsigne
 		g->faults[o]++;
 		nr = g->at[o][c] = frame_for(g, policy, o);
 		page = &g->page[nr];
-		page_set_owner(page, (void *)((char *)g->view.arena + 64 * (o + 1)));
+		page_set_owner(page, g->owner[o]);
 		page_set_cookie(page, c);
 		policy->insert(g->order[o], nr);
 	} else if (page->flags & PAGE_REF_ARMED) {
@@ -177,8 +180,12 @@ static void test_turns(void)
 
 	memset(g.at, 0xff, sizeof(g.at));
 	view_open(&g.view, g.page, ORDERS * FRAMES);
-	for (o = 0; o < ORDERS; o++)
+	for (o = 0; o < ORDERS; o++) {
 		g.order[o] = policy->create(g.view.arena, &g.view);
+		g.owner[o] = calloc(1, sizeof(*g.owner[o]));
+		TAP_MUST(g.order[o] && g.owner[o], "a group");
+		g.owner[o]->number = o + 1;
+	}
 	for (i = 0; i < ROUNDS; i++) {
 		if (i == ROUNDS - LAST_ROUNDS)
 			memset(g.faults, 0, sizeof(g.faults));
@@ -192,6 +199,7 @@ static void test_turns(void)
 		better += g.faults[o] < LAST_ROUNDS * LOOP * 3 / 4;
 		sum += g.faults[o];
 		policy->destroy(g.order[o], g.view.arena);
+		free(g.owner[o]);
 	}
 	/* In Linux's order each use of such a loop is a fault. */
 	TAP_CHECK(ok && better == ORDERS,
