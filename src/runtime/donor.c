@@ -125,6 +125,21 @@ static void copy_word(uint8_t *block, uint64_t at)
 	memcpy(block + at, (const uint8_t *)fs_base() + at, sizeof(uint64_t));
 }
 
+/* libc's place for the kernel to say which CPU a thread is on, from its block on; not there before glibc 2.35. */
+extern const ptrdiff_t __rseq_offset __attribute__((weak));
+
+/* Nobody tells the kernel of this block: libc asks it for the CPU then, and does not take what is there for one. */
+static void no_rseq(uint8_t *block)
+{
+	struct {
+		uint32_t cpu_id_start;
+		int32_t cpu_id;
+	} none = { .cpu_id = -1 }; /* RSEQ_CPU_ID_UNINITIALIZED */
+
+	if (&__rseq_offset)
+		memcpy(block + __rseq_offset, &none, sizeof(none));
+}
+
 /* A fresh block as it is just before a thread begins on it; NULL: the linker is not as we know it. */
 static uint8_t *tls_make(void)
 {
@@ -154,6 +169,7 @@ static uint8_t *tls_make(void)
 	put(block, head - 8, (uint64_t)block + head);
 	put(block, head, (uint64_t)block + head);
 	copy_word(block, head + 8);
+	no_rseq(block);
 	return block;
 }
 
