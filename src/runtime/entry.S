@@ -258,11 +258,28 @@ FUNC rt_back_end
 rt_restorer_end:
 	.size rt_restorer, . - rt_restorer
 
-/* rt_call_client(sig, info, uc, handler, sp) */
+/*
+ * rt_call_client(sig, info, uc, handler, sp, blocked), with critical signals blocked: one that comes after the system call
+ * finds the signal in RBX (rt_frame_waits()).
+ */
 FUNC rt_call_client
 	mov %r8, %rsp
+	mov %rdi, %rbx
+	mov %rsi, %rbp
+	mov %rdx, %r12
+	mov %rcx, %r13
+	mov $2, %edi /* SIG_SETMASK */
+	mov %r9, %rsi
+	xor %edx, %edx
+	mov $8, %r10d
+	mov $__NR_rt_sigprocmask, %eax
+	syscall
+	mov %rbx, %rdi
+	mov %rbp, %rsi
+	mov %r12, %rdx
 	xor %eax, %eax
-	jmp *%rcx
+	jmp *%r13
+FUNC rt_call_client_end
 	.size rt_call_client, . - rt_call_client
 
 /*

@@ -303,6 +303,9 @@ bool rt_frame_waits(int sig, const ucontext_t *uc)
 {
 	const greg_t *g = uc->uc_mcontext.gregs;
 
+	if ((uint64_t)g[REG_RIP] - (uint64_t)rt_call_client <
+	    (uint64_t)rt_call_client_end - (uint64_t)rt_call_client)
+		return g[REG_RBX] == sig;
 	/* No call of the handler by the program leaves these in the registers. */
 	return (uint64_t)g[REG_RIP] == rt.act[sig].word && g[REG_RDI] == sig &&
 	       g[REG_RSI] == g[REG_RSP] + (greg_t)offsetof(struct kernel_frame, info) &&
@@ -347,6 +350,6 @@ void rt_deliver(int sig, siginfo_t *info, ucontext_t *uc)
 		return;
 	}
 	sp = (uint64_t)uc - offsetof(struct kernel_frame, uc);
-	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &blocked, 0, 8);
-	rt_call_client(sig, info, uc, (void *)act.word, sp);
+	rt_elsewhere_end();
+	rt_call_client(sig, info, uc, (void *)act.word, sp, &blocked);
 }

@@ -423,8 +423,9 @@ void rt_restorer(void);
 extern char rt_restorer_end[];
 void rt_vdso_fast(void);
 void rt_kick(void);
-/* Run @handler(sig, info, uc) on stack @sp, whose first word is its return address. */
-void rt_call_client(int sig, void *info, void *uc, void *handler, uint64_t sp)
-	__attribute__((noreturn));
+/* Run @handler(sig, info, uc) with the mask *@blocked, on stack @sp, whose first word is its return address. */
+void rt_call_client(int sig, void *info, void *uc, void *handler, uint64_t sp,
+		    const uint64_t *blocked) __attribute__((noreturn));
+extern char rt_call_client_end[];
 
 #endif

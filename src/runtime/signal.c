@@ -492,11 +492,12 @@ static unsigned int on_slot(int sig, siginfo_t *info, ucontext_t *uc, struct rt_
 /* On a stack of the client's. */
 static void off_slot(int sig, siginfo_t *info, ucontext_t *uc)
 {
-	rt_signal_reopen();
+	rt_elsewhere_begin();
 	if (is_fault(sig, info))
 		sync_signal(sig, info, uc, NULL, false);
 	else
 		async(sig, info, uc, NULL, false);
+	rt_elsewhere_end();
 	if (rt_thread_peek())
 		rt_thread_show_stack(uc);
 }
@@ -506,7 +507,11 @@ unsigned int rt_signal(int sig, siginfo_t *info, ucontext_t *uc, struct rt_back 
 	int saved_errno = errno;
 	unsigned int code = 0;
 
-	if (back)
+	if (rt_elsewhere() && (RT_SIG_CRITICAL & RT_SIGBIT(sig)) && !is_fault(sig, info)) {
+		/* There is nothing else yet that could tell the handler below of it. */
+		rt_client_pend(sig, info);
+		code = away ? RT_BACK_FOUND : 0;
+	} else if (back)
 		code = on_slot(sig, info, uc, back, away);
 	else
 		off_slot(sig, info, uc);

@@ -35,6 +35,11 @@ static inline bool on_stack(const stack_t *stack, uint64_t sp)
 void rt_signal_reopen(void);
 /* And it is done with that. */
 void rt_signal_shut(void);
+/* Around the work of a handler on a stack of the client's: critical signals that are sent meanwhile wait. */
+void rt_elsewhere_begin(void);
+void rt_elsewhere_end(void);
+/* Such a handler is at work on this thread. */
+bool rt_elsewhere(void);
 /* A handler of the client's for @sig is about to run its first instruction. */
 bool rt_frame_waits(int sig, const ucontext_t *uc);
 /* Critical signals that the client believes blocked on this thread. */

@@ -15,6 +15,7 @@
 static __thread uint64_t client_blocked __attribute__((tls_model("initial-exec")));
 static __thread uint64_t client_pending __attribute__((tls_model("initial-exec")));
 static __thread siginfo_t pending_info[6] __attribute__((tls_model("initial-exec")));
+static __thread unsigned int elsewhere __attribute__((tls_model("initial-exec")));
 
 uint64_t rt_client_blocked(void)
 {
@@ -49,6 +50,25 @@ void rt_client_unpend(void)
 uint64_t rt_pending_critical(void)
 {
 	return client_pending;
+}
+
+void rt_elsewhere_begin(void)
+{
+	elsewhere++;
+	rt_signal_reopen();
+}
+
+/* What waited comes when this handler has gone. */
+void rt_elsewhere_end(void)
+{
+	rt_signal_shut();
+	if (!--elsewhere)
+		rt_client_unpend();
+}
+
+bool rt_elsewhere(void)
+{
+	return elsewhere;
 }
 
 /* Install our entry for @sig with those of the client's flags that the kernel acts on. */

@@ -111,10 +111,10 @@ static void thread_exit(void *arg)
 {
 	struct rt_thread *t = arg;
 	stack_t off = { .ss_flags = SS_DISABLE };
-	uint64_t others = ~RT_SIG_CRITICAL;
+	uint64_t all = ~0ull, critical = RT_SIG_CRITICAL;
 
 	/* The thread is all but gone: no handler of the client's while locks are held here. */
-	sys4(SYS_rt_sigprocmask, SIG_BLOCK, &others, 0, 8);
+	sys4(SYS_rt_sigprocmask, SIG_BLOCK, &all, 0, 8);
 	rt_self = NULL;
 	/* The selector is about to be another thread's. */
 	if (t->sud_armed)
@@ -124,6 +124,8 @@ static void thread_exit(void *arg)
 	sys(SYS_sigaltstack, &off, 0, 0);
 	rt_process_lp_done(t->rlp);
 	slot_give(t);
+	/* What else ends with this thread may touch an enclave. */
+	sys4(SYS_rt_sigprocmask, SIG_UNBLOCK, &critical, 0, 8);
 }
 
 struct rt_thread *rt_thread_peek(void)
@@ -204,12 +206,12 @@ void rt_thread_adopt(struct rt_thread *t)
 struct rt_thread *rt_thread_self(void)
 {
 	struct rt_thread *t = rt_self;
-	uint64_t others = ~RT_SIG_CRITICAL, mask;
+	uint64_t all = ~0ull, mask;
 
 	if (t)
 		return t;
-	/* A handler of the client's would find a lock held, or begin the same. */
-	sys4(SYS_rt_sigprocmask, SIG_BLOCK, &others, &mask, 8);
+	/* A handler of the client's would find a lock held, or begin the same. Nothing here faults. */
+	sys4(SYS_rt_sigprocmask, SIG_BLOCK, &all, &mask, 8);
 	t = rt_self; /* one that came just before has done it */
 	if (!t) {
 		t = rt_thread_new();
