@@ -120,6 +120,22 @@ struct waiter {
 	atomic_bool late;                /* asleep because of all those before it */
 };
 
+/* Made when it is needed for the first time (late.c). */
+struct late {
+	void *_Atomic there; /* NULL: it never was needed */
+};
+
+struct late_kind {
+	size_t bytes;
+	void (*init)(void *made, unsigned int index);
+	void (*fini)(void *made);
+};
+
+static inline void *late_there(const struct late *late)
+{
+	return atomic_load_explicit(&late->there, memory_order_acquire);
+}
+
 struct epc {
 	/* constant */
 	struct arena *arena;
@@ -169,10 +185,9 @@ struct epc {
 	_Atomic size_t
 		arena_bytes;     /* that all of it takes, with what was made when it was needed */
 	struct section *section; /* section_nr of them */
-	/* NULL: was never needed */
-	struct batch *_Atomic batch[WINDOW_SLOTS];
-	struct waiter *_Atomic waiter; /* EPC_WAITERS_MAX of them */
-	struct reclaimer *_Atomic reclaimer[EPC_RECLAIMERS_MAX];
+	struct late batch[WINDOW_SLOTS];
+	struct late line; /* EPC_WAITERS_MAX waiters */
+	struct late reclaimer[EPC_RECLAIMERS_MAX];
 };
 
 /* Something of @bytes was needed for the first time, and stays. */
@@ -289,6 +304,12 @@ void poison_shelve_locked(struct epc *epc, struct shard *shard, uint32_t nr) REQ
 /* A TRACKED page with the mark is OWNED from now on, and every translation of it goes: nobody can use it. */
 void page_leave_if_broken_locked(struct epc *epc, struct epc_page *page)
 	REQUIRES(&epc->reclaim_lock);
+
+/* late.c */
+/* The @index-th of its kind, if need be a new one.  NULL: no memory. */
+void *late_make(struct epc *epc, struct late *late, const struct late_kind *kind,
+		unsigned int index);
+void late_fini(struct epc *epc, struct late *late, const struct late_kind *kind);
 
 /* waiter.c */
 void waiters_init(struct epc *epc);

@@ -41,25 +41,25 @@ bool reclaim_is_running(void)
 	return in_batches > 0;
 }
 
+static void batch_make(void *made, unsigned int slot)
+{
+	struct batch *batch = made;
+
+	lock_init(&batch->lock, LOCK_TRIED);
+	batch->slot = slot;
+}
+
+static void batch_unmake(void *made)
+{
+	lock_fini(&((struct batch *)made)->lock);
+}
+
+static const struct late_kind batch_kind = { sizeof(struct batch), batch_make, batch_unmake };
+
 /* NULL: no memory for one that is needed for the first time. */
 static struct batch *batch_at(struct epc *epc, unsigned int slot)
 {
-	struct batch *batch = atomic_load(&epc->batch[slot]), *other = NULL;
-
-	if (batch)
-		return batch;
-	batch = arena_alloc(epc->arena, sizeof(*batch));
-	if (!batch)
-		return NULL;
-	lock_init(&batch->lock, LOCK_TRIED);
-	batch->slot = slot;
-	if (atomic_compare_exchange_strong(&epc->batch[slot], &other, batch)) {
-		epc_grew(epc, sizeof(*batch));
-		return batch;
-	}
-	lock_fini(&batch->lock);
-	arena_free(epc->arena, batch, sizeof(*batch));
-	return other;
+	return late_make(epc, &epc->batch[slot], &batch_kind, slot);
 }
 
 int batches_init(struct epc *epc)
@@ -69,12 +69,8 @@ int batches_init(struct epc *epc)
 
 void batches_fini(struct epc *epc)
 {
-	unsigned int i;
-
-	for (i = 0; i < WINDOW_SLOTS && epc->batch[i]; i++) {
-		lock_fini(&epc->batch[i]->lock);
-		arena_free(epc->arena, epc->batch[i], sizeof(*epc->batch[i]));
-	}
+	for (unsigned int i = 0; i < WINDOW_SLOTS; i++)
+		late_fini(epc, &epc->batch[i], &batch_kind);
 }
 
 /*
@@ -527,7 +523,7 @@ LOCK_ATTR(no_thread_safety_analysis) void reclaim_recover(struct epc *epc)
 	unsigned int i;
 
 	for (i = 0; i < WINDOW_SLOTS; i++) {
-		batch = atomic_load(&epc->batch[i]);
+		batch = late_there(&epc->batch[i]);
 		if (!batch || !lock_try(&batch->lock))
 			continue;
 		if (batch->lock.holder_died)
@@ -548,7 +544,7 @@ bool batches_have_ended(const struct epc *epc, uint64_t number)
 	uint64_t begun;
 
 	for (i = 0; i < WINDOW_SLOTS; i++) {
-		batch = atomic_load(&epc->batch[i]);
+		batch = late_there(&epc->batch[i]);
 		begun = batch ? atomic_load(&batch->begun) : 0;
 		if (begun && begun <= number)
 			return false;

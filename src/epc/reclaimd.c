@@ -38,35 +38,26 @@ void watermarks_init(struct epc *epc)
 	epc->high = 2 * epc->low;
 }
 
-/* NULL: no memory for one that is needed for the first time. */
-static struct reclaimer *reclaimer_at(struct epc *epc, unsigned int i)
+static void reclaimer_make(void *made, unsigned int index)
 {
-	struct reclaimer *reclaimer = atomic_load(&epc->reclaimer[i]), *other = NULL;
+	struct reclaimer *reclaimer = made;
 
-	if (reclaimer)
-		return reclaimer;
-	reclaimer = arena_alloc(epc->arena, sizeof(*reclaimer));
-	if (!reclaimer)
-		return NULL;
 	lock_init(&reclaimer->lock, LOCK_TRIED);
-	reclaimer->index = i;
-	if (atomic_compare_exchange_strong(&epc->reclaimer[i], &other, reclaimer)) {
-		epc_grew(epc, sizeof(*reclaimer));
-		return reclaimer;
-	}
-	lock_fini(&reclaimer->lock);
-	arena_free(epc->arena, reclaimer, sizeof(*reclaimer));
-	return other;
+	reclaimer->index = index;
 }
+
+static void reclaimer_unmake(void *made)
+{
+	lock_fini(&((struct reclaimer *)made)->lock);
+}
+
+static const struct late_kind reclaimer_kind = { sizeof(struct reclaimer), reclaimer_make,
+						 reclaimer_unmake };
 
 void reclaimers_fini(struct epc *epc)
 {
-	unsigned int i;
-
-	for (i = 0; i < EPC_RECLAIMERS_MAX && epc->reclaimer[i]; i++) {
-		lock_fini(&epc->reclaimer[i]->lock);
-		arena_free(epc->arena, epc->reclaimer[i], sizeof(*epc->reclaimer[i]));
-	}
+	for (unsigned int i = 0; i < EPC_RECLAIMERS_MAX; i++)
+		late_fini(epc, &epc->reclaimer[i], &reclaimer_kind);
 }
 
 /* The number of free pages below which the @i-th reclaimer has something to do. */
@@ -101,7 +92,7 @@ void background_wake(struct epc *epc)
 	struct reclaimer *reclaimer;
 
 	for (i = 0; i < nr && free_nr < low_of(epc, i); i++) {
-		reclaimer = atomic_load_explicit(&epc->reclaimer[i], memory_order_acquire);
+		reclaimer = late_there(&epc->reclaimer[i]);
 		if (atomic_load_explicit(&reclaimer->asleep, memory_order_relaxed))
 			reclaimer_wake(reclaimer);
 	}
@@ -138,7 +129,7 @@ LOCK_ATTR(no_thread_safety_analysis) static struct reclaimer *reclaimer_claim(st
 	uint32_t nr;
 
 	for (i = 0; i < EPC_RECLAIMERS_MAX; i++) {
-		reclaimer = reclaimer_at(epc, i);
+		reclaimer = late_make(epc, &epc->reclaimer[i], &reclaimer_kind, i);
 		if (!reclaimer)
 			break;
 		if (!lock_try(&reclaimer->lock))
@@ -194,7 +185,7 @@ void epc_background_stop(struct epc *epc)
 
 	atomic_store(&epc->background_stop, true);
 	for (i = 0; i < EPC_RECLAIMERS_MAX; i++) {
-		reclaimer = atomic_load(&epc->reclaimer[i]);
+		reclaimer = late_there(&epc->reclaimer[i]);
 		if (!reclaimer)
 			break;
 		atomic_fetch_add(&reclaimer->wakes, 1);

@@ -17,7 +17,7 @@ static bool in_some_batch(struct epc *epc, uint32_t nr)
 	unsigned int i, j;
 
 	for (i = 0; i < WINDOW_SLOTS; i++) {
-		batch = epc->batch[i];
+		batch = late_there(&epc->batch[i]);
 		for (j = 0; batch && j < EPC_BATCH_MAX; j++) {
 			entry = &batch->entry[j];
 			if (atomic_load(&entry->phase) != BATCH_NONE && entry->nr == nr)

@@ -46,46 +46,34 @@ void waiters_init(struct epc *epc)
 	epc->early_nr = cpus > 1 ? (uint32_t)cpus : 1;
 }
 
-static void line_free(struct epc *epc, struct waiter *line)
+static void line_make(void *made, unsigned int index)
 {
-	unsigned int i;
+	struct waiter *line = made;
 
-	for (i = 0; i < EPC_WAITERS_MAX; i++)
-		lock_fini(&line[i].lock);
-	arena_free(epc->arena, line, EPC_WAITERS_MAX * sizeof(*line));
+	for (unsigned int i = 0; i < EPC_WAITERS_MAX; i++)
+		lock_init(&line[i].lock, LOCK_TRIED);
 }
+
+static void line_unmake(void *made)
+{
+	struct waiter *line = made;
+
+	for (unsigned int i = 0; i < EPC_WAITERS_MAX; i++)
+		lock_fini(&line[i].lock);
+}
+
+static const struct late_kind line_kind = { EPC_WAITERS_MAX * sizeof(struct waiter), line_make,
+					    line_unmake };
 
 void waiters_fini(struct epc *epc)
 {
-	if (epc->waiter)
-		line_free(epc, epc->waiter);
+	late_fini(epc, &epc->line, &line_kind);
 }
 
-/* NULL: no memory for it, when it is needed for the first time. */
-static struct waiter *line_of(struct epc *epc)
-{
-	struct waiter *line = atomic_load(&epc->waiter), *other = NULL;
-	unsigned int i;
-
-	if (line)
-		return line;
-	line = arena_alloc(epc->arena, EPC_WAITERS_MAX * sizeof(*line));
-	if (!line)
-		return NULL;
-	for (i = 0; i < EPC_WAITERS_MAX; i++)
-		lock_init(&line[i].lock, LOCK_TRIED);
-	if (atomic_compare_exchange_strong(&epc->waiter, &other, line)) {
-		epc_grew(epc, EPC_WAITERS_MAX * sizeof(*line));
-		return line;
-	}
-	line_free(epc, line);
-	return other;
-}
-
-/* Not NULL where somebody waits.  (To read it as part of an expression is not atomic with every GCC.) */
+/* Not NULL where somebody waits. */
 static struct waiter *line_there(const struct epc *epc)
 {
-	return atomic_load_explicit(&epc->waiter, memory_order_acquire);
+	return late_there(&epc->line);
 }
 
 static struct waiter *waiter_at(const struct epc *epc, unsigned int i)
@@ -192,7 +180,8 @@ static void bury(struct epc *epc, const struct waiter *self)
 
 struct waiter *waiter_begin(struct epc *epc, struct epc_group *top, struct waiter *outside)
 {
-	struct waiter *line = line_of(epc), *self = line ? place_claim(epc) : outside;
+	bool line = late_make(epc, &epc->line, &line_kind, 0);
+	struct waiter *self = line ? place_claim(epc) : outside;
 	uint64_t start = self ? 0 : epc_now_ns(epc);
 
 	while (!self) {

@@ -164,10 +164,11 @@ static unsigned int reap_strays(struct fake_machine *m, struct fake_owner *owner
 
 static bool anybody_waits(struct epc *epc, const struct epc_group *group)
 {
+	const struct waiter *line = late_there(&epc->line);
 	unsigned int i;
 
 	for (i = 0; i < EPC_WAITERS_MAX; i++)
-		if (epc->waiting >> i & 1 && waiter_top(&epc->waiter[i]) == group)
+		if (epc->waiting >> i & 1 && waiter_top(&line[i]) == group)
 			return true;
 	return false;
 }
