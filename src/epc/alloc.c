@@ -244,7 +244,8 @@ static struct epc_page *alloc_own(struct epc_owner *owner, const struct epc_grou
 }
 
 /* In line, until there is a page or none can come. */
-static struct epc_page *alloc_in_line(struct epc_owner *owner, struct waiter *self)
+static struct epc_page *alloc_in_line(struct epc_owner *owner, struct waiter *self,
+				      struct stalled *stalled)
 {
 	struct epc *epc = owner->epc;
 	uint32_t alone = atomic_load_explicit(&owner->alone, memory_order_relaxed);
@@ -264,6 +265,7 @@ static struct epc_page *alloc_in_line(struct epc_owner *owner, struct waiter *se
 			return page;
 		if (freed > 0)
 			continue;
+		stall_goes_on(stalled, epc_now_ns(epc));
 		if (++vain >= VAIN_ROUNDS)
 			page = alloc_own(owner, waiter_top(self), &search);
 		if (page)
@@ -315,7 +317,7 @@ static struct epc_page *alloc_reclaiming(struct epc_owner *owner, struct epc_gro
 	epc_count(owner, NULL, EPC_STALLS, 1);
 	step_back(owner);
 	self = waiter_begin(epc, top, &outside);
-	page = alloc_in_line(owner, self);
+	page = alloc_in_line(owner, self, stalled);
 	top = waiter_top(self);
 	waiter_end(epc, self);
 	atomic_store_explicit(&owner->turn_left, page ? TURN_PAGES : 0, memory_order_relaxed);

@@ -11,8 +11,8 @@
  * it forget in 10, 60 or 300 seconds.  Nobody has to do that in time: it is caught up with when somebody looks.
  */
 #include <errno.h>
-#include <signal.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "base/arena.h"
@@ -20,7 +20,9 @@
 #include "epc/owner.h"
 
 #define PERIOD_NS 2000000000ull
-#define ONE       65536u /* of an average: all of the time */
+#define NS_A_MS   1000000ull
+#define UNSEEN_NS 100000000ull /* without a sign of life: then it is looked whether there is any */
+#define ONE       65536u       /* of an average: all of the time */
 enum {
 	PERIODS_MAX = 2000, /* after so many nothing is left of what was before */
 	RUNNING_LOOK_MAX = 256,
@@ -61,6 +63,9 @@ static void advance(struct pressure *p, uint64_t now)
 
 	if (p->since_ns == 0)
 		p->avg_ns = p->since_ns = now;
+	/* The end of a stall that was found out late: it has been counted already. */
+	if (now < p->since_ns)
+		return;
 	for (kind = 0; kind < EPC_PRESSURE_NR; kind++) {
 		if (p->kind[kind].now && now > p->since_ns)
 			p->kind[kind].total_ns += now - p->since_ns;
@@ -152,19 +157,50 @@ static void edge_locked(struct epc_owner *owner, unsigned int section, uint64_t 
 	turn(&epc->section[section].pressure, now, some, some && full);
 }
 
-/* Stalls of processes that are no more. */
-static void bury_locked(struct epc *epc, uint64_t now) REQUIRES(&epc->groups_lock)
+/* A thread that was killed has no memory any more, whether or not anybody has waited for its process. */
+static bool is_dead(int tid)
+{
+	char byte;
+	const struct iovec to = { &byte, 1 }, from = { &byte, 1 };
+
+	return process_vm_readv(tid, &to, 1, &from, 1, 0) < 0 && errno == ESRCH;
+}
+
+/* When it gave its last sign of life, to a millisecond. */
+static uint64_t seen_ns(const struct stalled *s, uint64_t now)
+{
+	uint32_t seen = atomic_load_explicit(&s->seen_ms, memory_order_relaxed);
+	int32_t ago = (int32_t)((uint32_t)(now / NS_A_MS) - seen);
+
+	/* Since @now, perhaps. */
+	return ago > 0 ? now - (uint32_t)ago * NS_A_MS : now;
+}
+
+/* Stalls of dead threads, of those not seen for so long: they ended when they were last seen. */
+static void bury_locked(struct epc *epc, uint64_t now, uint64_t unseen_ns)
+	REQUIRES(&epc->groups_lock)
 {
 	struct epc_owner *owner;
 	struct stalled *s;
+	uint64_t seen;
 
 	for (s = epc->stalled; s < epc->stalled + epc->stalled_nr; s++) {
-		if (!s->owner || kill(s->pid, 0) == 0 || errno != ESRCH)
+		seen = seen_ns(s, now);
+		if (!s->owner || now < seen + unseen_ns || !is_dead((int)s->tid))
 			continue;
 		owner = s->owner;
 		s->owner = NULL;
-		edge_locked(owner, s->section, now);
+		edge_locked(owner, s->section, seen);
 	}
+}
+
+static struct stalled *place_locked(struct epc *epc) REQUIRES(&epc->groups_lock)
+{
+	struct stalled *s = epc->stalled, *end = epc->stalled + epc->stalled_nr;
+
+	while (s < end && s->owner)
+		s++;
+	return s < end ? s : NULL;
 }
 
 int stalls_init(struct epc *epc)
@@ -190,25 +226,30 @@ void stalls_fini(struct epc *epc)
 struct stalled *stall_begin(struct epc_owner *owner)
 {
 	struct epc *epc = owner->epc;
-	struct stalled *s = epc->stalled, *end = epc->stalled + epc->stalled_nr;
 	unsigned int section = nodes_order(epc)[0];
 	uint64_t now = epc_now_ns(epc);
+	struct stalled *s;
 
 	owner = owner->told_as;
 	groups_lock(epc);
-	while (s < end && s->owner)
-		s++;
-	if (s == end) {
-		bury_locked(epc, now);
-		s = NULL;
-	} else {
-		s->pid = getpid();
+	bury_locked(epc, now, UNSEEN_NS);
+	s = place_locked(epc);
+	if (s) {
+		s->tid = (uint32_t)gettid();
 		s->section = section;
+		stall_goes_on(s, now);
 		s->owner = owner;
 		edge_locked(owner, section, now);
 	}
 	groups_unlock(epc);
 	return s;
+}
+
+void stall_goes_on(struct stalled *stalled, uint64_t now)
+{
+	if (stalled)
+		atomic_store_explicit(&stalled->seen_ms, (uint32_t)(now / NS_A_MS),
+				      memory_order_relaxed);
 }
 
 void stall_end(struct stalled *stalled, struct epc_owner *owner)
@@ -255,6 +296,6 @@ void pressure_read_locked(struct epc *epc, struct pressure *pressure,
 {
 	uint64_t now = epc_now_ns(epc);
 
-	bury_locked(epc, now);
+	bury_locked(epc, now, 0);
 	pressure_tell(pressure, now, ret);
 }

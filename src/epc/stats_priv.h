@@ -30,11 +30,11 @@ struct pressure {
 	} kind[EPC_PRESSURE_NR];
 };
 
-/* A thread that stands still for a page.  If its process dies, somebody takes it off. */
+/* A thread that stands still for a page.  If it is killed, somebody takes it off. */
 struct stalled {
-	struct epc_owner *owner; /* NULL: free */
-	int pid;
-	unsigned int section; /* that it would have a page of first */
+	struct epc_owner *owner;        /* NULL: free */
+	uint32_t tid : 24, section : 8; /* the section that it would have a page of first */
+	_Atomic uint32_t seen_ms;       /* of the clock, its low bits */
 };
 
 /* Room for as many stalls as the EPC is good for: 0 or -ENOMEM. */
@@ -42,6 +42,8 @@ int stalls_init(struct epc *epc);
 void stalls_fini(struct epc *epc);
 /* Without any lock. The stall's place, for the end of it; NULL: too many at once, this one is not told of. */
 struct stalled *stall_begin(struct epc_owner *owner);
+/* It is still alive. Without any lock; takes NULL. */
+void stall_goes_on(struct stalled *stalled, uint64_t now);
 void stall_end(struct stalled *stalled, struct epc_owner *owner);
 /* The owner has gone; it may have stalls of the dead. */
 void stalls_forget_locked(struct epc_owner *owner);

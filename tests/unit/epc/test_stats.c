@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/arena.h"
+#include "epc/epc_priv.h"
 #include "epc/owner.h"
 #include "lib/bare_owner.h"
 #include "lib/fake_owner.h"
@@ -242,7 +243,7 @@ static _Atomic unsigned int sleep_ms;
 
 static unsigned int how_many_run(void *owner) { return running; }
 
-static void nap(struct fake_owner *owner, enum fake_op op)
+static void sleep_in_op(struct fake_owner *owner, enum fake_op op)
 {
 	unsigned int ms = op == FAKE_GET ? atomic_exchange(&sleep_ms, 0) : 0;
 	struct timespec ts = { .tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000 };
@@ -276,7 +277,7 @@ static void stall_test_init(struct stall_test *t)
 	t->group = group(epc_group_root(t->m.epc), "stalled");
 	t->other = group(epc_group_root(t->m.epc), "other");
 	t->victim = fake_owner_create_in(t->other, t->m.epc, 1, PAGES, true);
-	t->victim->on_op = nap;
+	t->victim->on_op = sleep_in_op;
 	for (uint32_t i = 0; i < PAGES; i++)
 		fake_use_surely(t->victim, i);
 	config.ops = &bare_ops;
@@ -394,15 +395,57 @@ static void test_pressure_many(void)
 		 now_ns() - start < 5000000000);
 	TAP_CHECK(now_ns() - start < 5000000000, "a stall that goes on is told of");
 	kill(pid, SIGKILL);
-	waitpid(pid, NULL, 0);
-	before = stats_of(t->group);
-	usleep(50000);
+	/* Nobody looks for a while, and nobody has waited for the process: it is a zombie. */
+	usleep(300000);
 	after = stats_of(t->group);
+	TAP_CHECK(after.pressure[EPC_SOME].total_ns <
+			  before.pressure[EPC_SOME].total_ns + 100000000,
+		  "the stall of a process that was killed ends then, and not when it is found out: "
+		  "%lu ms",
+		  (unsigned long)(after.pressure[EPC_SOME].total_ns -
+				  before.pressure[EPC_SOME].total_ns) /
+			  1000000);
+	usleep(50000);
+	before = stats_of(t->group);
 	TAP_CHECK(after.pressure[EPC_SOME].total_ns == before.pressure[EPC_SOME].total_ns,
-		  "the stall of a process that died is over");
+		  "and does not go on");
+	waitpid(pid, NULL, 0);
 	sleep_ms = 0;
 	fake_machine_destroy(&t->m);
 	free(t);
+}
+
+/* There are places for so many stalls; those of the dead are had again at once. */
+static void test_places(void)
+{
+	unsigned int i, n, had = 0;
+	struct stalled *stalled[EPC_STALLED_MAX + 1];
+	struct fake_machine m;
+	struct epc_owner *owner;
+	pid_t pid;
+
+	fake_machine_create(&m, 16384, NULL, NULL, 0);
+	owner = bare_owner_create(m.epc, NULL);
+	n = m.epc->stalled_nr;
+	for (i = 0; i <= n; i++) {
+		stalled[i] = stall_begin(owner);
+		had += stalled[i] != NULL;
+	}
+	TAP_CHECK(n == EPC_STALLED_MAX && had == n && !stalled[n], "%u stalls at once are told", n);
+	pid = fork();
+	if (pid == 0)
+		_exit(0);
+	waitpid(pid, NULL, 0);
+	for (i = 0; i < n; i++) {
+		stalled[i]->tid = (uint32_t)pid;
+		stalled[i]->seen_ms -= 1000;
+	}
+	stalled[n] = stall_begin(owner);
+	TAP_CHECK(stalled[n], "and another when those are dead");
+	stall_end(stalled[n], owner);
+	TAP_CHECK(!owner->pressure.kind[EPC_SOME].now, "and then nobody stands still");
+	epc_owner_destroy(owner);
+	fake_machine_destroy(&m);
 }
 
 int main(void)
@@ -414,5 +457,6 @@ int main(void)
 	test_footprint_committed();
 	test_pressure();
 	test_pressure_many();
+	test_places();
 	return tap_done();
 }
