@@ -45,8 +45,9 @@ static int open_and_unlink(const char *folder)
 	if ((size_t)snprintf(name, sizeof(name), "%s/swsgx-XXXXXX", folder) >= sizeof(name))
 		return -ENAMETOOLONG;
 	fd = mkostemp(name, O_CLOEXEC);
+	/* The folder is there: a file system that has only files of its own. */
 	if (fd < 0)
-		return -errno;
+		return errno == ENOENT ? -EOPNOTSUPP : -errno;
 	unlink(name);
 	return fd;
 }

@@ -69,6 +69,14 @@ static void test_reserve(const char *folder)
 	close(fd);
 }
 
+/* What cannot be had, and why: a folder that is there is not said to be missing. */
+static void test_none(void)
+{
+	TAP_CHECK(backing_open("/proc") == -EOPNOTSUPP, "no file can be made in /proc");
+	TAP_CHECK(backing_open("/no/such/folder/file") == -ENOENT, "a folder that is not there");
+	TAP_CHECK(backing_open("/proc/version") == -EEXIST, "a file that is there stays as it is");
+}
+
 /* As much of a store as needs no memory to be reserved: all of memory is a file to the filter. */
 static void test_store(const char *folder)
 {
@@ -109,6 +117,7 @@ int main(void)
 	pid_t pid;
 
 	TAP_MUST(mkdtemp(folder), "a folder");
+	test_none();
 	pid = fork();
 	if (pid == 0) {
 		r = play_simple_storage();
