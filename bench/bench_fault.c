@@ -37,31 +37,10 @@ struct bench {
 	uint32_t *list[2];
 };
 
-/* EPC pages, from CPUID.12H as any program sees it. */
-static uint64_t epc_pages(void)
-{
-	uint64_t bytes = 0;
-	uint32_t r[4];
-
-	for (uint32_t sub = 2; sub < 10; sub++) {
-		client_cpuid(0x12, sub, r);
-		if ((r[0] & 0xf) != 1)
-			break;
-		bytes += (r[2] & 0xfffff000u) | (uint64_t)(r[3] & 0xfffffu) << 32;
-	}
-	return bytes / 4096;
-}
-
 static void touch(struct bench *b, unsigned int thread, const uint32_t *order, uint32_t nr,
 		  bool write)
 {
-	struct encl_op op = { .nr = OP_TOUCH };
-
-	op.arg[0] = (uintptr_t)order;
-	op.arg[1] = nr;
-	op.arg[2] = b->encl.base + b->encl.heap;
-	op.arg[3] = write;
-	if (client_call(&b->encl, thread, &op, ENTRY_VDSO) != 0) {
+	if (!client_touch(&b->encl, thread, order, nr, write)) {
 		fprintf(stderr, "bench_fault: the enclave could not go on\n");
 		exit(1);
 	}
@@ -144,7 +123,7 @@ static double pair_us(struct bench *b)
 
 static int prepare(struct bench *b)
 {
-	uint64_t epc = epc_pages();
+	uint64_t epc = client_epc_pages();
 	struct client_conf conf = { .threads = 2, .heap_pages = epc * HEAP_PER_EPC };
 
 	if (epc < 1024 || epc > 1u << 20) {

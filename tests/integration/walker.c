@@ -13,20 +13,6 @@
 
 enum { STRIDE = 3 };
 
-static uint64_t epc_pages(void)
-{
-	uint64_t bytes = 0;
-	uint32_t r[4];
-
-	for (uint32_t sub = 2; sub < 10; sub++) {
-		client_cpuid(0x12, sub, r);
-		if ((r[0] & 0xf) != 1)
-			break;
-		bytes += (r[2] & 0xfffff000u) | (uint64_t)(r[3] & 0xfffffu) << 32;
-	}
-	return bytes / 4096;
-}
-
 /* The i-th page of a lap, of n. */
 static uint32_t page_at(const char *order, uint32_t i, uint32_t n)
 {
@@ -43,14 +29,14 @@ int main(int argc, char **argv)
 {
 	struct client_conf conf = { 0 };
 	struct client_encl encl;
-	struct encl_op op = { .nr = OP_TOUCH };
 	uint32_t n, i, *page;
 	int lap, laps;
 
 	if (argc != 4)
 		return 2;
 	laps = atoi(argv[2]);
-	n = (uint32_t)(epc_pages() * strtoul(argv[1], NULL, 10) / 100) / (2 * STRIDE) * 2 * STRIDE;
+	n = (uint32_t)(client_epc_pages() * strtoul(argv[1], NULL, 10) / 100) / (2 * STRIDE) * 2 *
+	    STRIDE;
 	conf.heap_pages = n;
 	page = calloc(n, sizeof(*page));
 	if (!page || client_create(&encl, &conf) < 0)
@@ -58,11 +44,7 @@ int main(int argc, char **argv)
 	for (lap = 0; lap < laps; lap++) {
 		for (i = 0; i < n; i++)
 			page[i] = page_at(argv[3], i, n);
-		op.arg[0] = (uintptr_t)page;
-		op.arg[1] = n;
-		op.arg[2] = encl.base + encl.heap;
-		op.arg[3] = true;
-		if (client_call(&encl, 0, &op, ENTRY_VDSO) != 0)
+		if (!client_touch(&encl, 0, page, n, true))
 			return 1;
 	}
 	printf("%lu touches\n", (unsigned long)n * (unsigned long)laps);

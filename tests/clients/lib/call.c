@@ -67,6 +67,15 @@ uint64_t client_op(struct client_encl *e, unsigned int thread, uint64_t nr, uint
 	return client_call(e, thread, &op, ENTRY_VDSO) ? ~0ull : op.ret;
 }
 
+bool client_touch(struct client_encl *e, unsigned int thread, const uint32_t *page, uint32_t nr,
+		  bool write)
+{
+	struct encl_op op = { .nr = OP_TOUCH,
+			      .arg = { (uintptr_t)page, nr, e->base + e->heap, write } };
+
+	return client_call(e, thread, &op, ENTRY_VDSO) == 0;
+}
+
 bool client_at_aep(uint64_t rip)
 {
 	return rip == (uintptr_t)enclu_aep_self || rip == (uintptr_t)enclu_aep_ud2 ||

@@ -96,6 +96,8 @@ uint32_t client_ssa_pages(uint64_t xfrm);
 uint64_t client_xcr0(void);
 void client_cpuid(uint32_t leaf, uint32_t subleaf, uint32_t out[4]);
 bool client_has_sgx2(void);
+/* Pages of all EPC sections, from CPUID.12H as any program sees them. */
+uint64_t client_epc_pages(void);
 
 /* ---- measuring and signing ------------------------------------------------------------------ */
 
@@ -149,6 +151,9 @@ int client_call(struct client_encl *encl, unsigned int thread, struct encl_op *o
 /* Simple operations by the vDSO: the op's ret, or ~0 when the call ended in an exception. */
 uint64_t client_op(struct client_encl *encl, unsigned int thread, uint64_t nr, uint64_t a0,
 		   uint64_t a1, uint64_t a2);
+/* A word of each of @nr pages of the heap, in the order of @page; false when the enclave could not go on. */
+bool client_touch(struct client_encl *encl, unsigned int thread, const uint32_t *page, uint32_t nr,
+		  bool write);
 
 /* ---- exceptions, the signal way ------------------------------------------------------------- */
 

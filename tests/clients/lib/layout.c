@@ -24,6 +24,20 @@ void client_cpuid(uint32_t leaf, uint32_t subleaf, uint32_t out[4])
 			 : "a"(leaf), "c"(subleaf));
 }
 
+uint64_t client_epc_pages(void)
+{
+	uint64_t bytes = 0;
+	uint32_t r[4];
+
+	for (uint32_t sub = 2; sub < 10; sub++) {
+		client_cpuid(0x12, sub, r);
+		if ((r[0] & 0xf) != 1)
+			break;
+		bytes += (r[2] & 0xfffff000u) | (uint64_t)(r[3] & 0xfffffu) << 32;
+	}
+	return bytes / 4096;
+}
+
 uint64_t client_xcr0(void)
 {
 	uint32_t lo, hi;
