@@ -99,12 +99,16 @@ struct swsgx_epc_config {
  * It takes address space and a few file descriptors; memory is taken as pages are used.  Nothing of it is the system's: it
  * needs no SGX, no privilege and no device.
  *
+ * As long as the process, or a child that it forked, has these descriptors open, `swsgx stat` lists the EPC, for whoever may look
+ * into /proc/PID/fd: see swsgx-stat(1).  It reads numbers and records of pages, and the program's swsgx_shared_alloc() lies in the
+ * same file; what pages hold does not.
+ *
  * Returns 0, or:
  *   -EINVAL      a size is no multiple of SWSGX_PAGE_SIZE, too small or too large; there are too many sections, both @bytes
  *                and sections, or a node that is none; there is no such policy; something reserved is not 0
  *   -ENOMEM      no memory or no address space
  *   -EFBIG       files may not be as long as the EPC's has to be (RLIMIT_FSIZE; 4 GiB and the EPC)
- *   -EMFILE, -ENFILE  no more file descriptors (it takes 20, with @backing_path 21)
+ *   -EMFILE, -ENFILE  no more file descriptors (it takes 21, with @backing_path 22)
  *   -EOPNOTSUPP  this kernel has no way to take a page out of a file with the last bytes that were written to it (neither
  *                splice(2) nor vmsplice(2) is by reference)
  *   -ENOSPC      @config->backing_bytes_max is too small for one page

@@ -76,6 +76,14 @@ static bool configure_cpu(struct cpu_config *cpu_config, const struct swsgx_epc_
 	return true;
 }
 
+/* What the program asked for, and behind it the records of pages, which others look at too (swsgx stat). */
+static size_t arena_bytes(const struct swsgx_epc_config *config,
+			  const struct cpu_config *cpu_config)
+{
+	return (config->shared_bytes ? config->shared_bytes : ARENA_BYTES) +
+	       arena_map_bytes((size_t)cpu_config->page_nr * CPU_RECORD_BYTES);
+}
+
 static void make_key(struct swsgx_epc *epc)
 {
 	uint8_t raw[16];
@@ -97,7 +105,7 @@ int swsgx_epc_create(const struct swsgx_epc_config *config, struct swsgx_epc **r
 
 	if (!configure_cpu(&cpu_config, config))
 		return -EINVAL;
-	arena = arena_create(config->shared_bytes ? config->shared_bytes : ARENA_BYTES);
+	arena = arena_create_shown(arena_bytes(config, &cpu_config));
 	if (!arena)
 		return -ENOMEM;
 	epc = arena_alloc(arena, sizeof(*epc));
@@ -105,6 +113,7 @@ int swsgx_epc_create(const struct swsgx_epc_config *config, struct swsgx_epc **r
 		goto destroy_arena;
 	epc->arena = arena;
 	make_key(epc);
+	cpu_config.arena = arena;
 	epc->cpu = cpu_create(&cpu_config);
 	if (!epc->cpu)
 		goto destroy_arena;

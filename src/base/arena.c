@@ -12,6 +12,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -100,21 +101,23 @@ struct arena *arena_create(size_t bytes_max)
 
 struct arena *arena_create_shown(size_t bytes_max)
 {
-	int fd = memfd_create(LOOK_FILE_NAME, MFD_CLOEXEC);
+	size_t file_bytes = arena_bytes(bytes_max);
+	int fd = file_bytes > fd_bytes_max()
+			 ? -1
+			 : memfd_create(LOOK_FILE_NAME, MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	struct arena *arena = NULL;
 
 	if (fd < 0)
 		return arena_create(bytes_max);
 	fd = fd_hide(fd);
-	bytes_max = arena_bytes(bytes_max);
-	if (ftruncate(fd, (off_t)bytes_max) == 0)
-		arena = arena_in(bytes_max, fd);
+	if (ftruncate(fd, (off_t)file_bytes) == 0 && fcntl(fd, F_ADD_SEALS, LOOK_SEALS) == 0)
+		arena = arena_in(file_bytes, fd);
 	if (!arena) {
 		close(fd);
 		return arena_create(bytes_max);
 	}
 	arena->mark.base = arena;
-	arena->mark.bytes = bytes_max;
+	arena->mark.bytes = file_bytes;
 	atomic_store_explicit(&arena->mark.magic, LOOK_MAGIC, memory_order_release);
 	return arena;
 }
@@ -139,6 +142,11 @@ void arena_show(struct arena *arena, enum look_root which, const void *what, uin
 		return;
 	arena->mark.root[which].layout = layout;
 	atomic_store_explicit(&arena->mark.root[which].at, (uintptr_t)what, memory_order_release);
+}
+
+size_t arena_map_bytes(size_t bytes)
+{
+	return (bytes + PAGE - 1) / PAGE * PAGE + (bytes >= HUGE_FROM_BYTES ? HUGE_PAGE : 0);
 }
 
 /* From the end of the arena downwards. */

@@ -56,5 +56,7 @@ void shared_unmap(void *p, size_t bytes);
  */
 void *arena_map(struct arena *arena, size_t bytes);
 void arena_unmap(struct arena *arena, void *p, size_t bytes);
+/* What the first such mapping takes of an arena, at the most. */
+size_t arena_map_bytes(size_t bytes);
 
 #endif

@@ -8,16 +8,31 @@
 #include "base/look.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
 
 #define ALIGN 4096u
 
 struct look {
 	const struct look_mark *mark;
 	uint64_t base, bytes;
+	int fd;
 };
+
+/* Of ordinary memory, as a hole in hugetlbfs may have none, and it stays as long as it is. */
+static bool is_safe(int fd)
+{
+	struct statfs fs;
+	int seals = fcntl(fd, F_GET_SEALS);
+
+	return seals >= 0 && (seals & F_SEAL_SHRINK) && fstatfs(fd, &fs) == 0 &&
+	       fs.f_type == TMPFS_MAGIC;
+}
 
 int look_open(int fd, struct look **ret_look)
 {
@@ -26,15 +41,20 @@ int look_open(int fd, struct look **ret_look)
 	void *map;
 	int r = -EINVAL;
 
-	if (fstat(fd, &st) < 0 || (size_t)st.st_size < sizeof(struct look_mark))
+	if (!is_safe(fd) || fstat(fd, &st) < 0 || (size_t)st.st_size < sizeof(struct look_mark))
 		return -EINVAL;
 	look = calloc(1, sizeof(*look));
 	if (!look)
 		return -ENOMEM;
+	look->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	if (look->fd < 0) {
+		r = -errno;
+		goto free_look;
+	}
 	map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED | MAP_NORESERVE, fd, 0);
 	if (map == MAP_FAILED) {
 		r = -ENOMEM;
-		goto free_look;
+		goto close_fd;
 	}
 	look->mark = map;
 	if (atomic_load_explicit(&look->mark->magic, memory_order_acquire) != LOOK_MAGIC ||
@@ -50,6 +70,8 @@ int look_open(int fd, struct look **ret_look)
 
 unmap:
 	munmap(map, (size_t)st.st_size);
+close_fd:
+	close(look->fd);
 free_look:
 	free(look);
 	return r;
@@ -60,7 +82,15 @@ void look_close(struct look *look)
 	if (!look)
 		return;
 	munmap((void *)look->mark, look->bytes);
+	close(look->fd);
 	free(look);
+}
+
+uint64_t look_bytes_there(const struct look *look)
+{
+	struct stat st;
+
+	return fstat(look->fd, &st) == 0 ? (uint64_t)st.st_blocks * 512 : 0;
 }
 
 uint64_t look_root(const struct look *look, enum look_root which, uint64_t *ret_layout)

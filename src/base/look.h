@@ -6,10 +6,15 @@
  * mapping is for reading only: nothing there is written, no lock is taken, and a looker that is killed leaves nothing
  * behind.  So everything that is seen may be in the middle of a change; whoever follows a pointer asks look_at()
  * for it, which knows what lies in the file and what does not.
+ *
+ * Those whose memory it is may mean harm.  The file is sealed against getting shorter, or it is not looked at, so what is
+ * mapped stays: there is no SIGBUS.  But each look at the same place may find something else there: whatever is checked and
+ * then relied upon has to be copied first.
  */
 #ifndef SWSGX_BASE_LOOK_H
 #define SWSGX_BASE_LOOK_H
 
+#include <fcntl.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -35,9 +40,12 @@ struct look_mark {
 
 struct look;
 
+/* The seals that the file has. */
+#define LOOK_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
+
 /*
  * @fd: the file, which stays the caller's.  0, or:
- *   -EINVAL  it is no such file, or nobody has finished making it
+ *   -EINVAL  it is no such file, or nobody has finished making it, or it could get shorter
  *   -ENOMEM
  */
 int look_open(int fd, struct look **ret_look);
@@ -45,6 +53,8 @@ int look_open(int fd, struct look **ret_look);
 void look_close(struct look *look);
 /* The address of a root, for look_at(); 0: there is none. */
 uint64_t look_root(const struct look *look, enum look_root which, uint64_t *ret_layout);
+/* How much of the file has memory: all else was never touched. */
+uint64_t look_bytes_there(const struct look *look);
 /* What lies at @at there, @bytes of it, aligned to @align (a power of two). NULL: that is not in the file. */
 const void *look_at(const struct look *look, uint64_t at, size_t bytes, size_t align);
 

@@ -44,24 +44,42 @@ static bool is_part(int dir, const char *name, struct stat *ret_st)
 	       fstatat(dir, name, ret_st, 0) == 0;
 }
 
-/* The descriptor by which process @pid has a part in a session; -ENODATA: it has none. */
-static int part_of(int pid, struct stat *ret_st)
+/* Its descriptors, NULL and why not. */
+static DIR *parts_open(int pid, int *ret_r)
 {
 	char path[32];
-	struct dirent *entry;
-	int fd = -ENODATA;
 	DIR *dir;
 
 	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
 	dir = opendir(path);
-	if (!dir)
-		return errno == ENOENT ? -ESRCH : -errno;
-	while (fd < 0 && (entry = readdir(dir))) {
+	*ret_r = dir ? 0 : errno == ENOENT ? -ESRCH : -errno;
+	return dir;
+}
+
+/* The next descriptor by which a process has a part in a session; -ENODATA: no more. */
+static int parts_next(DIR *dir, struct stat *ret_st)
+{
+	struct dirent *entry;
+
+	while ((entry = readdir(dir))) {
 		if (is_part(dirfd(dir), entry->d_name, ret_st))
-			fd = number_of(entry->d_name);
+			return number_of(entry->d_name);
 	}
+	return -ENODATA;
+}
+
+/* The first one of process @pid; -ENODATA: it has none. */
+static int part_of(int pid, struct stat *ret_st)
+{
+	DIR *dir;
+	int r;
+
+	dir = parts_open(pid, &r);
+	if (!dir)
+		return r;
+	r = parts_next(dir, ret_st);
 	closedir(dir);
-	return fd;
+	return r;
 }
 
 static void read_program(int pid, char *text, size_t bytes)
@@ -96,8 +114,9 @@ static int by_pid(const void *a, const void *b)
 static int sessions_by_pid(const void *a, const void *b)
 {
 	const struct session *x = a, *y = b;
+	int by = by_pid(x->process, y->process);
 
-	return by_pid(x->process, y->process);
+	return by ? by : x->process->fd - y->process->fd;
 }
 
 static int add_process(struct session *session, struct session_process process)
@@ -116,19 +135,15 @@ static int add_process(struct session *session, struct session_process process)
 	return 0;
 }
 
-/* @only: nobody but this one; NULL: all, and new ones are added. */
-static int add(struct session **sessions, unsigned int *nr, const struct session *only, int pid)
+/* A process may have made several, and have a descriptor twice. */
+static int add_part(struct session **sessions, unsigned int *nr, const struct stat *st,
+		    struct session_process process)
 {
-	struct session *grown;
-	struct stat st;
+	struct session *grown, *session;
 	unsigned int i;
-	int fd = part_of(pid, &st);
 
-	/* They come and go, and those of others are not ours to see. */
-	if (fd < 0 || (only && (only->dev != st.st_dev || only->ino != st.st_ino)))
-		return 0;
 	for (i = 0; i < *nr; i++) {
-		if ((*sessions)[i].dev == st.st_dev && (*sessions)[i].ino == st.st_ino)
+		if ((*sessions)[i].dev == st->st_dev && (*sessions)[i].ino == st->st_ino)
 			break;
 	}
 	if (i == *nr) {
@@ -136,10 +151,32 @@ static int add(struct session **sessions, unsigned int *nr, const struct session
 		if (!grown)
 			return -ENOMEM;
 		*sessions = grown;
-		grown[i] = (struct session){ .dev = st.st_dev, .ino = st.st_ino };
+		grown[i] = (struct session){ .dev = st->st_dev, .ino = st->st_ino };
 		++*nr;
 	}
-	return add_process(&(*sessions)[i], (struct session_process){ pid, fd });
+	session = &(*sessions)[i];
+	if (session->nr > 0 && session->process[session->nr - 1].pid == process.pid)
+		return 0;
+	return add_process(session, process);
+}
+
+/* @only: nobody but this one; NULL: all, and new ones are added. */
+static int add(struct session **sessions, unsigned int *nr, const struct session *only, int pid)
+{
+	struct stat st;
+	int fd, r = 0;
+	DIR *dir;
+
+	/* They come and go, and those of others are not ours to see. */
+	dir = parts_open(pid, &r);
+	if (!dir)
+		return 0;
+	for (r = 0; r == 0 && (fd = parts_next(dir, &st)) >= 0;) {
+		if (!only || (only->dev == st.st_dev && only->ino == st.st_ino))
+			r = add_part(sessions, nr, &st, (struct session_process){ pid, fd });
+	}
+	closedir(dir);
+	return r;
 }
 
 static int scan(struct session **sessions, unsigned int *nr, const struct session *only)

@@ -4,7 +4,8 @@
  * pages are counted (peek_pages.c); and all else is worked out from the copies.
  *
  * Nothing that is read is trusted: a pointer is followed if it leads to a place in the file, a list as far as there can
- * be owners.  What is copied and turns out to be torn is thrown away.
+ * be owners, and what is checked is a copy, as the next look may find something else.  What is copied and turns out to be
+ * torn is thrown away.
  */
 #include "epc/peek.h"
 
@@ -146,9 +147,9 @@ static int found_grow(struct epc_peek *peek)
 }
 
 /* 0; -EAGAIN: the list was being changed; -ENOMEM. */
-static int copy_owners(struct epc_peek *peek, const struct epc *epc, unsigned int g)
+static int copy_owners(struct epc_peek *peek, unsigned int g)
 {
-	uint32_t slots = epc->count_slot_nr <= EPC_COUNT_SLOTS_MAX ? epc->count_slot_nr : 0;
+	uint32_t nr = peek->epc.count_slot_nr, slots = nr <= EPC_COUNT_SLOTS_MAX ? nr : 0;
 	uint64_t head = peek->group[g].at + offsetof(struct epc_group, owners), at, link;
 	uint64_t met = 0, steps = 0, met_next = 1;
 	const struct epc_owner *owner;
@@ -184,7 +185,7 @@ static int copy_owners(struct epc_peek *peek, const struct epc *epc, unsigned in
 	return 0;
 }
 
-static int copy_group(struct epc_peek *peek, const struct epc *epc, uint64_t at)
+static int copy_group(struct epc_peek *peek, uint64_t at)
 {
 	const struct epc_group *group;
 
@@ -195,37 +196,37 @@ static int copy_group(struct epc_peek *peek, const struct epc *epc, uint64_t at)
 		return -EAGAIN;
 	peek->group[peek->group_nr].at = at;
 	memcpy(&peek->group[peek->group_nr].group, group, sizeof(*group));
-	return copy_owners(peek, epc, peek->group_nr++);
+	return copy_owners(peek, peek->group_nr++);
 }
 
-static int copy_all(struct epc_peek *peek, const struct epc *epc)
+static int copy_all(struct epc_peek *peek)
 {
-	uint64_t table = (uintptr_t)atomic_load_explicit(&epc->other, memory_order_acquire);
+	uint64_t table = (uintptr_t)atomic_load_explicit(&peek->live->other, memory_order_acquire);
 	const uint64_t *other =
 		table ? look_at(peek->look, table, (EPC_GROUPS_MAX - 1) * 8, 8) : NULL;
 	int r;
 
 	peek->group_nr = peek->found_nr = 0;
-	r = copy_group(peek, epc, (uintptr_t)epc->root);
+	r = copy_group(peek, (uintptr_t)peek->epc.root);
 	for (unsigned int i = 0; other && i < EPC_GROUPS_MAX - 1 && r == 0; i++)
-		r = copy_group(peek, epc, __atomic_load_n(&other[i], __ATOMIC_RELAXED));
+		r = copy_group(peek, __atomic_load_n(&other[i], __ATOMIC_RELAXED));
 	return r;
 }
 
 /* @ret_torn: there was not one moment of rest. */
-static int copy_at_rest(struct epc_peek *peek, const struct epc *epc, bool *ret_torn)
+static int copy_at_rest(struct epc_peek *peek, bool *ret_torn)
 {
 	const struct timespec pause = { .tv_nsec = PAUSE_NS };
 	uint64_t seq, after;
 	int r = 0;
 
 	for (unsigned int i = 0; i < TRIES; i++) {
-		seq = atomic_load_explicit(&epc->groups_seq, memory_order_acquire);
-		r = copy_all(peek, epc);
+		seq = atomic_load_explicit(&peek->live->groups_seq, memory_order_acquire);
+		r = copy_all(peek);
 		if (r == -ENOMEM)
 			return r;
 		atomic_thread_fence(memory_order_acquire);
-		after = atomic_load_explicit(&epc->groups_seq, memory_order_relaxed);
+		after = atomic_load_explicit(&peek->live->groups_seq, memory_order_relaxed);
 		*ret_torn = r < 0 || seq & 1 || after != seq;
 		if (!*ret_torn)
 			return 0;
@@ -397,9 +398,9 @@ static uint64_t get(const _Atomic uint64_t *counter)
 	return atomic_load_explicit(counter, memory_order_relaxed);
 }
 
-static int tell_backing(const struct epc_peek *peek, const struct epc *epc, struct epc_stats *stats)
+static int tell_backing(const struct epc_peek *peek, struct epc_stats *stats)
 {
-	const struct backing *backing = LOOK(peek->look, epc->backing, struct backing);
+	const struct backing *backing = LOOK(peek->look, peek->epc.backing, struct backing);
 	struct backing_stats file;
 
 	if (!backing)
@@ -412,21 +413,21 @@ static int tell_backing(const struct epc_peek *peek, const struct epc *epc, stru
 	stats->backing_read_errors = file.read_errors;
 	stats->backing_refused = file.refused;
 	stats->backing_slots = backing_used(backing);
-	stats->backing_slots_peak = get(&epc->counters.backing_slots_peak);
+	stats->backing_slots_peak = get(&peek->live->counters.backing_slots_peak);
 	if (stats->backing_slots > stats->backing_slots_peak)
 		stats->backing_slots_peak = stats->backing_slots;
 	return 0;
 }
 
-static void tell_counters(struct epc_sample *sample, const struct epc *epc)
+static void tell_counters(struct epc_peek *peek)
 {
-	const struct epc_counters *c = &epc->counters;
-	const uint64_t *count = sample->group[0].stats.count;
-	struct epc_stats *stats = &sample->stats;
+	const struct epc_counters *c = &peek->live->counters;
+	const uint64_t *count = peek->sample.group[0].stats.count;
+	struct epc_stats *stats = &peek->sample.stats;
 
-	stats->pages = epc->page_nr;
-	stats->low = epc->low;
-	stats->high = epc->high;
+	stats->pages = peek->epc.page_nr;
+	stats->low = peek->epc.low;
+	stats->high = peek->epc.high;
 	stats->evict_failures = get(&c->evict_failures);
 	stats->evictions = count[EPC_EVICTIONS];
 	stats->loads = count[EPC_LOADS];
@@ -445,13 +446,14 @@ static void tell_counters(struct epc_sample *sample, const struct epc *epc)
 int epc_peek_read(struct epc_peek *peek, const struct epc_sample **ret_sample)
 {
 	struct epc_sample *sample = &peek->sample;
-	const struct epc *epc = epc_of(peek);
 	struct epc_group_info *root;
 	int r;
 
-	if (!epc)
+	peek->live = epc_of(peek);
+	if (!peek->live)
 		return -ESRCH;
-	r = copy_at_rest(peek, epc, &sample->torn);
+	memcpy(&peek->epc, peek->live, sizeof(peek->epc));
+	r = copy_at_rest(peek, &sample->torn);
 	if (r < 0)
 		return r;
 	sample->at_ns = peek_now_ns();
@@ -464,16 +466,16 @@ int epc_peek_read(struct epc_peek *peek, const struct epc_sample **ret_sample)
 	if (r < 0)
 		return r;
 	memset(&sample->stats, 0, sizeof(sample->stats));
-	r = peek_pages(peek, epc);
+	r = peek_pages(peek);
 	if (r == 0)
-		r = tell_backing(peek, epc, &sample->stats);
+		r = tell_backing(peek, &sample->stats);
 	/* It may have gone meanwhile, and its memory with it. */
 	if (r == 0 && !epc_of(peek))
 		r = -ESRCH;
 	if (r < 0)
 		return r;
 	sum_up(sample);
-	tell_counters(sample, epc);
+	tell_counters(peek);
 	root = &sample->group[0].info;
 	root->current_pages =
 		(uint32_t)(sample->stats.pages - sample->stats.free - sample->stats.dirty);

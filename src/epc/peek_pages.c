@@ -14,49 +14,90 @@
 #include "cpu/cpu.h"
 #include "epc/peek_priv.h"
 
-enum { REST = 20 /* times as long as it takes to count, at least, until the next time */ };
+enum {
+	REST = 20, /* times as long as it takes to count, at least, until the next time */
+	SLACK_BYTES = 1 << 20, /* pages that are being handed out */
+};
+
+/* A shard as it was looked at, once. Pages from @first to @end were handed out. */
+struct run {
+	const struct shard *live;
+	uint32_t first, nr, end, ahead;
+};
 
 struct census {
 	struct epc_peek *peek;
-	const struct section *sections;
-	const struct shard *shards;
 	const struct epc_page *pages;
 	struct cpu_look epcm;
 	const struct named *last;
+	struct section section[EPC_SECTIONS_MAX];
+	struct run run[EPC_SHARDS_MAX];
 };
 
-/* False: it is not there, or no EPC. */
-static bool census_begin(struct census *census, struct epc_peek *peek, const struct epc *epc)
+/* Sections and shards are in order, each behind the other: no page is counted twice, whatever is said of them. */
+static bool runs_begin(struct census *census, const struct shard *shard)
 {
-	const struct look *look = peek->look;
-	const struct section *section;
-	const struct shard *shard;
-	uint64_t pages_bytes = epc->page_nr * sizeof(struct epc_page);
+	const struct epc *epc = &census->peek->epc;
+	uint32_t first = 0, out;
+	struct run *run;
 
-	*census = (struct census){
-		.peek = peek,
-		.sections = look_at(look, (uintptr_t)epc->section,
-				    epc->section_nr * sizeof(*census->sections),
-				    _Alignof(struct section)),
-		.shards = look_at(look, (uintptr_t)epc->shard,
-				  epc->shard_nr * sizeof(*census->shards), _Alignof(struct shard)),
-		.pages = look_at(look, (uintptr_t)epc->pages, pages_bytes,
-				 _Alignof(struct epc_page)),
-		.epcm = cpu_look(look, epc->page_nr),
-	};
-	if (!census->sections || !census->shards || !census->pages || !census->epcm.entry ||
-	    epc->section_nr > EPC_SAMPLE_SECTIONS)
-		return false;
-	for (section = census->sections; section < census->sections + epc->section_nr; section++) {
-		if (section->shard_first > epc->shard_nr ||
-		    section->shard_nr > epc->shard_nr - section->shard_first)
+	for (run = census->run; run < census->run + epc->shard_nr; run++, shard++) {
+		*run = (struct run){ shard, shard->first, shard->nr, 0, shard->poisoned_ahead };
+		out = atomic_load_explicit(&shard->dirty_next, memory_order_acquire) - run->first;
+		run->end = run->first + (out < run->nr ? out : run->nr);
+		if (run->first != first || run->nr > epc->page_nr - first)
 			return false;
-	}
-	for (shard = census->shards; shard < census->shards + epc->shard_nr; shard++) {
-		if (shard->first > epc->page_nr || shard->nr > epc->page_nr - shard->first)
-			return false;
+		first += run->nr;
 	}
 	return true;
+}
+
+static bool sections_begin(struct census *census, const struct section *sections)
+{
+	const struct epc *epc = &census->peek->epc;
+	unsigned int shard = 0;
+
+	memcpy(census->section, sections, epc->section_nr * sizeof(*sections));
+	for (unsigned int i = 0; i < epc->section_nr; i++) {
+		if (census->section[i].shard_first != shard ||
+		    census->section[i].shard_nr > epc->shard_nr - shard)
+			return false;
+		shard += census->section[i].shard_nr;
+	}
+	return true;
+}
+
+/* What was handed out was written to: to look at more than there is would make it be there. */
+static bool are_there(const struct census *census)
+{
+	uint64_t nr = 0;
+
+	for (unsigned int i = 0; i < census->peek->epc.shard_nr; i++)
+		nr += census->run[i].end - census->run[i].first;
+	return nr * sizeof(struct epc_page) <= look_bytes_there(census->peek->look) + SLACK_BYTES;
+}
+
+/* False: it is not there, or no EPC. */
+static bool census_begin(struct census *census, struct epc_peek *peek)
+{
+	const struct look *look = peek->look;
+	const struct epc *epc = &peek->epc;
+	const struct section *sections;
+	const struct shard *shards;
+
+	census->peek = peek;
+	census->last = NULL;
+	if (epc->section_nr > EPC_SECTIONS_MAX || epc->shard_nr > EPC_SHARDS_MAX)
+		return false;
+	sections = look_at(look, (uintptr_t)epc->section, epc->section_nr * sizeof(*sections),
+			   _Alignof(struct section));
+	shards = look_at(look, (uintptr_t)epc->shard, epc->shard_nr * sizeof(*shards),
+			 _Alignof(struct shard));
+	census->pages = look_at(look, (uintptr_t)epc->pages, epc->page_nr * sizeof(struct epc_page),
+				_Alignof(struct epc_page));
+	census->epcm = cpu_look(look, epc->page_nr);
+	return sections && shards && census->pages && census->epcm.entry &&
+	       runs_begin(census, shards) && sections_begin(census, sections) && are_there(census);
 }
 
 /* ---- counting ------------------------------------------------------------------------------------- */
@@ -78,17 +119,13 @@ static void count_for_owner(struct census *census, enum epc_kind kind, uint64_t 
 		counted->owner[census->last->told].kind[kind]++;
 }
 
-/* Pages from dirty_next on have nothing to tell, and maybe no memory. */
-static void count_shard(struct census *census, const struct shard *shard, uint64_t *state,
-			uint32_t *kinds)
+/* Pages that were never handed out have nothing to tell, and maybe no memory. */
+static void count_run(struct census *census, const struct run *run, uint64_t *state,
+		      uint32_t *kinds)
 {
-	uint32_t end = atomic_load_explicit(&shard->dirty_next, memory_order_acquire);
-	uint32_t ahead = shard->poisoned_ahead;
 	uint64_t word;
 
-	if (end - shard->first > shard->nr)
-		end = shard->first + shard->nr;
-	for (uint32_t nr = shard->first; nr < end; nr++) {
+	for (uint32_t nr = run->first; nr < run->end; nr++) {
 		unsigned int s;
 
 		word = atomic_load_explicit(&census->pages[nr].word, memory_order_relaxed);
@@ -101,8 +138,8 @@ static void count_shard(struct census *census, const struct shard *shard, uint64
 			count_for_owner(census, kind, word >> PAGE_OWNER_SHIFT);
 		}
 	}
-	state[EPC_PAGE_DIRTY] += shard->first + shard->nr - end - ahead;
-	state[EPC_PAGE_POISONED] += ahead;
+	state[EPC_PAGE_DIRTY] += run->first + run->nr - run->end - run->ahead;
+	state[EPC_PAGE_POISONED] += run->ahead;
 }
 
 /* Of this thread: it may have to wait for a CPU. */
@@ -114,12 +151,12 @@ static uint64_t cpu_ns(void)
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
-static int count_all(struct census *census, unsigned int section_nr)
+static int count_all(struct census *census)
 {
 	const struct epc_sample *sample = &census->peek->sample;
 	struct counted *counted = &census->peek->counted;
 	uint64_t begun = cpu_ns();
-	const struct section *section;
+	const struct section *section = census->section;
 	struct counted_owner *owner =
 		realloc(counted->owner, (sample->owner_nr + 1) * sizeof(*owner));
 
@@ -130,11 +167,10 @@ static int count_all(struct census *census, unsigned int section_nr)
 	for (unsigned int o = 0; o < sample->owner_nr; o++)
 		owner[o] = (struct counted_owner){ .key = sample->owner[o].key };
 	memset(counted->section, 0, sizeof(counted->section));
-	for (unsigned int i = 0; i < section_nr; i++) {
-		section = &census->sections[i];
+	for (unsigned int i = 0; i < census->peek->epc.section_nr; i++, section++) {
 		for (unsigned int s = 0; s < section->shard_nr; s++)
-			count_shard(census, &census->shards[section->shard_first + s],
-				    counted->section[i].state, counted->section[i].kind);
+			count_run(census, &census->run[section->shard_first + s],
+				  counted->section[i].state, counted->section[i].kind);
 	}
 	counted->at_ns = peek_now_ns();
 	counted->took_ns = cpu_ns() - begun;
@@ -157,8 +193,8 @@ static void tell_section(const struct census *census, unsigned int i)
 	struct epc_sample_section *told = &census->peek->sample.section[i];
 	struct epc_stats *stats = &census->peek->sample.stats;
 	const uint64_t *state = census->peek->counted.section[i].state;
-	const struct section *section = &census->sections[i];
-	const struct shard *shard = &census->shards[section->shard_first];
+	const struct section *section = &census->section[i];
+	const struct run *run = &census->run[section->shard_first];
 	struct pressure pressure = section->pressure;
 
 	*told = (struct epc_sample_section){
@@ -173,8 +209,9 @@ static void tell_section(const struct census *census, unsigned int i)
 	memcpy(told->stats.kind, census->peek->counted.section[i].kind, sizeof(told->stats.kind));
 	pressure_tell(&pressure, census->peek->sample.at_ns, told->stats.pressure);
 	for (unsigned int s = 0; s < section->shard_nr; s++) {
-		shard_counts_add(&shard[s], told->stats.count);
-		stats->free_lowest += atomic_load_explicit(&shard[s].lowest, memory_order_relaxed);
+		shard_counts_add(run[s].live, told->stats.count);
+		stats->free_lowest +=
+			atomic_load_explicit(&run[s].live->lowest, memory_order_relaxed);
 	}
 	told->info.allocs = told->stats.count[EPC_ALLOCS];
 	told->info.evictions = told->stats.count[EPC_EVICTIONS];
@@ -206,16 +243,16 @@ static void tell_kinds(struct epc_peek *peek)
 	}
 }
 
-int peek_pages(struct epc_peek *peek, const struct epc *epc)
+int peek_pages(struct epc_peek *peek)
 {
-	unsigned int section_nr = epc->section_nr;
+	unsigned int section_nr = peek->epc.section_nr;
 	struct census census;
 	int r = 0;
 
-	if (!census_begin(&census, peek, epc))
+	if (!census_begin(&census, peek))
 		return -ESRCH;
 	if (is_due(peek))
-		r = count_all(&census, section_nr);
+		r = count_all(&census);
 	if (r < 0)
 		return r;
 	peek->sample.section_nr = section_nr;

@@ -41,6 +41,9 @@ struct counted {
 
 struct epc_peek {
 	const struct look *look;
+	/* Where it is, for what changes; and a copy, for what is constant, which is checked and then relied upon. */
+	const struct epc *live;
+	struct epc epc;
 	struct epc_sample sample;
 	uint64_t every_ns;
 	unsigned int group_nr, found_nr, found_max;
@@ -63,6 +66,6 @@ struct named *peek_find(const struct epc_peek *peek, uint64_t at);
  * Into the sample, in which owners are: sections, states, kinds of sections and owners.  0, -ESRCH: it is no EPC, or
  * -ENOMEM.
  */
-int peek_pages(struct epc_peek *peek, const struct epc *epc);
+int peek_pages(struct epc_peek *peek);
 
 #endif
