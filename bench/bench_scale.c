@@ -2,7 +2,7 @@
 /*
  * Does an operation of the manager cost the same, however large the EPC?
  *
- *   bench_scale [ROUNDS [MIB...]]     EPCs of so many MiB, four at the most (64 1024 16384; 262144 takes 4 GiB)
+ *   bench_scale [ROUNDS [MIB...]]     EPCs of so many MiB, five at the most (64 1024 16384; 262144 takes 7 GiB)
  *
  * Every EPC is full of pages of one owner, without contents.  A working set of so many of them is used, on each EPC in
  * turn, round after round; a figure is the least of all rounds, in CPU time of the thread, which is what others on the
@@ -10,6 +10,8 @@
  *
  *   next to each other   as the manager hands pages out: each set is a run of numbers
  *   all over             no two pages of the set near each other, which is the worst that can be
+ *   in no order          and each time in another order than the last, so that beside a page in the order of eviction there
+ *                        are others than those that are given up with it
  *
  * Evicted are pages in no order, each far from the one before; the first eviction in a full EPC has a row, because
  * whoever needed a look at all pages would need it there.
@@ -19,8 +21,8 @@
  * With the set the same, what differs between two sizes is what the manager does more; and how far its metadata are apart:
  * all over, pages of one set share neither cache lines nor translations.  The rows "memory" tell that part: a word each of the
  * page's struct, its EPCM entry and its ghost's place is read and written, one page after the other, and nothing else.
- * Whether the kernel gives huge pages to shared memory makes much of it:
- * /sys/kernel/mm/transparent_hugepage/shmem_enabled, "advise" for all programs that ask, as this one does.
+ * The row "plain array" is what the machine takes: a word of an array of as many bytes as the records, in pages of 4 KiB,
+ * in the order of the evictions.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,7 +35,7 @@
 #include "epc/page.h"
 #include "lib/fake_owner.h"
 
-enum { BATCH = 64, SIZES_MAX = 4, OPS_A_ROUND = 65536 };
+enum { BATCH = 64, SIZES_MAX = 5, OPS_A_ROUND = 65536 };
 
 enum op {
 	OP_UNTRACK,
@@ -48,6 +50,7 @@ enum op {
 	OP_EVICT,
 	OP_FIRST,
 	OP_MEMORY_CHAIN,
+	OP_PLAIN_CHAIN,
 	OP_NR
 };
 static const char *const op_name[OP_NR] = {
@@ -56,18 +59,19 @@ static const char *const op_name[OP_NR] = {
 	[OP_TOUCH] = "touch",         [OP_UNTRACK_ALONE] = "untrack, alone",
 	[OP_MEMORY] = "memory",       [OP_MEMORY_ALONE] = "memory, alone",
 	[OP_EVICT] = "evict",         [OP_FIRST] = "the first one",
-	[OP_MEMORY_CHAIN] = "memory",
+	[OP_MEMORY_CHAIN] = "memory", [OP_PLAIN_CHAIN] = "plain array",
 };
 
 struct set {
 	const char *name;
 	uint32_t pages;
-	bool spread;
+	bool spread, shuffled;
 };
 static const struct set sets[] = {
-	{ "512 pages, all over", 512, true },
-	{ "16384 pages, next to each other", 16384, false },
-	{ "16384 pages, all over", 16384, true },
+	{ "512 pages, all over", 512, true, false },
+	{ "16384 pages, next to each other", 16384, false, false },
+	{ "16384 pages, all over", 16384, true, false },
+	{ "16384 all over, in no order", 16384, true, true },
 };
 enum { SET_NR = sizeof(sets) / sizeof(sets[0]) };
 
@@ -76,7 +80,9 @@ struct machine {
 	struct epc_owner *owner;
 	uint64_t mib;
 	uint32_t pages;
+	uint32_t order;   /* in which a set is gone through */
 	uint32_t *ghosts; /* as large as theirs */
+	char *plain;      /* as large as the records */
 	uint64_t chained; /* pages of the order that round_of_chain() went through */
 	double best[SET_NR][OP_NR];
 };
@@ -125,7 +131,8 @@ static void must(int r)
 /* The i-th page of the set: without order, each once before any comes again. */
 static uint32_t nth_page(const struct machine *machine, const struct set *set, uint32_t i)
 {
-	uint32_t part = i * 40503u % set->pages; /* odd: a permutation below a power of two */
+	/* Odd: a permutation below a power of two. */
+	uint32_t part = i * (40503u + (set->shuffled ? 15838u * machine->order : 0)) % set->pages;
 
 	if (!set->spread)
 		return machine->pages - set->pages + part;
@@ -137,6 +144,11 @@ static uint32_t nth_page(const struct machine *machine, const struct set *set, u
 static uint32_t in_order(const struct machine *machine, uint64_t i)
 {
 	return (uint32_t)(i * 2654435761u % machine->pages);
+}
+
+static size_t plain_bytes(const struct machine *machine)
+{
+	return (size_t)machine->pages * sizeof(struct epc_page);
 }
 
 static bool machine_create(struct machine *machine, uint64_t mib)
@@ -154,6 +166,10 @@ static bool machine_create(struct machine *machine, uint64_t mib)
 	if (!machine->ghosts)
 		return false;
 	memset(machine->ghosts, 0, machine->pages * 2ul);
+	machine->plain = malloc(plain_bytes(machine));
+	if (!machine->plain)
+		return false;
+	memset(machine->plain, 1, plain_bytes(machine));
 	for (i = 0; i < machine->pages; i++) {
 		if (epc_alloc(machine->m.epc, machine->owner, EPC_UNPLACED, &page) < 0)
 			return false;
@@ -187,6 +203,7 @@ static void round_of_pages(struct machine *machine, unsigned int set, bool alone
 	unsigned int n;
 
 	for (n = 0; n < OPS_A_ROUND; n += BATCH) {
+		machine->order += n % sets[set].pages == 0;
 		for (i = 0; i < BATCH; i++) {
 			at[i] = nth_page(machine, &sets[set], (n + i) % sets[set].pages);
 			page[i] = epc_page_at(epc, at[i]);
@@ -267,23 +284,38 @@ static void round_of_evictions(struct machine *machine, enum op op, unsigned int
 	note(machine, 0, spent, nr);
 }
 
+/* A word of each of those.  Returns 0, which nobody knows before one was there. */
+static unsigned int touch_words(struct machine *machine, uint32_t nr)
+{
+	struct epc_page *page = epc_page_at(machine->m.epc, nr);
+
+	cpu_set_bytes(machine->m.cpu, nr, cpu_bytes(machine->m.cpu, nr));
+	machine->ghosts[nr / 2]++;
+	return atomic_fetch_or_explicit(&page->flags, 0, memory_order_relaxed) / PAGE_POISONED & 1u;
+}
+
+static unsigned int touch_plain(struct machine *machine, uint32_t nr)
+{
+	volatile char *word = &machine->plain[nr * sizeof(struct epc_page)];
+
+	*word = *word; /* 1 */
+	return *word / 2u & 1u;
+}
+
 /* Words of pages in the order in which they are evicted: which one is next is not known before the last one was seen. */
-static void round_of_chain(struct machine *machine)
+static void round_of_chain(struct machine *machine, enum op op)
 {
 	double spent[OP_NR] = { 0 };
-	unsigned int n;
+	unsigned int n, seen;
+	uint32_t nr;
 
-	spent[OP_MEMORY_CHAIN] = now();
+	spent[op] = now();
 	for (n = 0; n < OPS_A_ROUND; n++) {
-		uint32_t nr = in_order(machine, machine->chained);
-		struct epc_page *page = epc_page_at(machine->m.epc, nr);
-
-		machine->chained += 1 + (atomic_fetch_or_explicit(&page->flags, 0,
-								  memory_order_relaxed) == 0xff);
-		cpu_set_bytes(machine->m.cpu, nr, cpu_bytes(machine->m.cpu, nr));
-		machine->ghosts[nr / 2]++;
+		nr = in_order(machine, machine->chained);
+		seen = op == OP_PLAIN_CHAIN ? touch_plain(machine, nr) : touch_words(machine, nr);
+		machine->chained += 1 + (seen);
 	}
-	spent[OP_MEMORY_CHAIN] = now() - spent[OP_MEMORY_CHAIN];
+	spent[op] = now() - spent[op];
 	note(machine, 0, spent, OPS_A_ROUND);
 }
 
@@ -331,6 +363,7 @@ static void print_table(const struct machine *machine, unsigned int size_nr)
 	}
 	print_op(machine, size_nr, 0, "an allocation that evicts", OP_EVICT, NULL);
 	print_op(machine, size_nr, 0, "an allocation that evicts", OP_MEMORY_CHAIN, NULL);
+	print_op(machine, size_nr, 0, "an allocation that evicts", OP_PLAIN_CHAIN, NULL);
 	print_op(machine, size_nr, 0, "an allocation that evicts", OP_FIRST, NULL);
 }
 
@@ -348,12 +381,28 @@ static void print_footprint(const struct machine *machine)
 	       (double)f.shadows / pages, (double)f.rest / pages);
 }
 
+/* Of sets from @first on: behind those that are in no order nothing is in an order any more. */
+static void rounds_of_sets(struct machine *machine, unsigned int size_nr, unsigned int first,
+			   unsigned int end, unsigned int rounds)
+{
+	unsigned int round, set, i;
+
+	for (round = 0; round < 2 * rounds; round++) {
+		for (set = first; set < end; set++) {
+			for (i = 0; i < size_nr; i++) {
+				round_of_pages(&machine[i], set, round % 2);
+				round_of_memory(&machine[i], set, round % 2);
+			}
+		}
+	}
+}
+
 int main(int argc, char **argv)
 {
 	uint64_t sizes[SIZES_MAX] = { 64, 1024, 16384 };
 	static struct machine machine[SIZES_MAX];
 	unsigned int rounds = argc > 1 ? (unsigned int)strtoul(argv[1], NULL, 0) : 20;
-	unsigned int size_nr = 3, round, set, i;
+	unsigned int size_nr = 3, round, i;
 
 	if (argc > 2) {
 		size_nr = argc - 2 < SIZES_MAX ? (unsigned int)argc - 2 : SIZES_MAX;
@@ -366,27 +415,24 @@ int main(int argc, char **argv)
 			return 1;
 		}
 	}
-	for (round = 0; round < 2 * rounds; round++) {
-		for (set = 0; set < SET_NR; set++) {
-			for (i = 0; i < size_nr; i++) {
-				round_of_pages(&machine[i], set, round % 2);
-				round_of_memory(&machine[i], set, round % 2);
-			}
-		}
-	}
+	rounds_of_sets(machine, size_nr, 0, SET_NR - 1, rounds);
+	rounds_of_sets(machine, size_nr, SET_NR - 1, SET_NR, rounds);
 	for (i = 0; i < size_nr; i++)
 		round_of_evictions(&machine[i], OP_FIRST, 1);
 	for (round = 0; round < rounds; round++) {
 		for (i = 0; i < size_nr; i++)
 			round_of_evictions(&machine[i], OP_EVICT, OPS_A_ROUND);
 		for (i = 0; i < size_nr; i++)
-			round_of_chain(&machine[i]);
+			round_of_chain(&machine[i], OP_MEMORY_CHAIN);
+		for (i = 0; i < size_nr; i++)
+			round_of_chain(&machine[i], OP_PLAIN_CHAIN);
 	}
 	print_table(machine, size_nr);
 	for (i = 0; i < size_nr; i++)
 		print_footprint(&machine[i]);
 	for (i = 0; i < size_nr; i++) {
 		shared_unmap(machine[i].ghosts, machine[i].pages * 2ul);
+		free(machine[i].plain);
 		fake_machine_destroy(&machine[i].m);
 	}
 	return 0;

@@ -29,8 +29,12 @@ enum {
 	PAGE = 4096,
 	GIVE_BACK_BYTES = 128 * 1024,
 	HUGE_FROM_BYTES = 8 << 20, /* the translations of less are held anyway */
-	HUGE_PAGE = 2 << 20,
+	HUGE_PAGE = SHARED_HUGE_BYTES,
 };
+
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
 
 struct block {
 	struct block *next;
@@ -47,18 +51,43 @@ struct arena {
 	struct block *freed[CLASS_NR];
 };
 
+/* Addresses for @bytes that begin where a huge page does; NULL: there are none. */
+static char *reserve_aligned(size_t bytes)
+{
+	char *p = mmap(NULL, bytes + HUGE_PAGE, PROT_NONE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	size_t before;
+
+	if (p == MAP_FAILED)
+		return NULL;
+	before = -(uintptr_t)p % HUGE_PAGE;
+	if (before > 0)
+		munmap(p, before);
+	munmap(p + before + bytes, HUGE_PAGE - before);
+	return p + before;
+}
+
 /* @fd: of a file, or -1. */
 static void *map_shared(size_t bytes, int fd)
 {
 	int flags = MAP_SHARED | MAP_NORESERVE | (fd < 0 ? MAP_ANONYMOUS : 0);
-	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, flags, fd, 0);
+	void *at = NULL, *p;
 
-	return p == MAP_FAILED ? NULL : p;
+	bytes = (bytes + PAGE - 1) / PAGE * PAGE;
+	if (bytes >= HUGE_FROM_BYTES)
+		at = reserve_aligned(bytes);
+	p = mmap(at, bytes, PROT_READ | PROT_WRITE, flags | (at ? MAP_FIXED : 0), fd, 0);
+	if (p != MAP_FAILED)
+		return p;
+	if (at)
+		munmap(at, bytes);
+	return NULL;
 }
 
 /*
- * Huge pages are asked for, and given where the administrator lets shared memory have them.  Not those of hugetlbfs: they
- * are reserved for somebody, and as many as the mapping is long would have to be.
+ * Huge pages are asked for, and given where the administrator lets shared memory have them; or for one page after the
+ * other, see shared_make_huge().  Not those of hugetlbfs: they are reserved for somebody, and as many as the mapping
+ * is long would have to be.
  */
 void *shared_map(size_t bytes)
 {
@@ -73,6 +102,14 @@ void shared_unmap(void *p, size_t bytes)
 {
 	if (p)
 		munmap(p, bytes);
+}
+
+void shared_make_huge(void *p, size_t bytes, const void *at)
+{
+	size_t off = (size_t)((const char *)at - (char *)p) / HUGE_PAGE * HUGE_PAGE;
+
+	if ((uintptr_t)p % HUGE_PAGE == 0 && bytes >= HUGE_FROM_BYTES && bytes - off >= HUGE_PAGE)
+		(void)madvise((char *)p + off, HUGE_PAGE, MADV_COLLAPSE);
 }
 
 static size_t arena_bytes(size_t bytes_max)

@@ -50,6 +50,15 @@ size_t arena_used_bytes(struct arena *arena);
 void *shared_map(size_t bytes);
 /* Takes NULL. */
 void shared_unmap(void *p, size_t bytes);
+
+enum { SHARED_HUGE_BYTES = 2 << 20 };
+
+/*
+ * Of such a mapping, or one of arena_map(): what @at is in becomes one huge page, of which something was touched.  For
+ * large arrays that fill up from one end, so that what is used of them needs few translations.  Nothing happens where they
+ * are not large, or the system cannot (Linux before 6.1, no such page free).  May take milliseconds.
+ */
+void shared_make_huge(void *p, size_t bytes, const void *at);
 /*
  * The same where those who look at the arena see it too.  @arena may be NULL.  What is unmapped gives its
  * memory back, and its addresses when nothing was mapped after it.

@@ -251,14 +251,35 @@ static uint32_t take_locked(struct epc *epc, struct shard *shard, struct epc_own
 	return nr;
 }
 
+static uintptr_t huge_page_of(const struct epc *epc, uint32_t nr)
+{
+	return (uintptr_t)&epc->pages[nr] / SHARED_HUGE_BYTES;
+}
+
+/*
+ * Pages up to @end were handed out for the first time, those before @first earlier.  With the first record in a huge page
+ * all others in it get one: in a large EPC most of what an operation takes would be waits for translations.
+ */
+static void records_gather(struct epc *epc, const struct shard *shard, uint32_t first, uint32_t end)
+{
+	if (first == end)
+		return;
+	if (first > shard->first && huge_page_of(epc, first - 1) == huge_page_of(epc, end - 1))
+		return;
+	shared_make_huge(epc->pages, epc->page_nr * sizeof(*epc->pages), &epc->pages[end - 1]);
+}
+
 static uint32_t shard_alloc(struct epc *epc, struct shard *shard, struct epc_owner *owner,
 			    bool deferred)
 {
-	uint32_t nr;
+	uint32_t nr, first, end;
 
 	shard_lock(epc, shard);
+	first = shard->dirty_next;
 	nr = take_locked(epc, shard, owner, deferred);
+	end = shard->dirty_next;
 	shard_unlock(shard);
+	records_gather(epc, shard, first, end);
 	return nr;
 }
 

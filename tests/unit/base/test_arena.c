@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
-/* The shared heap: alignment, zeroing, reuse, exhaustion, and that a forked child sees the same. */
+/* The shared heap: alignment, zeroing, reuse, exhaustion, that a forked child sees the same, and huge pages. */
 #include "base/arena.h"
 
 #include <stdint.h>
@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "lib/huge.h"
 #include "lib/tap.h"
 
 static bool all_zero(const unsigned char *p, size_t bytes)
@@ -94,10 +95,59 @@ static void test_fork(void)
 	arena_destroy(arena);
 }
 
+/* @p: all of @bytes of it is mapped, and nothing was touched. */
+static void check_huge(char *p, size_t bytes, const char *what)
+{
+	bool can = huge_can_be_made();
+	unsigned int nr;
+
+	TAP_CHECK((uintptr_t)p % SHARED_HUGE_BYTES == 0, "%s begins where a huge page does", what);
+	p[SHARED_HUGE_BYTES + 5000] = 42;
+	TAP_CHECK(huge_resident(p + SHARED_HUGE_BYTES, HUGE_BYTES) > 0, "a page of it is touched");
+	shared_make_huge(p, bytes, p + 2 * SHARED_HUGE_BYTES - 1);
+	nr = huge_resident(p + SHARED_HUGE_BYTES, HUGE_BYTES);
+	if (can)
+		TAP_CHECK(nr == HUGE_SMALL_NR, "all around it is there, %u pages", nr);
+	else
+		tap_skip("all around it is there", "this system makes no huge pages");
+	TAP_CHECK(p[SHARED_HUGE_BYTES + 5000] == 42, "with what it had");
+	TAP_CHECK(huge_resident(p, HUGE_BYTES) == 0 &&
+			  huge_resident(p + 2 * HUGE_BYTES, 2 * HUGE_BYTES) == 0,
+		  "and nothing else");
+	p[bytes - 1] = 42;
+	nr = huge_resident(p + 4 * HUGE_BYTES, HUGE_BYTES / 2);
+	shared_make_huge(p, bytes, p + bytes - 1);
+	TAP_CHECK(huge_resident(p + 4 * HUGE_BYTES, HUGE_BYTES / 2) == nr,
+		  "nor what is less than a whole one");
+}
+
+static void test_huge(void)
+{
+	struct arena *arena = arena_create_shown(64u << 20);
+	size_t bytes = 9 * SHARED_HUGE_BYTES / 2;
+	char *p = shared_map(bytes), *small = shared_map(SHARED_HUGE_BYTES);
+	unsigned int nr;
+
+	TAP_MUST(p && small && arena, "memory");
+	check_huge(p, bytes, "a mapping");
+	small[0] = 42;
+	nr = huge_resident(small, HUGE_BYTES);
+	shared_make_huge(small, SHARED_HUGE_BYTES, small);
+	TAP_CHECK(nr > 0 && huge_resident(small, HUGE_BYTES) == nr, "a small one stays as it is");
+	shared_unmap(small, SHARED_HUGE_BYTES);
+	shared_unmap(p, bytes);
+	p = arena_map(arena, bytes);
+	TAP_MUST(p, "one in an arena that others see");
+	check_huge(p, bytes, "it");
+	arena_unmap(arena, p, bytes);
+	arena_destroy(arena);
+}
+
 int main(void)
 {
 	test_sizes();
 	test_used_and_full();
 	test_fork();
+	test_huge();
 	return tap_done();
 }

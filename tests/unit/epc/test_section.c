@@ -10,6 +10,7 @@
 #include "base/arena.h"
 #include "epc/owner.h"
 #include "lib/fake_owner.h"
+#include "lib/huge.h"
 #include "lib/tap.h"
 
 enum { SECTION = 64, NODES = 4 };
@@ -297,6 +298,42 @@ static void test_sanitise(const char *nodes, uint32_t secs_nr, uint32_t child_nr
 	cpu_destroy(cpu);
 }
 
+/* ---- memory for what is known of pages ---------------------------------------------------------- */
+
+/* Pages that were never had take no memory; where the EPC is large, it comes as huge pages, ahead of them. */
+static void test_gather(void)
+{
+	struct epc_owner_config keep = { .ops = &keep_ops, .owner = &secs };
+	struct epc_config config = { .shards = 1 };
+	struct cpu_config cpu;
+	struct epc_owner *owner;
+	struct fake_machine m;
+	struct epc_page *page;
+	uint32_t nr, in_first;
+	char *records;
+
+	cpu_config_default(&cpu, 1ull << 30);
+	TAP_MUST(fake_machine_create_as(&m, &cpu, &config) == 0, "an EPC of 1 GiB");
+	TAP_MUST(epc_owner_create(m.epc, &keep, &owner) == 0, "an owner");
+	records = (char *)epc_page_at(m.epc, 0);
+	in_first = (uint32_t)(HUGE_BYTES / ((char *)epc_page_at(m.epc, 1) - records));
+	TAP_CHECK(huge_resident(records, 2 * HUGE_BYTES) == 0, "nothing is known of its pages");
+	for (nr = 0; nr < in_first; nr++) {
+		if (epc_alloc(m.epc, owner, EPC_UNPLACED, &page) < 0 ||
+		    (nr == 0 && huge_resident(records, HUGE_BYTES) != HUGE_SMALL_NR))
+			break;
+	}
+	TAP_CHECK(nr == in_first, "the first takes a huge page, which does for %u of %u", nr,
+		  in_first);
+	TAP_CHECK(huge_resident(records + HUGE_BYTES, HUGE_BYTES) == 0, "and no other");
+	/* One record may be in both. */
+	for (nr = 0; nr < 2; nr++)
+		TAP_CHECK(epc_alloc(m.epc, owner, EPC_UNPLACED, &page) == 0, "another page");
+	TAP_CHECK(huge_resident(records + HUGE_BYTES, HUGE_BYTES) == HUGE_SMALL_NR,
+		  "those behind them take the next");
+	fake_machine_destroy(&m);
+}
+
 int main(void)
 {
 	arena = arena_create(1u << 20);
@@ -313,6 +350,10 @@ int main(void)
 	test_sanitise("01", 3, SECTION + 5, SECTION + 5); /* the SECS can go all the same */
 	test_sanitise("0", 17, 3, 3);
 	test_sanitise("0", 17, 3, 17);
+	if (huge_can_be_made())
+		test_gather();
+	else
+		tap_skip("records in huge pages", "this system makes none");
 	arena_destroy(arena);
 	return tap_done();
 }
