@@ -33,24 +33,46 @@ enum {
 #define STUCK_NS  (10ull * 1000 * 1000 * 1000)
 #define COMING_NS (1000ull * 1000 * 1000)
 
+/* How often pages of some group were tried, in vain. */
+struct tries {
+	uint64_t looked, unwritten;
+	unsigned int rounds;
+};
+
 /* What an allocation has seen since it last freed anything. */
 struct search {
 	uint64_t since_ns;
 	uint64_t still_ns; /* the pages of @seen have not moved since */
 	struct group_pages seen;
-	uint64_t looked, looked_then; /* then: at since_ns */
+	struct tries others, own; /* own: of its groups that have no more than they were promised */
+	uint64_t looked_then;     /* others.looked at since_ns */
 	/* What batches for @top came to, when they last evicted anything. */
 	const struct epc_group *top;
 	uint64_t evicted_then, unwritten_then;
 	uint64_t batches_then; /* that had begun when there were failures enough; 0: not yet */
-	unsigned int rounds, still_rounds;
-	bool gave_own; /* its groups have been asked for a page of their own */
+	unsigned int still_rounds;
+	bool gave_own; /* those groups have been asked for a page of their own, often enough */
 };
 
 static void search_begin(const struct epc *epc, struct search *search)
 {
 	memset(search, 0, sizeof(*search));
 	search->since_ns = search->still_ns = epc_now_ns(epc);
+}
+
+/* Every page that could be offered, of so many, has been, often enough. */
+static bool is_exhausted(const struct tries *tries, uint32_t tracked)
+{
+	if (tracked == 0)
+		return true;
+	if (tries->looked == 0)
+		return tries->rounds >= NOTHING_ROUNDS;
+	return tries->rounds >= LOOK_ROUNDS && tries->looked >= (uint64_t)LOOK_ROUNDS * tracked;
+}
+
+static bool enough_failed(uint64_t unwritten, uint32_t tracked)
+{
+	return unwritten >= UNWRITTEN_MAX && unwritten >= (uint64_t)WRITE_ROUNDS * tracked;
 }
 
 /*
@@ -69,8 +91,7 @@ static bool none_is_written(const struct epc_group *top, struct search *search)
 		search->unwritten_then = unwritten;
 		search->batches_then = 0;
 	}
-	unwritten -= search->unwritten_then;
-	if (unwritten < UNWRITTEN_MAX || unwritten < (uint64_t)WRITE_ROUNDS * search->seen.tracked)
+	if (!enough_failed(unwritten - search->unwritten_then, search->seen.tracked))
 		return false;
 	if (search->batches_then == 0)
 		search->batches_then = batches_begun(top->epc);
@@ -78,9 +99,16 @@ static bool none_is_written(const struct epc_group *top, struct search *search)
 	       atomic_load_explicit(&top->evicted, memory_order_relaxed) == evicted;
 }
 
+static void tries_add(struct tries *tries, const struct reclaim_result *result)
+{
+	tries->looked += result->looked;
+	tries->unwritten += result->unwritten;
+	tries->rounds++;
+}
+
 static bool has_offered_all(const struct search *search)
 {
-	return search->looked >= (uint64_t)LOOK_ROUNDS * search->seen.tracked;
+	return search->others.looked >= (uint64_t)LOOK_ROUNDS * search->seen.tracked;
 }
 
 /* Nothing has moved for long.  To spare many pages takes a while as well, and is a move. */
@@ -88,21 +116,11 @@ static bool is_stuck(struct search *search, uint64_t now)
 {
 	if (now - search->since_ns <= STUCK_NS)
 		return false;
-	if (search->looked == search->looked_then || has_offered_all(search))
+	if (search->others.looked == search->looked_then || has_offered_all(search))
 		return true;
 	search->since_ns = now;
-	search->looked_then = search->looked;
+	search->looked_then = search->others.looked;
 	return false;
-}
-
-/* Every page that could be offered has been, often enough. */
-static bool is_exhausted(const struct search *search)
-{
-	if (search->seen.tracked == 0)
-		return true;
-	if (search->looked == 0)
-		return search->rounds >= NOTHING_ROUNDS;
-	return search->rounds >= LOOK_ROUNDS && has_offered_all(search);
 }
 
 enum verdict { LOOK_AGAIN, WAIT, GIVE_OWN, GIVE_UP };
@@ -126,7 +144,7 @@ static enum verdict judge(struct epc_group *top, struct search *search, bool bus
 	/* With room there is a page for somebody who has waited longer, or has died. */
 	if (!unwritten && (pages.in_batch > 0 || pages.room || busy))
 		return WAIT;
-	if (!unwritten && !is_exhausted(search))
+	if (!unwritten && !is_exhausted(&search->others, pages.tracked))
 		return LOOK_AGAIN;
 	if (!search->gave_own)
 		return GIVE_OWN;
@@ -207,8 +225,7 @@ static int alloc_evict(struct epc_owner *owner, struct epc_group *top, struct se
 		count(&epc->counters.direct_reclaims, 1);
 		epc_count(owner, NULL, EPC_DIRECT_RECLAIMS, 1);
 	}
-	search->looked += result.looked;
-	search->rounds++;
+	tries_add(&search->others, &result);
 	if (freed > 0)
 		search_begin(epc, search);
 	return freed;
@@ -223,9 +240,10 @@ static struct epc_page *alloc_own(struct epc_owner *owner, const struct epc_grou
 {
 	struct epc_group *group = NULL;
 	struct reclaim_result result;
+	uint32_t tracked = 0;
+	bool again = false;
 	int freed;
 
-	search->gave_own = true;
 	for (; group != owner->group && top != owner->group; top = group) {
 		for (group = owner->group; group->parent != top;)
 			group = group->parent;
@@ -236,10 +254,15 @@ static struct epc_page *alloc_own(struct epc_owner *owner, const struct epc_grou
 			atomic_fetch_add_explicit(&owner->alone, 1, memory_order_relaxed);
 			return result.page;
 		}
-		/* All batches are in use, or what went was no exchange any more: it is tried again. */
-		if (freed != 0)
-			search->gave_own = false;
+		/* All batches are in use, or what went was no exchange any more. */
+		again |= freed != 0;
+		if (freed == 0)
+			tries_add(&search->own, &result);
+		tracked += group_pages(group).tracked;
 	}
+	/* Used pages are spared, and may be all that it has. */
+	search->gave_own = !again && (is_exhausted(&search->own, tracked) ||
+				      enough_failed(search->own.unwritten, tracked));
 	return NULL;
 }
 

@@ -3,6 +3,7 @@
  * Promises under attack: neighbours who take every page that they can get hold of and never give one back, and what
  * becomes of a group that works in what it was promised.
  */
+#include <errno.h>
 #include <limits.h>
 #include <pthread.h>
 #include <sched.h>
@@ -73,7 +74,7 @@ static void take_all(struct attack *a)
 	struct epc_page *page;
 
 	while (epc_alloc(a->m.epc, a->taker, 0, &page) == 0) {
-		if (a->taken++ % 2 == 0)
+		if (a->keep || a->taken++ % 2 == 0)
 			epc_keep(a->m.epc, page);
 		else
 			epc_track(a->m.epc, page);
@@ -103,6 +104,54 @@ static void test_taken_at_once(const char *policy, uint32_t max)
 		  policy, (int)max, a.failed);
 	TAP_CHECK(a.lowest >= MIN, "%s, max %d: and has %u pages all the time", policy, (int)max,
 		  a.lowest);
+	attack_fini(&a);
+}
+
+/* ---- pages in use ---------------------------------------------------------------------------------- */
+
+enum { WIDE = 1024, WIDE_MIN = 512, WIDE_ROUNDS = 3 };
+
+static uint32_t refusals; /* that are still to come */
+
+static void refuse_some(struct fake_owner *owner, enum fake_op op)
+{
+	if (op != FAKE_RECLAIM)
+		return;
+	atomic_store(&owner->fail_every[FAKE_RECLAIM], refusals > 0);
+	refusals -= refusals > 0;
+}
+
+/* All that a group was promised is in use, as often as it is looked at, so many times. */
+static void test_all_used(const char *policy, uint32_t times)
+{
+	struct attack a = { 0 };
+	uint32_t asked;
+	int r;
+
+	fake_machine_create(&a.m, WIDE, policy, NULL, 0);
+	a.meek = group(epc_group_root(a.m.epc), "meek", WIDE_MIN, EPC_GROUP_NO_LIMIT);
+	a.greedy = group(epc_group_root(a.m.epc), "greedy", 0, EPC_GROUP_NO_LIMIT);
+	a.victim = fake_owner_create_in(a.meek, a.m.epc, 1, WIDE_MIN + 1, true);
+	a.taker = bare_owner_create(a.m.epc, a.greedy);
+	for (uint32_t i = 0; i < WIDE_MIN; i++)
+		a.failed += !fake_use_surely(a.victim, i);
+	a.keep = true;
+	take_all(&a);
+	refusals = times;
+	a.victim->on_op = refuse_some;
+	asked = atomic_load(&a.victim->calls[FAKE_RECLAIM]);
+	r = fake_use(a.victim, WIDE_MIN, EPC_MAY_RECLAIM);
+	asked = atomic_load(&a.victim->calls[FAKE_RECLAIM]) - asked;
+	if (times == UINT32_MAX)
+		TAP_CHECK(r == -ENOMEM && asked >= 4 * WIDE_MIN && asked <= 16 * WIDE_MIN,
+			  "%s: pages that are always in use: %d after asking for %u of %u", policy,
+			  r, asked, WIDE_MIN);
+	else
+		TAP_CHECK(r == 0, "%s: a page when it is asked for the %u-th time: %d", policy,
+			  asked, r);
+	TAP_CHECK(a.failed == 0 && current(a.meek) == WIDE_MIN, "%s: and it keeps what it has",
+		  policy);
+	a.victim->on_op = NULL;
 	attack_fini(&a);
 }
 
@@ -210,6 +259,8 @@ int main(void)
 		test_taken_at_once(policy_at(i)->name, MIN + 20);
 		test_taken_in_line(policy_at(i)->name, EPC_GROUP_NO_LIMIT);
 		test_taken_in_line(policy_at(i)->name, MIN);
+		test_all_used(policy_at(i)->name, WIDE_ROUNDS * WIDE_MIN);
+		test_all_used(policy_at(i)->name, UINT32_MAX);
 	}
 	return tap_done();
 }
