@@ -1,13 +1,18 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
- * Death between two stores: a page that is on its way into a batch or out of one, and in no record of any.
+ * Death between two stores.
  *
- * Whether its owner has it still is not for the EPCM to say: pages of a third party's owner, and blank ones of a guest,
- * are never valid there.  The window is a few instructions wide, so the child makes the stores itself, under the lock, and dies.
+ * A page may be on its way into a batch or out of one, and in no record of any.  Whether its owner has it still is not for the
+ * EPCM to say: pages of a third party's owner, and blank ones of a guest, are never valid there.  The window is
+ * a few instructions wide, so the child makes the stores itself, under the lock, and dies.
+ *
+ * Or a batch is left in the midst of a write: one that failed, with the bytes on their way back, or one that worked, which the
+ * batch does not know.  There the child dies in an operation, or in a system call: pwrite() is the test's.
  */
 #include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -146,9 +151,154 @@ static void test_valid(void)
 	fake_machine_destroy(&m);
 }
 
+/* ---- in the midst of a write -------------------------------------------------------------------------- */
+
+enum { MANY = 64, FREE = 2 }; /* four pages in a batch */
+
+static enum death { NEVER, BEFORE_RETURN, AFTER_RETURN, AFTER_WRITE } death;
+
+ssize_t pwrite(int fd, const void *bytes, size_t nr, off_t offset)
+{
+	ssize_t done;
+
+	if (death == BEFORE_RETURN)
+		raise(SIGKILL);
+	done = syscall(SYS_pwrite64, fd, bytes, nr, offset);
+	if (death == AFTER_RETURN)
+		raise(SIGKILL);
+	return done;
+}
+
+static int (*fake_write)(struct epc_page *page);
+
+static int write_and_die(struct epc_page *page)
+{
+	int r = fake_write(page);
+
+	if (death == AFTER_WRITE)
+		raise(SIGKILL);
+	return r;
+}
+
+struct scene {
+	struct fake_machine m;
+	struct fake_owner *owner;
+	struct sgx_epc_page_ops ops;
+};
+
+static void scene_init(struct scene *s)
+{
+	unsigned int failed = 0;
+
+	fake_machine_create(&s->m, MANY, NULL, NULL, 0);
+	s->owner = fake_owner_create(s->m.epc, 1, MANY, true);
+	s->ops = *s->owner->epc_owner->ops;
+	fake_write = s->ops.write;
+	s->ops.write = write_and_die;
+	s->owner->epc_owner->ops = &s->ops;
+	for (uint32_t i = 0; i < MANY - FREE; i++)
+		failed += !fake_use_surely(s->owner, i);
+	TAP_MUST(failed == 0, "%u pages in use", MANY - FREE);
+}
+
+static unsigned int window_pages(const struct scene *s)
+{
+	struct stat st;
+
+	fstat(window_fd(epc_window(s->m.epc)), &st);
+	return (unsigned int)((uint64_t)st.st_blocks * 512 / SGX_PAGE_SIZE);
+}
+
+/* Nothing is lost, nothing is left over. */
+static void scene_fini(struct scene *s, const char *name)
+{
+	unsigned int failed = 0;
+
+	TAP_CHECK(window_pages(s) == fake_resident(s->owner),
+		  "%s: of %u resident pages, and of no others, are bytes in the window: %u", name,
+		  fake_resident(s->owner), window_pages(s));
+	for (unsigned int lap = 0; lap < 3; lap++) {
+		for (uint32_t i = 0; i < MANY; i++)
+			failed += !fake_use_surely(s->owner, i);
+		(void)epc_reclaim(s->m.epc);
+	}
+	TAP_CHECK(failed == 0 && s->owner->wrong == 0, "%s: every page has its contents %s", name,
+		  s->owner->wrong ? s->owner->wrong_why : "");
+	check_audit(s->m.epc, name);
+	fake_owner_put(s->owner);
+	fake_machine_destroy(&s->m);
+}
+
+/* False: the child could not die where it should have. */
+static bool batch_dies(struct scene *s, enum death when)
+{
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		death = when;
+		while (epc_reclaim(s->m.epc) == 0 && s->owner->failed[FAKE_WRITE] == 0)
+			;
+		_exit(0);
+	}
+	waitpid(pid, &status, 0);
+	return WIFSIGNALED(status);
+}
+
+/* The bytes of a page whose write has failed go back twice, or the first time by whoever comes next. */
+static void test_returns(enum death when, const char *name)
+{
+	struct scene s;
+	uint32_t resident;
+	bool died;
+
+	scene_init(&s);
+	s.owner->fail_every[FAKE_WRITE] = 1;
+	died = batch_dies(&s, when);
+	s.owner->fail_every[FAKE_WRITE] = 0;
+	resident = fake_resident(s.owner);
+	if (!died)
+		tap_skip(name, "bytes are not put into the window by a call here");
+	TAP_CHECK(!died || (s.owner->failed[FAKE_WRITE] == 1 && resident == MANY - FREE),
+		  "%s: a write has failed, and its batch has died", name);
+	epc_recover(s.m.epc);
+	TAP_CHECK(!died || resident - fake_resident(s.owner) == s.m.epc->batch_nr - 1,
+		  "%s: that page stays, and the others of its batch go: %u", name,
+		  resident - fake_resident(s.owner));
+	scene_fini(&s, name);
+}
+
+/* A page was written and that is not noted; its owner, who knows, has loaded it anew before the batch is seen through. */
+static void test_loaded_anew(bool placed)
+{
+	const char *name = placed ? "loaded anew" : "not loaded anew";
+	uint32_t i, out = 0, had;
+	struct scene s;
+
+	scene_init(&s);
+	TAP_CHECK(batch_dies(&s, AFTER_WRITE), "%s: a write has worked, and its batch has died",
+		  name);
+	for (i = 0; i < MANY - FREE; i++) {
+		if (s.owner->page[i].epc_page)
+			continue;
+		out++;
+		if (placed)
+			TAP_CHECK(fake_use(s.owner, i, 0) == 0, "%s: page %u", name, i);
+	}
+	had = fake_resident(s.owner);
+	epc_recover(s.m.epc);
+	TAP_CHECK(out == 1 && had - fake_resident(s.owner) == s.m.epc->batch_nr - 1,
+		  "%s: the others of its batch go: %u", name, had - fake_resident(s.owner));
+	scene_fini(&s, name);
+}
+
 int main(void)
 {
 	test_blank();
 	test_valid();
+	test_returns(BEFORE_RETURN, "before the bytes are back");
+	test_returns(AFTER_RETURN, "when the bytes are back");
+	test_loaded_anew(true);
+	test_loaded_anew(false);
 	return tap_done();
 }
