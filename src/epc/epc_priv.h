@@ -368,10 +368,18 @@ unsigned int sample_collect_locked(struct epc *epc, unsigned int at_least,
 /* The translations of all armed pages are dropped. */
 void sample_drop(struct epc *epc) EXCLUDES(&epc->reclaim_lock);
 
-/* reclaim.c */
+/* batch.c */
 /* 0 or -ENOMEM. */
 int batches_init(struct epc *epc);
 void batches_fini(struct epc *epc);
+/* The one of @slot; NULL: no memory for it, when it is needed for the first time. */
+struct batch *batch_at(struct epc *epc, unsigned int slot);
+void batch_begin(struct epc *epc, struct batch *batch);
+/* How many batches have begun so far; whether none of the first @number of them is under way any more. */
+uint64_t batches_begun(const struct epc *epc);
+bool batches_have_ended(const struct epc *epc, uint64_t number);
+
+/* reclaim.c */
 /* What one batch came to. */
 struct reclaim_result {
 	unsigned int looked;    /* pages looked at */
@@ -387,9 +395,6 @@ struct reclaim_result {
  */
 int reclaim_batch(struct epc *epc, struct epc_group *top, struct epc_owner *taker,
 		  struct reclaim_result *ret) EXCLUDES(&epc->reclaim_lock);
-/* How many batches have begun so far; whether none of the first @number of them is under way any more. */
-uint64_t batches_begun(const struct epc *epc);
-bool batches_have_ended(const struct epc *epc, uint64_t number);
 /* The calling thread is in a batch: an operation of an owner has called. */
 bool reclaim_is_running(void);
 /* See through what processes that died have left half-done. */

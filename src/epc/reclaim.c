@@ -21,7 +21,6 @@
 #include <string.h>
 
 #include "arch/sgx.h"
-#include "base/arena.h"
 #include "cpu/cpu.h"
 #include "epc/backing.h"
 #include "epc/epc_priv.h"
@@ -39,38 +38,6 @@ static __thread unsigned int in_batches __attribute__((tls_model("initial-exec")
 bool reclaim_is_running(void)
 {
 	return in_batches > 0;
-}
-
-static void batch_make(void *made, unsigned int slot)
-{
-	struct batch *batch = made;
-
-	lock_init(&batch->lock, LOCK_TRIED);
-	batch->slot = slot;
-}
-
-static void batch_unmake(void *made)
-{
-	lock_fini(&((struct batch *)made)->lock);
-}
-
-static const struct late_kind batch_kind = { sizeof(struct batch), batch_make, batch_unmake };
-
-/* NULL: no memory for one that is needed for the first time. */
-static struct batch *batch_at(struct epc *epc, unsigned int slot)
-{
-	return late_make(epc, &epc->batch[slot], &batch_kind, slot);
-}
-
-int batches_init(struct epc *epc)
-{
-	return batch_at(epc, 0) ? 0 : -ENOMEM;
-}
-
-void batches_fini(struct epc *epc)
-{
-	for (unsigned int i = 0; i < WINDOW_SLOTS; i++)
-		late_fini(epc, &epc->batch[i], &batch_kind);
 }
 
 /*
@@ -532,26 +499,6 @@ LOCK_ATTR(no_thread_safety_analysis) void reclaim_recover(struct epc *epc)
 	}
 }
 
-uint64_t batches_begun(const struct epc *epc)
-{
-	return atomic_load(&epc->batches_begun);
-}
-
-bool batches_have_ended(const struct epc *epc, uint64_t number)
-{
-	const struct batch *batch;
-	unsigned int i;
-	uint64_t begun;
-
-	for (i = 0; i < WINDOW_SLOTS; i++) {
-		batch = late_there(&epc->batch[i]);
-		begun = batch ? atomic_load(&batch->begun) : 0;
-		if (begun && begun <= number)
-			return false;
-	}
-	return true;
-}
-
 LOCK_ATTR(no_thread_safety_analysis)
 int reclaim_batch(struct epc *epc, struct epc_group *top, struct epc_owner *taker,
 		  struct reclaim_result *ret)
@@ -564,7 +511,7 @@ int reclaim_batch(struct epc *epc, struct epc_group *top, struct epc_owner *take
 	if (!batch)
 		return -EAGAIN;
 	in_batches++;
-	atomic_store(&batch->begun, atomic_fetch_add(&epc->batches_begun, 1) + 1);
+	batch_begin(epc, batch);
 	ret->looked = pass_collect(epc, batch, &collect);
 	if (batch->nr > 0) {
 		count(&epc->counters.batches, 1);

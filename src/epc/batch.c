@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * The batches: as many as there are slots of the window, each made when so many are needed at once for the first time.
+ *
+ * They are numbered as they begin, so that whoever waits for what becomes of all that are under way can tell when none of
+ * them is any more, though others have begun since.
+ *
+ * Not here: what is done in one (reclaim.c).
+ */
+#include <errno.h>
+
+#include "epc/epc_priv.h"
+
+static void batch_make(void *made, unsigned int slot)
+{
+	struct batch *batch = made;
+
+	lock_init(&batch->lock, LOCK_TRIED);
+	batch->slot = slot;
+}
+
+static void batch_unmake(void *made)
+{
+	lock_fini(&((struct batch *)made)->lock);
+}
+
+static const struct late_kind batch_kind = { sizeof(struct batch), batch_make, batch_unmake };
+
+struct batch *batch_at(struct epc *epc, unsigned int slot)
+{
+	return late_make(epc, &epc->batch[slot], &batch_kind, slot);
+}
+
+int batches_init(struct epc *epc)
+{
+	return batch_at(epc, 0) ? 0 : -ENOMEM;
+}
+
+void batches_fini(struct epc *epc)
+{
+	for (unsigned int i = 0; i < WINDOW_SLOTS; i++)
+		late_fini(epc, &epc->batch[i], &batch_kind);
+}
+
+void batch_begin(struct epc *epc, struct batch *batch)
+{
+	atomic_store(&batch->begun, atomic_fetch_add(&epc->batches_begun, 1) + 1);
+}
+
+uint64_t batches_begun(const struct epc *epc)
+{
+	return atomic_load(&epc->batches_begun);
+}
+
+bool batches_have_ended(const struct epc *epc, uint64_t number)
+{
+	const struct batch *batch;
+	unsigned int i;
+	uint64_t begun;
+
+	for (i = 0; i < WINDOW_SLOTS; i++) {
+		batch = late_there(&epc->batch[i]);
+		begun = batch ? atomic_load(&batch->begun) : 0;
+		if (begun && begun <= number)
+			return false;
+	}
+	return true;
+}
