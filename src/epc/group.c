@@ -170,6 +170,13 @@ struct epc_group *group_at_max(struct epc_group *group, const struct waiter *sel
 	return NULL;
 }
 
+bool group_is_promised(const struct epc_group *group, const struct epc_group *end)
+{
+	while (group != end && group_limit(&group->min) == 0)
+		group = group->parent;
+	return group != end;
+}
+
 bool group_is_over_max(const struct epc_group *group)
 {
 	for (; group->parent; group = group->parent) {

@@ -135,6 +135,8 @@ struct epc_group *group_at_max(struct epc_group *group, const struct waiter *sel
 struct epc_group *group_over_high(struct epc_group *group);
 /* It, or one above it, has more than it may have: its max was lowered. */
 bool group_is_over_max(const struct epc_group *group);
+/* Pages were promised to it, or to one above it, up to but without @end. */
+bool group_is_promised(const struct epc_group *group, const struct epc_group *end);
 /* It was promised pages, and has no more than those. */
 bool group_is_at_min(const struct epc_group *group);
 
@@ -167,6 +169,8 @@ struct epc_group *group_choose_locked(struct epc_group *top, const struct group_
 				      uint32_t *ret_quota);
 /* How many pages of @top and all below it may go before it, or one above it, has less than it was promised. */
 uint32_t group_spare_locked(const struct epc_group *top);
+/* One of @group and those above it, up to but without @end, will have less than it was promised when its batches end. */
+bool group_gives_promised_locked(const struct epc_group *group, const struct epc_group *end);
 /* TRACKED pages of the group and of all below it. */
 uint32_t group_tracked_locked(const struct epc_group *group);
 /*

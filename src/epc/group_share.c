@@ -161,16 +161,31 @@ static uint32_t in_batch_locked(const struct epc_group *group) REQUIRES(&group->
 	return nr;
 }
 
-uint32_t group_spare_locked(const struct epc_group *top)
+/* What it has when those have gone that are on their way out. */
+static uint32_t left_locked(const struct epc_group *group) REQUIRES(&group->epc->reclaim_lock)
+{
+	uint32_t current = group_current(group);
+
+	return current - less(current, in_batch_locked(group));
+}
+
+uint32_t group_spare_locked(const struct epc_group *top) REQUIRES(&top->epc->reclaim_lock)
 {
 	uint32_t spare = UINT32_MAX, left;
 
 	for (; top->parent; top = top->parent) {
-		left = group_current(top);
-		left -= less(left, in_batch_locked(top));
+		left = left_locked(top);
 		spare = less(spare, left - less(left, group_limit(&top->min)));
 	}
 	return spare;
+}
+
+bool group_gives_promised_locked(const struct epc_group *group, const struct epc_group *end)
+	REQUIRES(&group->epc->reclaim_lock)
+{
+	while (group != end && left_locked(group) >= group_limit(&group->min))
+		group = group->parent;
+	return group != end;
 }
 
 uint32_t group_tracked_locked(const struct epc_group *group)

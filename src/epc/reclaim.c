@@ -230,6 +230,28 @@ static unsigned int pass_collect(struct epc *epc, struct batch *batch, struct co
 	return looked;
 }
 
+/*
+ * Since its pages were picked a group may have freed others, and need some of these to have what it was promised.  What it
+ * frees from now on is its own affair: a page that is blocked can only be written.
+ */
+static void pass_promises(struct epc *epc, struct batch *batch, const struct collect *collect)
+{
+	const struct epc_group *end = collect->taker ? epc->root : collect->top, *group;
+	struct batch_entry *entry;
+	bool gives;
+
+	for (entry = batch->entry; entry < batch->entry + batch->nr; entry++) {
+		group = page_owner(&epc->pages[entry->nr])->group;
+		if (entry->phase != BATCH_READY || !group_is_promised(group, end))
+			continue;
+		order_lock(epc);
+		gives = group_gives_promised_locked(group, end);
+		order_unlock(epc);
+		if (gives)
+			entry_put_back(epc, entry, POLICY_REFERENCED, true);
+	}
+}
+
 static void pass_block(struct epc *epc, struct batch *batch)
 {
 	struct batch_entry *entry;
@@ -515,6 +537,8 @@ int reclaim_batch(struct epc *epc, struct epc_group *top, struct epc_owner *take
 	ret->looked = pass_collect(epc, batch, &collect);
 	if (batch->nr > 0) {
 		count(&epc->counters.batches, 1);
+		if (!collect.exchange)
+			pass_promises(epc, batch, &collect);
 		pass_block(epc, batch);
 		pass_take(epc, batch);
 		show_stage(epc, batch);

@@ -107,6 +107,58 @@ static void test_taken_at_once(const char *policy, uint32_t max)
 	attack_fini(&a);
 }
 
+/* ---- pages that are freed ---------------------------------------------------------------------------- */
+
+enum { FREED_SET = MIN + 16 };
+
+static unsigned int to_free;
+
+/* Some of its pages are chosen, and then it frees others. */
+static void free_some(struct fake_owner *owner, enum fake_op op)
+{
+	if (op != FAKE_RECLAIM)
+		return;
+	for (uint32_t i = 0; i < FREED_SET && to_free > 0; i++) {
+		if (owner->page[i].epc_page && fake_remove(owner, i) == 0)
+			to_free--;
+	}
+}
+
+static void test_frees_meanwhile(unsigned int nr, bool below)
+{
+	uint32_t left = FREED_SET - nr, now;
+	struct fake_machine m;
+	struct fake_owner *owner;
+	struct epc_group *g;
+	unsigned int failed = 0;
+	char why[200];
+
+	fake_machine_create(&m, PAGES, "upstream", NULL, 0);
+	g = group(epc_group_root(m.epc), "promised", MIN, EPC_GROUP_NO_LIMIT);
+	owner = fake_owner_create_in(below ? group(g, "below", 0, EPC_GROUP_NO_LIMIT) : g, m.epc, 1,
+				     FREED_SET, true);
+	for (uint32_t i = 0; i < FREED_SET; i++)
+		failed += !fake_use_surely(owner, i);
+	to_free = nr;
+	owner->on_op = free_some;
+	/* Every page has earned a second chance. */
+	while (atomic_load(&owner->calls[FAKE_RECLAIM]) == 0)
+		(void)epc_reclaim(m.epc);
+	owner->on_op = NULL;
+	now = current(g);
+	TAP_CHECK(failed == 0 && to_free == 0 && now == (left < MIN ? left : MIN),
+		  "%u of %u pages are freed while others are on their way out: %u stay, promised "
+		  "are %u",
+		  nr, FREED_SET, now, MIN);
+	for (uint32_t i = 0; i < FREED_SET; i++)
+		failed += !fake_use_surely(owner, i);
+	TAP_CHECK(failed == 0 && owner->wrong == 0 && current(g) == FREED_SET,
+		  "and all can be had again");
+	TAP_CHECK(epc_audit(m.epc, false, why, sizeof(why)) == 0, "the audit holds %s", why);
+	fake_owner_put(owner);
+	fake_machine_destroy(&m);
+}
+
 /* ---- pages in use ---------------------------------------------------------------------------------- */
 
 enum { WIDE = 1024, WIDE_MIN = 512, WIDE_ROUNDS = 3 };
@@ -261,6 +313,11 @@ int main(void)
 		test_taken_in_line(policy_at(i)->name, MIN);
 		test_all_used(policy_at(i)->name, WIDE_ROUNDS * WIDE_MIN);
 		test_all_used(policy_at(i)->name, UINT32_MAX);
+	}
+	for (unsigned int i = 0; i < 2; i++) {
+		test_frees_meanwhile(0, i);
+		test_frees_meanwhile(6, i);
+		test_frees_meanwhile(30, i);
 	}
 	return tap_done();
 }
