@@ -40,11 +40,7 @@ static void on_op(struct fake_owner *owner, enum fake_op op)
 		running->on_op(running, owner, op);
 }
 
-uint32_t sim_rnd(struct sim *sim, uint32_t below)
-{
-	sim->rng = sim->rng * 6364136223846793005ull + 1442695040888963407ull;
-	return (uint32_t)((sim->rng >> 33) % below);
-}
+uint32_t sim_rnd(struct sim *sim, uint32_t below) { return draw(&sim->rng, below); }
 
 int sim_create(struct sim *sim, const char *policy, uint32_t pages, unsigned int sections,
 	       unsigned int shards)
@@ -149,14 +145,14 @@ static bool used_resident(struct sim *sim, unsigned int step, struct model_owner
 {
 	uint32_t nr = epc_page_nr(sim->m.epc, mo->owner->page[i].epc_page);
 
-	MUST(sim, r == (sim->broken[nr] ? -EHWPOISON : 0));
+	MUST(r == (sim->broken[nr] ? -EHWPOISON : 0));
 	if (r == 0) {
-		MUST(sim, mo->owner->page[i].uses == ++mo->uses[i]);
+		MUST(mo->owner->page[i].uses == ++mo->uses[i]);
 		return true;
 	}
 	if (mo->pinned[i])
 		return true;
-	MUST(sim, fake_remove(mo->owner, i) == 0);
+	MUST(fake_remove(mo->owner, i) == 0);
 	forget(mo, i);
 	sim->lost++;
 	return true;
@@ -170,26 +166,25 @@ static bool used_brought(struct sim *sim, unsigned int step, struct model_owner 
 
 	if (before->free == 0 && !may_reclaim) {
 		sim->ebusy++;
-		MUST(sim, r == -EBUSY);
+		MUST(r == -EBUSY);
 		return true;
 	}
 	if (r == 0) {
 		mo->uses[i] = mo->exists[i] ? mo->uses[i] + 1 : 1;
 		mo->exists[i] = true;
-		MUST(sim, mo->owner->page[i].uses == mo->uses[i]);
+		MUST(mo->owner->page[i].uses == mo->uses[i]);
 		return true;
 	}
 	if (r == -EIO) {
-		MUST(sim, (sim->failing || sim->refused) && sim->file && mo->exists[i]);
+		MUST((sim->failing || sim->refused) && sim->file && mo->exists[i]);
 		sim->read_errors++;
 		return true;
 	}
 	sim->enomem++;
 	after = look(sim);
-	MUST(sim, r == -ENOMEM && before->free == 0 && after.free == 0);
+	MUST(r == -ENOMEM && before->free == 0 && after.free == 0);
 	/* With a page to evict, a store to write to and owners that agree, there is no excuse. */
-	MUST(sim,
-	     sim->failing || after.candidates == 0 || (sim->capped && after.evicted == STORE_CAP));
+	MUST(sim->failing || after.candidates == 0 || (sim->capped && after.evicted == STORE_CAP));
 	return true;
 }
 
@@ -213,13 +208,13 @@ bool sim_use(struct sim *sim, unsigned int step, struct model_owner *mo, uint32_
 		mo->stall_ns += sim->clock_ns - start_ns;
 		sim->stall_ns += sim->clock_ns - start_ns;
 	} else {
-		MUST(sim, sim->clock_ns == start_ns);
+		MUST(sim->clock_ns == start_ns);
 	}
 	if (resident)
 		ok = used_resident(sim, step, mo, i, r);
 	else
 		ok = used_brought(sim, step, mo, i, &before, flags, r);
-	MUST(sim, ok && owner->loads == loads + (!resident && r == 0));
+	MUST(ok && owner->loads == loads + (!resident && r == 0));
 	fake_owner_put(owner);
 	return true;
 }
@@ -228,7 +223,7 @@ bool sim_remove(struct sim *sim, unsigned int step, struct model_owner *mo, uint
 {
 	if (mo->pinned[i])
 		return true;
-	MUST(sim, fake_remove(mo->owner, i) == 0);
+	MUST(fake_remove(mo->owner, i) == 0);
 	forget(mo, i);
 	sim->removes++;
 	return true;
@@ -244,7 +239,7 @@ bool sim_pin(struct sim *sim, unsigned int step, struct model_owner *mo, uint32_
 	} else {
 		if (!page || sim->pinned_nr >= sim->pinned_max)
 			return true;
-		MUST(sim, epc_untrack(sim->m.epc, page) == 0);
+		MUST(epc_untrack(sim->m.epc, page) == 0);
 		epc_keep(sim->m.epc, page);
 		sim->pinned_nr++;
 	}
@@ -269,14 +264,14 @@ bool sim_life(struct sim *sim, unsigned int step, struct model_owner *mo)
 		mo->owner =
 			fake_owner_create(sim->m.epc, ++sim->next_id,
 					  10 + sim_rnd(sim, PAGES_MAX - 10), sim_rnd(sim, 4) != 0);
-		MUST(sim, mo->owner);
+		MUST(mo->owner);
 		mo->owner->on_op = on_op;
 		sim->births++;
 		return true;
 	}
 	sim_unpin_all(sim, mo);
 	fake_owner_put(mo->owner);
-	MUST(sim, mo->owner->freed && mo->owner->wrong == 0);
+	MUST(mo->owner->freed && mo->owner->wrong == 0);
 	mo->owner = NULL;
 	sim->deaths++;
 	return true;
@@ -284,7 +279,7 @@ bool sim_life(struct sim *sim, unsigned int step, struct model_owner *mo)
 
 bool sim_buried(struct sim *sim, unsigned int step, struct model_owner *mo)
 {
-	MUST(sim, mo->owner->freed && mo->owner->wrong == 0);
+	MUST(mo->owner->freed && mo->owner->wrong == 0);
 	mo->owner = NULL;
 	return true;
 }
@@ -314,12 +309,12 @@ static bool check_owners(const struct sim *sim, unsigned int step)
 			if (mo->owner && mo->owner->id == info.id)
 				break;
 		}
-		MUST(sim, mo < sim->o + OWNERS);
-		MUST(sim, info.count[EPC_STALLS] == mo->stalls);
-		MUST(sim, info.count[EPC_STALL_NS] == mo->stall_ns);
-		MUST(sim, info.pressure[EPC_SOME].total_ns == mo->stall_ns);
+		MUST(mo < sim->o + OWNERS);
+		MUST(info.count[EPC_STALLS] == mo->stalls);
+		MUST(info.count[EPC_STALL_NS] == mo->stall_ns);
+		MUST(info.pressure[EPC_SOME].total_ns == mo->stall_ns);
 	}
-	MUST(sim, n == alive);
+	MUST(n == alive);
 	return true;
 }
 
@@ -335,8 +330,8 @@ static bool check_sections(const struct sim *sim, unsigned int step, struct epc_
 		all->pressure[EPC_SOME].total_ns -= s.pressure[EPC_SOME].total_ns;
 	}
 	for (enum epc_count c = 0; c < EPC_COUNT_NR; c++)
-		MUST(sim, all->count[c] == 0);
-	MUST(sim, all->pressure[EPC_SOME].total_ns == 0);
+		MUST(all->count[c] == 0);
+	MUST(all->pressure[EPC_SOME].total_ns == 0);
 	return true;
 }
 
@@ -346,20 +341,19 @@ static bool check_sums(const struct sim *sim, unsigned int step, const struct mo
 	struct epc_stats s;
 
 	epc_stats_read(sim->m.epc, &s);
-	MUST(sim, s.free + s.dirty == v->free && s.poisoned == v->broken_idle);
-	MUST(sim, s.tracked == v->resident - sim->pinned_nr - v->broken_kept);
-	MUST(sim, s.owned == sim->pinned_nr + v->broken_kept && s.in_batch == 0);
-	MUST(sim, s.machine_checks == sim->broken_nr && s.allocs - s.frees == v->resident);
-	MUST(sim, s.backing_slots == v->evicted && s.backing_slots <= s.backing_slots_peak);
-	MUST(sim, s.stalls == sim->stalls && s.stall_ns == sim->stall_ns);
+	MUST(s.free + s.dirty == v->free && s.poisoned == v->broken_idle);
+	MUST(s.tracked == v->resident - sim->pinned_nr - v->broken_kept);
+	MUST(s.owned == sim->pinned_nr + v->broken_kept && s.in_batch == 0);
+	MUST(s.machine_checks == sim->broken_nr && s.allocs - s.frees == v->resident);
+	MUST(s.backing_slots == v->evicted && s.backing_slots <= s.backing_slots_peak);
+	MUST(s.stalls == sim->stalls && s.stall_ns == sim->stall_ns);
 	epc_group_stats_read(epc_group_root(sim->m.epc), &all);
-	MUST(sim, all.count[EPC_ALLOCS] - all.count[EPC_FREES] - all.count[EPC_EVICTIONS] ==
-			  v->resident);
-	MUST(sim,
-	     all.count[EPC_BLOCKS] == all.count[EPC_EVICTIONS] + all.count[EPC_EVICT_FAILURES]);
-	MUST(sim, all.count[EPC_STALLS] == sim->stalls);
-	MUST(sim, all.count[EPC_STALL_NS] == sim->stall_ns);
-	MUST(sim, all.pressure[EPC_SOME].total_ns == sim->stall_ns);
+	MUST(all.count[EPC_ALLOCS] - all.count[EPC_FREES] - all.count[EPC_EVICTIONS] ==
+	     v->resident);
+	MUST(all.count[EPC_BLOCKS] == all.count[EPC_EVICTIONS] + all.count[EPC_EVICT_FAILURES]);
+	MUST(all.count[EPC_STALLS] == sim->stalls);
+	MUST(all.count[EPC_STALL_NS] == sim->stall_ns);
+	MUST(all.pressure[EPC_SOME].total_ns == sim->stall_ns);
 	return check_sections(sim, step, &all);
 }
 
@@ -369,9 +363,9 @@ bool sim_check(struct sim *sim, unsigned int step, bool closely)
 	unsigned long pages = window_pages(sim);
 	char why[200];
 
-	MUST(sim, v.wrong == 0);
+	MUST(v.wrong == 0);
 	/* The bytes of a page that broke in use are gone. */
-	MUST(sim, pages <= v.resident && pages + sim->broken_nr >= v.resident);
+	MUST(pages <= v.resident && pages + sim->broken_nr >= v.resident);
 	if (epc_audit(sim->m.epc, false, why, sizeof(why)) > 0) {
 		printf("# step %u: %s\n", step, why);
 		return false;

@@ -13,6 +13,7 @@
 
 #include "epc/backing.h"
 #include "lib/fake_owner.h"
+#include "sim/step.h"
 
 enum { OWNERS = 6, PAGES_MAX = 80, EPC_PAGES_MAX = 200, STORE_CAP = 60 };
 
@@ -79,13 +80,5 @@ bool sim_buried(struct sim *sim, unsigned int step, struct model_owner *mo);
 
 /* All that must hold between steps; @closely: of each owner as well. */
 bool sim_check(struct sim *sim, unsigned int step, bool closely);
-
-#define MUST(sim, cond)                                                                       \
-	do {                                                                                  \
-		if (!(cond)) {                                                                \
-			printf("# at %s:%d, step %u: %s\n", __FILE__, __LINE__, step, #cond); \
-			return false;                                                         \
-		}                                                                             \
-	} while (0)
 
 #endif

@@ -86,7 +86,7 @@ static bool step_in_batch(struct sim *sim, unsigned int step, struct model_owner
 			return false;
 	}
 	if (event.victim && mo->owner->dying) {
-		MUST(sim, sim_buried(sim, step, mo));
+		MUST(sim_buried(sim, step, mo));
 		++*deaths;
 	}
 	event = (struct event){ 0 };

@@ -19,6 +19,7 @@
 #include "lib/bare_owner.h"
 #include "lib/fake_owner.h"
 #include "lib/tap.h"
+#include "sim/step.h"
 
 enum {
 	PROMISED =
@@ -52,27 +53,7 @@ struct sim {
 /* A hook has no other way to it. */
 static struct sim *the_sim;
 
-static uint32_t rnd(struct sim *sim, uint32_t below)
-{
-	sim->rng = sim->rng * 6364136223846793005ull + 1442695040888963407ull;
-	return (uint32_t)((sim->rng >> 33) % below);
-}
-
-#define MUST(sim, cond)                                                                       \
-	do {                                                                                  \
-		if (!(cond)) {                                                                \
-			printf("# at %s:%d, step %u: %s\n", __FILE__, __LINE__, step, #cond); \
-			return false;                                                         \
-		}                                                                             \
-	} while (0)
-
-static struct epc_group_info info_of(struct epc_group *group)
-{
-	struct epc_group_info info;
-
-	epc_group_read(group, &info);
-	return info;
-}
+static uint32_t rnd(struct sim *sim, uint32_t below) { return draw(&sim->rng, below); }
 
 static uint32_t less(uint32_t a, uint32_t b) { return a < b ? a : b; }
 
@@ -264,7 +245,7 @@ static bool step_use(struct sim *sim, unsigned int step)
 	if (r != -EHWPOISON)
 		tell(sim, i, r);
 	/* What broke is given up. */
-	MUST(sim, r == -EHWPOISON && fake_remove(sim->meek[i], page) == 0);
+	MUST(r == -EHWPOISON && fake_remove(sim->meek[i], page) == 0);
 	sim->before[i]--;
 	sim->before[1] -= i == 2;
 	return true;
@@ -282,7 +263,7 @@ static bool step_limits(struct sim *sim, unsigned int step)
 	else
 		limits.max_pages = rnd(sim, 3) ? 2 + rnd(sim, sim->epc_pages) : EPC_GROUP_NO_LIMIT;
 	r = epc_group_set(sim->promised[i], &limits);
-	MUST(sim, r == 0 || r == -ENOSPC || (r == -EINVAL && limits.min_pages > limits.max_pages));
+	MUST(r == 0 || r == -ENOSPC || (r == -EINVAL && limits.min_pages > limits.max_pages));
 	sim->changed += r == 0;
 	sim->refused += r == -ENOSPC;
 	return true;
@@ -308,7 +289,7 @@ static bool check(struct sim *sim, unsigned int step)
 			printf("# %s has %u, had %u, min %u max %u\n", info.name,
 			       info.current_pages, sim->before[i], info.limits.min_pages,
 			       info.limits.max_pages);
-		MUST(sim, info.current_pages >= floor);
+		MUST(info.current_pages >= floor);
 		over = info.current_pages - less(info.current_pages, info.limits.max_pages);
 		/* What is over a max that was lowered is not to stay. */
 		sim->before[i] = info.current_pages - over;

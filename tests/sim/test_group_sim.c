@@ -16,6 +16,7 @@
 #include "epc/policy.h"
 #include "lib/fake_owner.h"
 #include "lib/tap.h"
+#include "sim/step.h"
 
 enum { GROUPS = 10, OWNERS = 12, PAGES_MAX = 60 };
 
@@ -30,27 +31,7 @@ struct sim {
 	unsigned int uses, oom, busy, sets, refused, chosen, protected;
 };
 
-static uint32_t rnd(struct sim *sim, uint32_t below)
-{
-	sim->rng = sim->rng * 6364136223846793005ull + 1442695040888963407ull;
-	return (uint32_t)((sim->rng >> 33) % below);
-}
-
-#define MUST(sim, cond)                                                                       \
-	do {                                                                                  \
-		if (!(cond)) {                                                                \
-			printf("# at %s:%d, step %u: %s\n", __FILE__, __LINE__, step, #cond); \
-			return false;                                                         \
-		}                                                                             \
-	} while (0)
-
-static struct epc_group_info info_of(struct epc_group *group)
-{
-	struct epc_group_info info;
-
-	epc_group_read(group, &info);
-	return info;
-}
+static uint32_t rnd(struct sim *sim, uint32_t below) { return draw(&sim->rng, below); }
 
 static bool is_in(struct epc_group *group, const struct epc_group *above)
 {
@@ -188,7 +169,7 @@ static bool step_group(struct sim *sim, unsigned int step)
 	if (!group) {
 		snprintf(name, sizeof(name), "g%u", ++sim->next_id);
 		r = epc_group_create(draw_group(sim), name, &limits, &group);
-		MUST(sim, r == 0 || r == -ENOSPC || r == -EINVAL);
+		MUST(r == 0 || r == -ENOSPC || r == -EINVAL);
 		if (r == 0)
 			sim->g[i] = group;
 	} else if (rnd(sim, 4) == 0) {
@@ -197,13 +178,13 @@ static bool step_group(struct sim *sim, unsigned int step)
 		for (unsigned int j = 0; j < GROUPS; j++)
 			used |= sim->g[j] && info_of(sim->g[j]).parent == group;
 		r = epc_group_destroy(group);
-		MUST(sim, r == (used ? -EBUSY : 0));
+		MUST(r == (used ? -EBUSY : 0));
 		if (r == 0)
 			sim->g[i] = NULL;
 		r = 0;
 	} else {
 		r = epc_group_set(group, &limits);
-		MUST(sim, r == 0 || r == -ENOSPC || r == -EINVAL);
+		MUST(r == 0 || r == -ENOSPC || r == -EINVAL);
 	}
 	sim->sets += r == 0;
 	sim->refused += r != 0;
@@ -214,14 +195,14 @@ static bool step_owner(struct sim *sim, unsigned int step, unsigned int i)
 {
 	if (sim->o[i]) {
 		fake_owner_put(sim->o[i]);
-		MUST(sim, sim->o[i]->freed && sim->o[i]->wrong == 0);
+		MUST(sim->o[i]->freed && sim->o[i]->wrong == 0);
 		sim->o[i] = NULL;
 		return true;
 	}
 	sim->of[i] = draw_group(sim);
 	sim->o[i] = fake_owner_create_in(sim->of[i], sim->m.epc, ++sim->next_id,
 					 5 + rnd(sim, PAGES_MAX - 5), rnd(sim, 4) != 0);
-	MUST(sim, sim->o[i]);
+	MUST(sim->o[i]);
 	return true;
 }
 
@@ -245,13 +226,12 @@ static bool step_use(struct sim *sim, unsigned int step, unsigned int i)
 	sim->uses++;
 	sim->oom += r == -ENOMEM;
 	sim->busy += r == -EBUSY;
-	MUST(sim, r == 0 || (!resident && r == (reclaim ? -ENOMEM : -EBUSY)));
+	MUST(r == 0 || (!resident && r == (reclaim ? -ENOMEM : -EBUSY)));
 	/* Not without a reason: there is always somebody who can give. */
 	if (r == -ENOMEM)
-		MUST(sim, full);
+		MUST(full);
 	if (r == 0 && !resident)
-		MUST(sim,
-		     !at_max(sim->of[i]) || info_of(at_max(sim->of[i])).current_pages ==
+		MUST(!at_max(sim->of[i]) || info_of(at_max(sim->of[i])).current_pages ==
 						    info_of(at_max(sim->of[i])).limits.max_pages);
 	for (unsigned int g = 1; g < GROUPS; g++) {
 		uint32_t min, now;
@@ -260,7 +240,7 @@ static bool step_use(struct sim *sim, unsigned int step, unsigned int i)
 			continue;
 		min = info_of(sim->g[g]).limits.min_pages;
 		now = info_of(sim->g[g]).current_pages;
-		MUST(sim, now >= (sim->before[g] < min ? sim->before[g] : min));
+		MUST(now >= (sim->before[g] < min ? sim->before[g] : min));
 		sim->protected += min > 0 && now <= min && now > 0;
 	}
 	return true;
@@ -277,8 +257,8 @@ static bool step_choose(struct sim *sim, unsigned int step)
 	order_unlock(sim->m.epc);
 	if (!model_agrees(sim, top, chosen))
 		print_tree(sim, top, chosen);
-	MUST(sim, model_agrees(sim, top, chosen));
-	MUST(sim, !chosen || quota > 0);
+	MUST(model_agrees(sim, top, chosen));
+	MUST(!chosen || quota > 0);
 	sim->chosen++;
 	return true;
 }
@@ -292,14 +272,14 @@ static bool check(struct sim *sim, unsigned int step)
 		if (!sim->g[g])
 			continue;
 		sim->before[g] = info_of(sim->g[g]).current_pages;
-		MUST(sim, sim->before[g] == pages_of(sim, sim->g[g], true));
+		MUST(sim->before[g] == pages_of(sim, sim->g[g], true));
 		promised = 0;
 		for (unsigned int c = 1; c < GROUPS; c++) {
 			if (sim->g[c] && info_of(sim->g[c]).parent == sim->g[g])
 				promised += info_of(sim->g[c]).limits.min_pages;
 		}
-		MUST(sim, promised <= (g ? info_of(sim->g[g]).limits.min_pages : sim->epc_pages));
-		MUST(sim, g == 0 || info_of(sim->g[g]).peak_pages >= sim->before[g]);
+		MUST(promised <= (g ? info_of(sim->g[g]).limits.min_pages : sim->epc_pages));
+		MUST(g == 0 || info_of(sim->g[g]).peak_pages >= sim->before[g]);
 	}
 	if (epc_audit(sim->m.epc, false, why, sizeof(why)) > 0) {
 		printf("# step %u: %s\n", step, why);

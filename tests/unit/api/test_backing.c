@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "lib/tap.h"
+#include "unit/api/any_owner.h"
 
 enum { PAGES = 64, ENTRIES = 100, WAIT_MAX = 256 };
 
@@ -50,21 +51,6 @@ __attribute__((visibility("default"))) int fallocate(int fd, int mode, off_t off
 }
 
 /* ---- an EPC with a page to write and one to read into, and one that batches may take --------------------- */
-
-static bool any_get(void *arg, uint64_t i) { return true; }
-
-static bool any_page(void *arg, uint64_t i, struct swsgx_page *page) { return true; }
-
-static int any_write(void *arg, uint64_t i, struct swsgx_page *page) { return 0; }
-
-static void any_put(void *arg, uint64_t i) {}
-
-static const struct swsgx_owner_ops any_ops = { .name = "any",
-						.get = any_get,
-						.reclaim = any_page,
-						.block = any_page,
-						.write = any_write,
-						.put = any_put };
 
 struct fixture {
 	struct swsgx_epc *epc;

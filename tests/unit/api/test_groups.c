@@ -8,23 +8,9 @@
 #include <swsgx/stats.h>
 
 #include "lib/tap.h"
+#include "unit/api/any_owner.h"
 
 enum { PAGES = 64 };
-
-static bool any_get(void *arg, uint64_t i) { return true; }
-
-static bool any_page(void *arg, uint64_t i, struct swsgx_page *page) { return true; }
-
-static int any_write(void *arg, uint64_t i, struct swsgx_page *page) { return 0; }
-
-static void any_put(void *arg, uint64_t i) {}
-
-static const struct swsgx_owner_ops any_ops = { .name = "any",
-						.get = any_get,
-						.reclaim = any_page,
-						.block = any_page,
-						.write = any_write,
-						.put = any_put };
 
 #define NONE SWSGX_NO_LIMIT
 
