@@ -2,14 +2,15 @@
 /*
  * Allocating: a page for an owner, by whatever it takes.
  *
- * An allocation takes a free page, or gets in line (waiter.c) and evicts others' until there is one for it.  It gives up
- * at once when it could have no page that anybody might still give: all are kept by their owners, or have been offered
- * to them LOOK_ROUNDS times and could not go.  While somebody has pages in hand it waits for those: in a batch, for as
- * long as STUCK_NS; with an owner who neither tracks, keeps nor frees them, COMING_NS.  And it gives up
- * when as many writes have failed, of all who want pages of the same group together, as it takes to try each page that
- * could be offered twice, and UNWRITTEN_MAX at least: the store is full, or fails.  Fewer may all be those of one owner who
- * cannot write, with others' behind them.  Before that, a group that has no more than it was promised gives one of its own
- * pages for the one that it wants.
+ * An allocation takes a free page, or gets in line (waiter.c) and evicts others' until there is one
+ * for it.  It gives up at once when it could have no page that anybody might still give: all are
+ * kept by their owners, or have been offered to them LOOK_ROUNDS times and could not go.  While
+ * somebody has pages in hand it waits for those: in a batch, for as long as STUCK_NS; with an owner
+ * who neither tracks, keeps nor frees them, COMING_NS.  And it gives up when as many writes have
+ * failed, of all who want pages of the same group together, as it takes to try each page that could
+ * be offered twice, and UNWRITTEN_MAX at least: the store is full, or fails.  Fewer may all be
+ * those of one owner who cannot write, with others' behind them.  Before that, a group that has no
+ * more than it was promised gives one of its own pages for the one that it wants.
  *
  * Not here: which pages are free (section.c), one batch (reclaim.c), whose turn it is (waiter.c).
  */
@@ -76,9 +77,9 @@ static bool enough_failed(uint64_t unwritten, uint32_t tracked)
 }
 
 /*
- * Of the pages of @top each could be tried WRITE_ROUNDS times, by all together, and none was evicted; and nobody has any in
- * hand of whom that is not known yet.  Where many try there are pages in somebody's batch all the time, and each for
- * itself would have to find out.
+ * Of the pages of @top each could be tried WRITE_ROUNDS times, by all together, and none was
+ * evicted; and nobody has any in hand of whom that is not known yet.  Where many try there are
+ * pages in somebody's batch all the time, and each for itself would have to find out.
  */
 static bool none_is_written(const struct epc_group *top, struct search *search)
 {
@@ -174,8 +175,8 @@ static bool has_turn(struct epc_owner *owner)
 }
 
 /*
- * A page, if there is one that is not for somebody else, and the group may have it; or NULL, and who must give some
- * first.  @self: NULL for somebody who has just come.
+ * A page, if there is one that is not for somebody else, and the group may have it; or NULL, and
+ * who must give some first.  @self: NULL for somebody who has just come.
  */
 LOCK_ATTR(no_thread_safety_analysis)
 static struct epc_page *alloc_try(struct epc_owner *owner, const struct waiter *self,
@@ -232,8 +233,8 @@ static int alloc_evict(struct epc_owner *owner, struct epc_group *top, struct se
 }
 
 /*
- * Others have nothing to give, and some of the groups of @owner are passed by, because they have no more than they were
- * promised: a page of theirs for another.
+ * Others have nothing to give, and some of the groups of @owner are passed by, because they have no
+ * more than they were promised: a page of theirs for another.
  */
 static struct epc_page *alloc_own(struct epc_owner *owner, const struct epc_group *top,
 				  struct search *search)
@@ -316,8 +317,9 @@ static struct epc_page *alloc_in_line(struct epc_owner *owner, struct waiter *se
 }
 
 /*
- * The system lets a thread run for milliseconds, in which it could have thousands of pages while others, who want some as
- * well, are not even asleep.  Here it has nothing in hand that anybody waits for.
+ * The system lets a thread run for milliseconds, in which it could have thousands of pages while
+ * others, who want some as well, are not even asleep.  Here it has nothing in hand that anybody
+ * waits for.
  */
 static void step_back(struct epc_owner *owner)
 {
@@ -353,7 +355,10 @@ static struct epc_page *alloc_reclaiming(struct epc_owner *owner, struct epc_gro
 	return page;
 }
 
-/* Whoever takes a page beyond high makes some of the group's go first; it is no failure when none can. */
+/*
+ * Whoever takes a page beyond high makes some of the group's go first; it is no failure when none
+ * can.
+ */
 static bool alloc_stay_low(struct epc_owner *owner, bool may_reclaim)
 {
 	struct epc_group *group = group_over_high(owner->group);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
- * The backing store: slots of memory, mapped whole; PCMDs and the list of free slots in arrays beside it.  Where
- * there is a file below it, slots move there and come back (backing_file.c).
+ * The backing store: slots of memory, mapped whole; PCMDs and the list of free slots in arrays
+ * beside it.  Where there is a file below it, slots move there and come back (backing_file.c).
  *
- * Slots below `grown` have storage: fallocate() made it, so writing to them can neither fail nor raise
- * SIGBUS.  A freed slot keeps its storage and is the next to be used; only where many more are free than in use
- * does the store give storage back, and forget that the slot had any.
+ * Slots below `grown` have storage: fallocate() made it, so writing to them can neither fail nor
+ * raise SIGBUS.  A freed slot keeps its storage and is the next to be used; only where many more
+ * are free than in use does the store give storage back, and forget that the slot had any.
  *
  * It knows nothing of what a slot holds, and never reads one.
  */
@@ -165,7 +165,10 @@ static uint32_t chain_nr(struct backing *backing, uint32_t first)
 	return nr;
 }
 
-/* A slot is in the hands of its record or on a chain: what was begun is ended, and the rest counted. */
+/*
+ * A slot is in the hands of its record or on a chain: what was begun is ended, and the rest
+ * counted.
+ */
 static void backing_repair_locked(struct backing *backing) REQUIRES(&backing->lock)
 {
 	uint32_t slot = backing->moving_slot, bare_nr;

@@ -2,13 +2,14 @@
 /*
  * The file below the backing store: where evicted pages go when they are not to stay in memory.
  *
- * A slot is filled in memory, as without a file.  When it is complete it waits for others, and a batch of them is
- * written at once; only when the storage says that it has them does their memory go.  So a write that fails loses
- * nothing: the slots wait on.  When too many wait there are no new slots, and with that no more evictions, until
- * the storage works again: pages stay in the EPC, and allocations are told.
+ * A slot is filled in memory, as without a file.  When it is complete it waits for others, and a
+ * batch of them is written at once; only when the storage says that it has them does their memory
+ * go.  So a write that fails loses nothing: the slots wait on.  When too many wait there are no new
+ * slots, and with that no more evictions, until the storage works again: pages stay in the EPC, and
+ * allocations are told.
  *
- * The page cache would take any write, and lose it later without a word.  So the file is opened for direct I/O, or
- * where a file system has none, synced with each batch.
+ * The page cache would take any write, and lose it later without a word.  So the file is opened for
+ * direct I/O, or where a file system has none, synced with each batch.
  *
  * What comes back from a file that lies is found out by ELDU, like anything else that was changed.
  */
@@ -34,7 +35,7 @@ static off_t offset_of(uint32_t slot)
 	return (off_t)slot * SGX_PAGE_SIZE;
 }
 
-/* ---- storage ----------------------------------------------------------------------------------- */
+/* ---- storage --------------------------------------------------------------------------------- */
 
 /* Some file systems have no files without a name: one with a name, which it loses at once. */
 static int open_and_unlink(const char *folder)
@@ -142,7 +143,7 @@ void backing_punch(int fd, uint32_t slot)
 			SGX_PAGE_SIZE);
 }
 
-/* ---- writing ----------------------------------------------------------------------------------- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 static int by_number(const void *a, const void *b)
 {
@@ -295,7 +296,7 @@ void backing_complete(struct backing *backing, uint32_t slot)
 	lock_release(&backing->lock);
 }
 
-/* ---- reading ----------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 static int read_slot(struct backing *backing, uint32_t slot)
 {

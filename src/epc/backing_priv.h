@@ -75,7 +75,10 @@ static inline int backing_may(const struct backing *backing, enum backing_call c
 /* Open @path: 0 or -errno.  Nothing, for NULL. */
 int backing_file_open(struct backing *backing, const char *path);
 void backing_file_close(struct backing *backing);
-/* Storage for @nr slots from @first on in @fd.  Errors of a file system that has no memory or room: -ENOSPC. */
+/*
+ * Storage for @nr slots from @first on in @fd.  Errors of a file system that has no memory or room:
+ * -ENOSPC.
+ */
 int backing_reserve(int fd, uint32_t first, uint32_t nr);
 /* The memory of a slot goes back to the system. */
 void backing_punch(int fd, uint32_t slot);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
- * The batches: as many as there are slots of the window, each made when so many are needed at once for the first time.
+ * The batches: as many as there are slots of the window, each made when so many are needed at once
+ * for the first time.
  *
- * They are numbered as they begin, so that whoever waits for what becomes of all that are under way can tell when none of
- * them is any more, though others have begun since.
+ * They are numbered as they begin, so that whoever waits for what becomes of all that are under way
+ * can tell when none of them is any more, though others have begun since.
  *
  * Not here: what is done in one (reclaim.c).
  */

@@ -2,11 +2,11 @@
 /*
  * Groups: the tree, what each has been promised and may have, and what it has.
  *
- * The table of groups and each group's parent are the truth, a store each; the links downwards and the lists of owners
- * are found again from those after a death.
+ * The table of groups and each group's parent are the truth, a store each; the links downwards and
+ * the lists of owners are found again from those after a death.
  *
- * Invariant: the promises to the groups below one are never more than that group's own, and those below the
- * root never more than the EPC less what reclaim keeps free.
+ * Invariant: the promises to the groups below one are never more than that group's own, and those
+ * below the root never more than the EPC less what reclaim keeps free.
  *
  * Not here: who gives pages (group_share.c).
  */
@@ -101,7 +101,7 @@ void charge_unlock(struct epc *epc)
 	lock_release(&epc->charge_lock);
 }
 
-/* ---- limits ------------------------------------------------------------------------------------ */
+/* ---- limits ---------------------------------------------------------------------------------- */
 
 static bool limits_ok(const struct epc_group_limits *limits)
 {
@@ -205,7 +205,7 @@ struct epc_group *group_over_high(struct epc_group *group)
 	return NULL;
 }
 
-/* ---- life --------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 static struct epc_group *group_new(struct epc *epc, struct epc_group *parent, const char *name,
 				   const struct epc_group_limits *limits)
@@ -366,7 +366,7 @@ int epc_group_destroy(struct epc_group *group)
 	return r;
 }
 
-/* ---- charges ------------------------------------------------------------------------------------ */
+/* ---- charges --------------------------------------------------------------------------------- */
 
 static void charge_add(_Atomic uint32_t *nr, uint32_t n)
 {
@@ -385,8 +385,8 @@ void group_charge(struct epc_group *group, unsigned int place)
 }
 
 /*
- * What a group has is a sum of numbers that other CPUs write, so it is not worked out with each page, but where it is about
- * to fall and when somebody asks.
+ * What a group has is a sum of numbers that other CPUs write, so it is not worked out with each
+ * page, but where it is about to fall and when somebody asks.
  */
 static void note_peak(struct epc_group *group)
 {
@@ -436,7 +436,7 @@ uint32_t group_current(const struct epc_group *group)
 	return nr;
 }
 
-/* ---- looking ------------------------------------------------------------------------------------ */
+/* ---- looking --------------------------------------------------------------------------------- */
 
 struct epc_group *epc_group_root(struct epc *epc)
 {

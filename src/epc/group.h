@@ -2,9 +2,9 @@
 /*
  * Groups of owners, and how much of the EPC each may have.
  *
- * Groups are a tree.  Each owner of pages belongs to one group, for good, and each page that it has is charged
- * to that group and to all above it, the root included.  What a group may have is told by four numbers, which
- * are about the group with everything below it:
+ * Groups are a tree.  Each owner of pages belongs to one group, for good, and each page that it has
+ * is charged to that group and to all above it, the root included.  What a group may have is told
+ * by four numbers, which are about the group with everything below it:
  *
  *   max     never more: who would go over it gives up pages of the group first, and gets -ENOMEM when it has none
  *           to give
@@ -16,8 +16,8 @@
  *   weight  what is not promised is shared in proportion: the group that gives is the one that has most for its
  *           weight among its siblings
  *
- * The pages of owners that are in a group which has groups below it count as one more group beside those,
- * with the usual weight and no promise.
+ * The pages of owners that are in a group which has groups below it count as one more group beside
+ * those, with the usual weight and no promise.
  */
 #ifndef SWSGX_EPC_GROUP_H
 #define SWSGX_EPC_GROUP_H
@@ -64,8 +64,9 @@ struct epc *epc_group_epc(const struct epc_group *group);
 /* Must have no owner and no group below it: else -EBUSY. */
 int epc_group_destroy(struct epc_group *group);
 /*
- * New limits, from now on: a group that has more than its new max gives up pages as it asks for others.  0, -EINVAL
- * or -ENOSPC as above, also for a min below what has been promised to groups below.
+ * New limits, from now on: a group that has more than its new max gives up pages as it asks for
+ * others.  0, -EINVAL or -ENOSPC as above, also for a min below what has been promised to groups
+ * below.
  */
 int epc_group_set(struct epc_group *group, const struct epc_group_limits *limits);
 /* NULL when there is none of that name. */
@@ -89,7 +90,10 @@ struct epc_group_info {
 	uint64_t event[EPC_GROUP_EVENT_NR];
 };
 void epc_group_read(struct epc_group *group, struct epc_group_info *ret_info);
-/* The groups, parents before children; NULL behind the last.  Groups that come or go meanwhile may be missed. */
+/*
+ * The groups, parents before children; NULL behind the last.  Groups that come or go meanwhile may
+ * be missed.
+ */
 struct epc_group *epc_group_next(struct epc *epc, struct epc_group *group);
 
 #endif

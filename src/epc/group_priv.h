@@ -3,9 +3,9 @@
  * What the files of src/epc know of groups and owners.
  *
  * A page is charged exactly while it has an owner.  Each group counts its pages shard by shard of
- * the sections, under the shard's lock, as that gives pages an owner and takes it away: so a charge and its page change in one step,
- * and whoever mends a shard counts its pages anew.  What a group has is the sum over the shards.  The root is
- * charged for nothing: it has what is not free.
+ * the sections, under the shard's lock, as that gives pages an owner and takes it away: so a charge
+ * and its page change in one step, and whoever mends a shard counts its pages anew.  What a group
+ * has is the sum over the shards.  The root is charged for nothing: it has what is not free.
  */
 #ifndef SWSGX_EPC_GROUP_PRIV_H
 #define SWSGX_EPC_GROUP_PRIV_H
@@ -59,11 +59,17 @@ struct epc_group {
 	atomic_bool rising; /* it has been charged since the peak was noted */
 	_Atomic uint64_t event[EPC_GROUP_EVENT_NR];
 
-	/* its pages of each shard, and of all groups below: written under the shard's lock, read by anyone */
+	/*
+	 * its pages of each shard, and of all groups below: written under the shard's lock, read by
+	 * anyone
+	 */
 	_Alignas(64) _Atomic uint32_t charged[EPC_CHARGE_PLACES]; /* by charge_index() */
 };
 
-/* Shards next to each other are those of different CPUs: their numbers are on different cache lines. */
+/*
+ * Shards next to each other are those of different CPUs: their numbers are on different cache
+ * lines.
+ */
 static inline unsigned int charge_index(unsigned int place)
 {
 	enum { LINES = EPC_CHARGE_PLACES * sizeof(uint32_t) / 64 };
@@ -123,13 +129,16 @@ void groups_uncharge_all(struct epc *epc, unsigned int place);
 /* Pages of the group and of all below it.  No lock is needed. */
 uint32_t group_current(const struct epc_group *group);
 
-/* ---- limits ------------------------------------------------------------------------------------ */
+/* ---- limits ---------------------------------------------------------------------------------- */
 
-/* True where a max may stand in the way: charge_lock must be held from the look at it to the charge. */
+/*
+ * True where a max may stand in the way: charge_lock must be held from the look at it to the
+ * charge.
+ */
 bool group_is_limited(const struct epc_group *group);
 /*
- * The lowest of @group and those above it that may have no page more, or not for @self (waiter.c); or that has more
- * than high; NULL: none.
+ * The lowest of @group and those above it that may have no page more, or not for @self (waiter.c);
+ * or that has more than high; NULL: none.
  */
 struct epc_group *group_at_max(struct epc_group *group, const struct waiter *self);
 struct epc_group *group_over_high(struct epc_group *group);
@@ -162,14 +171,20 @@ void group_shun_locked(struct epc_group *group);
 void group_unshun_locked(struct epc_group *group);
 
 /*
- * Who of @top and all below it gives pages, without those in @skip, and at the most how many before the next one should
- * be asked for; NULL: nobody has any that he may be asked for.
+ * Who of @top and all below it gives pages, without those in @skip, and at the most how many before
+ * the next one should be asked for; NULL: nobody has any that he may be asked for.
  */
 struct epc_group *group_choose_locked(struct epc_group *top, const struct group_set *skip,
 				      uint32_t *ret_quota);
-/* How many pages of @top and all below it may go before it, or one above it, has less than it was promised. */
+/*
+ * How many pages of @top and all below it may go before it, or one above it, has less than it was
+ * promised.
+ */
 uint32_t group_spare_locked(const struct epc_group *top);
-/* One of @group and those above it, up to but without @end, will have less than it was promised when its batches end. */
+/*
+ * One of @group and those above it, up to but without @end, will have less than it was promised
+ * when its batches end.
+ */
 bool group_gives_promised_locked(const struct epc_group *group, const struct epc_group *end);
 /* TRACKED pages of the group and of all below it. */
 uint32_t group_tracked_locked(const struct epc_group *group);

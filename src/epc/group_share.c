@@ -2,14 +2,15 @@
 /*
  * Who gives pages when some are needed.
  *
- * Down the tree from the group that needs them, at each level the one that has most for its weight, of those that
- * are over their high if there are such.  When the EPC is full that one is over its share of it: not all can be
- * below.  Passed by are those that have no more than their min; pages that are already on their way out count
- * as gone.  A group that needs pages of its own is not protected from itself, but each that
- * it was promised is then exchanged for the one that it needs (reclaim_batch()).
+ * Down the tree from the group that needs them, at each level the one that has most for its weight,
+ * of those that are over their high if there are such.  When the EPC is full that one is over its
+ * share of it: not all can be below.  Passed by are those that have no more than their min; pages
+ * that are already on their way out count as gone.  A group that needs pages of its own is not
+ * protected from itself, but each that it was promised is then exchanged for the one that it needs
+ * (reclaim_batch()).
  *
- * A group whose pages were taken in hand and could not go is left alone for some batches if there is another: it may
- * well be the one that has most, and would be asked in vain for ever.
+ * A group whose pages were taken in hand and could not go is left alone for some batches if there
+ * is another: it may well be the one that has most, and would be asked in vain for ever.
  *
  * Each call looks at every group once, however many pages they have; a batch makes a few calls.
  */
@@ -17,7 +18,10 @@
 
 #include "epc/epc_priv.h"
 
-/* A group gives at most this part of what it has before the next look, so that small ones are not emptied. */
+/*
+ * A group gives at most this part of what it has before the next look, so that small ones are not
+ * emptied.
+ */
 enum { QUOTA_PART = 8, SHUN_BATCHES = 16 };
 
 /* One among its siblings: a group with all below it, or what owners in their parent itself have. */
@@ -197,9 +201,11 @@ uint32_t group_tracked_locked(const struct epc_group *group)
 	return nr;
 }
 
-/* ---- what may still come ----------------------------------------------------------------------- */
+/* ---- what may still come --------------------------------------------------------------------- */
 
-/* Pages of a group and of all below it; of those that are tracked, those that a reclaim may offer. */
+/*
+ * Pages of a group and of all below it; of those that are tracked, those that a reclaim may offer.
+ */
 struct account {
 	uint32_t tracked, offered, in_batch, kept;
 };
@@ -220,14 +226,20 @@ static struct account add_up_locked(const struct epc_group *group)
 		sum.in_batch += of.in_batch;
 		sum.kept += of.kept;
 		current = group_current(child);
-		/* As a reclaim would pass it by: to wait for its pages would be in vain, however many they are. */
+		/*
+		 * As a reclaim would pass it by: to wait for its pages would be in vain, however
+		 * many they are.
+		 */
 		if (current - less(current, of.in_batch) > group_limit(&child->min))
 			sum.offered += of.offered;
 	}
 	return sum;
 }
 
-/* The charge lock keeps others from taking pages of a group at its max meanwhile: what it has only gets less. */
+/*
+ * The charge lock keeps others from taking pages of a group at its max meanwhile: what it has only
+ * gets less.
+ */
 struct group_pages group_pages(struct epc_group *top)
 {
 	struct epc *epc = top->epc;

@@ -2,20 +2,21 @@
 /*
  * Reclaim: turn one batch of cold EPC pages into free ones.
  *
- * A batch goes through its passes over the same array - get and reclaim, block, take, write - and never
- * page by page, because one ETRACK an enclave then serves them all, and one round of shoot-downs.  Between
- * passes no lock of the manager is held; a page in a batch belongs to the batch (EPC_PAGE_IN_BATCH) and
- * is in no order.
+ * A batch goes through its passes over the same array - get and reclaim, block, take, write - and
+ * never page by page, because one ETRACK an enclave then serves them all, and one round of
+ * shoot-downs.  Between passes no lock of the manager is held; a page in a batch belongs to the
+ * batch (EPC_PAGE_IN_BATCH) and is in no order.
  *
- * Invariant: when a batch ends, every page it took is either free or back in the policy's order with its
- * contents where they were.  A failed write puts the page back; it is never dropped.
+ * Invariant: when a batch ends, every page it took is either free or back in the policy's order
+ * with its contents where they were.  A failed write puts the page back; it is never dropped.
  *
- * The batch records say how far each page has come, in shared memory: when the process that runs one
- * dies, whoever comes next finds its lock with a dead holder and sees it through.  What dies with
- * the process is at most what its get() calls took and its put() calls had not given back yet: to put twice would be
- * worse.
+ * The batch records say how far each page has come, in shared memory: when the process that runs
+ * one dies, whoever comes next finds its lock with a dead holder and sees it through.  What dies
+ * with the process is at most what its get() calls took and its put() calls had not given back yet:
+ * to put twice would be worse.
  *
- * Not here: which pages to try (policy_*.c), when to run (alloc.c, reclaimd.c), what a page means to its owner (owner.h).
+ * Not here: which pages to try (policy_*.c), when to run (alloc.c, reclaimd.c), what a page means
+ * to its owner (owner.h).
  */
 #include <errno.h>
 #include <string.h>
@@ -30,8 +31,9 @@
 enum { LOOK_MAX = 256 /* pages of a group looked at for one batch */ };
 
 /*
- * How deep the calling thread is in batches.  An operation that asked for a page by reclaim would run a batch in the
- * midst of its own, whose operations would, and so on: each of them would look at every page in vain.
+ * How deep the calling thread is in batches.  An operation that asked for a page by reclaim would
+ * run a batch in the midst of its own, whose operations would, and so on: each of them would look
+ * at every page in vain.
  */
 static __thread unsigned int in_batches __attribute__((tls_model("initial-exec")));
 
@@ -41,8 +43,8 @@ bool reclaim_is_running(void)
 }
 
 /*
- * Undo get().  The page may be anybody's by now, so the owner is shown a copy of what it was: it is the
- * owner's reference that keeps alive what the copy points to.
+ * Undo get().  The page may be anybody's by now, so the owner is shown a copy of what it was: it is
+ * the owner's reference that keeps alive what the copy points to.
  */
 struct owner_copy {
 	const struct sgx_epc_page_ops *ops;
@@ -63,8 +65,8 @@ static void owner_put(struct owner_copy *copy)
 }
 
 /*
- * An entry's page stays resident.  @got: its owner is held.  The record goes first: a page IN_BATCH that is in no
- * record is put back by whoever mends the order.
+ * An entry's page stays resident.  @got: its owner is held.  The record goes first: a page IN_BATCH
+ * that is in no record is put back by whoever mends the order.
  */
 static void entry_put_back(struct epc *epc, struct batch_entry *entry, enum policy_return why,
 			   bool got)
@@ -88,7 +90,10 @@ static void entry_put_back(struct epc *epc, struct batch_entry *entry, enum poli
 		owner_put(&copy);
 }
 
-/* Whose pages a batch takes: @looked at so far of each group, and those that have nothing more to give. */
+/*
+ * Whose pages a batch takes: @looked at so far of each group, and those that have nothing more to
+ * give.
+ */
 struct collect {
 	struct epc_group *top;
 	struct epc_owner *taker; /* as of reclaim_batch() */
@@ -99,8 +104,8 @@ struct collect {
 };
 
 /*
- * How many of @quota pages may be taken where somebody in the top group needs some.  What it was promised goes page by
- * page, into the hand of whoever needs it.
+ * How many of @quota pages may be taken where somebody in the top group needs some.  What it was
+ * promised goes page by page, into the hand of whoever needs it.
  */
 static uint32_t spare_locked(struct collect *collect, uint32_t picked, uint32_t quota)
 	REQUIRES(&collect->top->epc->reclaim_lock)
@@ -162,8 +167,9 @@ static unsigned int pick_more(struct epc *epc, struct batch *batch, struct colle
 }
 
 /*
- * The owners' consent for the entries from @first on.  First every owner is held, then each is asked: an
- * owner that dies by our own put must not wait for a page of its own that we have merely picked.
+ * The owners' consent for the entries from @first on.  First every owner is held, then each is
+ * asked: an owner that dies by our own put must not wait for a page of its own that we have merely
+ * picked.
  */
 static void ask_owners(struct epc *epc, struct batch *batch, unsigned int first)
 {
@@ -231,8 +237,9 @@ static unsigned int pass_collect(struct epc *epc, struct batch *batch, struct co
 }
 
 /*
- * Since its pages were picked a group may have freed others, and need some of these to have what it was promised.  What it
- * frees from now on is its own affair: a page that is blocked can only be written.
+ * Since its pages were picked a group may have freed others, and need some of these to have what it
+ * was promised.  What it frees from now on is its own affair: a page that is blocked can only be
+ * written.
  */
 static void pass_promises(struct epc *epc, struct batch *batch, const struct collect *collect)
 {
@@ -344,7 +351,10 @@ static unsigned int pass_write(struct epc *epc, struct batch *batch)
 		count(&epc->counters.evict_failures, 1);
 		epc_count(page_owner(page), page, EPC_EVICT_FAILURES, 1);
 		unwritten++;
-		/* Noted first: until then the owner may have forgotten the page, and another be where it was. */
+		/*
+		 * Noted first: until then the owner may have forgotten the page, and another be
+		 * where it was.
+		 */
 		entry->phase = BATCH_RETURNS;
 		entry_untake(epc, batch, entry);
 		entry_put_back(epc, entry, POLICY_NOT_NOW, true);
@@ -378,7 +388,10 @@ static struct epc_page *free_locked(struct epc *epc, const uint32_t *nr, unsigne
 	return page;
 }
 
-/* Written pages are free, but one that @taker needs (NULL: nobody does). Returns how many there were. */
+/*
+ * Written pages are free, but one that @taker needs (NULL: nobody does). Returns how many there
+ * were.
+ */
 LOCK_ATTR(no_thread_safety_analysis)
 static unsigned int pass_free(struct epc *epc, struct batch *batch, struct epc_owner *taker,
 			      struct epc_page **ret_page)
@@ -443,7 +456,10 @@ static void drop_copies(struct batch *batch)
 	}
 }
 
-/* Who died in entry_untake() may have left the bytes in both places, and those on the stage are whole. */
+/*
+ * Who died in entry_untake() may have left the bytes in both places, and those on the stage are
+ * whole.
+ */
 static void pass_return(struct epc *epc, struct batch *batch)
 {
 	struct batch_entry *entry;
@@ -456,7 +472,10 @@ static void pass_return(struct epc *epc, struct batch *batch)
 	}
 }
 
-/* A batch whose runner died.  Every page in it is at one of the phases; those that nothing was done to go back. */
+/*
+ * A batch whose runner died.  Every page in it is at one of the phases; those that nothing was done
+ * to go back.
+ */
 static void batch_recover(struct epc *epc, struct batch *batch) REQUIRES(&batch->lock)
 {
 	struct batch_entry *entry;
@@ -554,7 +573,10 @@ int reclaim_batch(struct epc *epc, struct epc_group *top, struct epc_owner *take
 	/* What could not go may be tried by others, or they give up. */
 	if (ret->looked > 0 && atomic_load_explicit(&epc->hungry, memory_order_relaxed))
 		waiters_offer(epc);
-	/* Somebody else's pages: those of the living take a few tries of locks, those of the dead are seen through. */
+	/*
+	 * Somebody else's pages: those of the living take a few tries of locks, those of the dead
+	 * are seen through.
+	 */
 	if (atomic_load_explicit(&epc->in_batch_nr, memory_order_relaxed) > 0)
 		reclaim_recover(epc);
 	return (int)freed;

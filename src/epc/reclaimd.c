@@ -2,15 +2,16 @@
 /*
  * Background reclaim: when to evict ahead of demand, and in which thread.
  *
- * The manager has no threads.  Whoever wants pages to be free before they are asked for lends it one or more, in
- * epc_background_run(): each sleeps until an allocation leaves fewer than its low watermark free, and then
- * runs batches until the high one is reached.  The first is woken at `low`, the next ones at half of that, a third and
- * so on: one alone keeps up with little demand, and all of them help where there is much.
+ * The manager has no threads.  Whoever wants pages to be free before they are asked for lends it
+ * one or more, in epc_background_run(): each sleeps until an allocation leaves fewer than its low
+ * watermark free, and then runs batches until the high one is reached.  The first is woken at
+ * `low`, the next ones at half of that, a third and so on: one alone keeps up with little demand,
+ * and all of them help where there is much.
  *
  * An allocation never waits for them: when no page is free it runs a batch itself (alloc.c).
  *
- * Watermarks grow with the square root of the EPC: what must be in reserve depends on how many may ask at once,
- * which grows with the machine but more slowly.
+ * Watermarks grow with the square root of the EPC: what must be in reserve depends on how many may
+ * ask at once, which grows with the machine but more slowly.
  */
 #include <errno.h>
 #include <linux/futex.h>
@@ -169,7 +170,10 @@ LOCK_ATTR(no_thread_safety_analysis) int epc_background_run(struct epc *epc)
 		} else if (fill_reserve(epc) > 0) {
 			pause = BACKOFF_MS;
 		} else {
-			/* Nobody can be told when something may go: try again, more and more seldom. */
+			/*
+			 * Nobody can be told when something may go: try again, more and more
+			 * seldom.
+			 */
 			reclaimer_sleep(self, seen, pause);
 			pause = 2 * pause < IDLE_MS ? 2 * pause : IDLE_MS;
 		}

@@ -2,9 +2,9 @@
 /*
  * The locks of the manager, and what to do when a holder of one was killed.
  *
- * What a page is is told by its state, one store; lists and counts only find pages of a state quickly.  So
- * after a death in the middle of a change the lists are made anew from the states.  That walks all
- * pages: it happens once for a process killed within some hundred nanoseconds.
+ * What a page is is told by its state, one store; lists and counts only find pages of a state
+ * quickly.  So after a death in the middle of a change the lists are made anew from the states.
+ * That walks all pages: it happens once for a process killed within some hundred nanoseconds.
  */
 #include "cpu/cpu.h"
 #include "epc/epc_priv.h"
@@ -28,8 +28,8 @@ static bool in_some_batch(struct epc *epc, uint32_t nr)
 }
 
 /*
- * On its way into a batch, or out of one, when its process died.  The EPCM is not asked whether it was written: blank
- * pages, which are never valid there, have owners who count on them.
+ * On its way into a batch, or out of one, when its process died.  The EPCM is not asked whether it
+ * was written: blank pages, which are never valid there, have owners who count on them.
  */
 static void order_stray_locked(struct epc *epc, uint32_t nr) REQUIRES(&epc->reclaim_lock)
 {

@@ -2,15 +2,16 @@
 /*
  * Who waits for a page, and whose turn it is.
  *
- * An allocation that finds no page becomes a waiter, with a ticket.  It waits for pages of some group: one that is at
- * its max, or the root, where any page will do.  A page is for whoever has waited longest: anybody else takes one only when
- * there are more than waiters before him.  Of those who wait for the same, the first few reclaim, as many as there
- * are CPUs; the others sleep.
+ * An allocation that finds no page becomes a waiter, with a ticket.  It waits for pages of some
+ * group: one that is at its max, or the root, where any page will do.  A page is for whoever has
+ * waited longest: anybody else takes one only when there are more than waiters before him.  Of
+ * those who wait for the same, the first few reclaim, as many as there are CPUs; the others sleep.
  *
- * A waiter's place has a robust lock, held as long as it waits.  Whoever sleeps tries the locks of the others, so one who was
- * killed is forgotten.  And one who lives but gives no sign of it while others sleep MISSED_ROUNDS times (he is stopped,
- * perhaps) is passed by, by everybody, until he does: nobody waits for him twice.  It is not time that tells, for where the machine is
- * busy all are late.  Where all places are taken for long, one goes without: he has his ticket, but nobody
+ * A waiter's place has a robust lock, held as long as it waits.  Whoever sleeps tries the locks of
+ * the others, so one who was killed is forgotten.  And one who lives but gives no sign of it while
+ * others sleep MISSED_ROUNDS times (he is stopped, perhaps) is passed by, by everybody, until he
+ * does: nobody waits for him twice.  It is not time that tells, for where the machine is busy all
+ * are late.  Where all places are taken for long, one goes without: he has his ticket, but nobody
  * knows of him.
  *
  * No wake is relied upon: it may die with its sender, so a sleep is short.
@@ -95,7 +96,7 @@ static uint64_t ticket_of(const struct waiter *waiter)
 	return atomic_load_explicit(&waiter->ticket, memory_order_relaxed);
 }
 
-/* ---- the line ------------------------------------------------------------------------------------ */
+/* ---- the line -------------------------------------------------------------------------------- */
 
 /* A place that nobody has; its lock is held then.  NULL: there is none. */
 LOCK_ATTR(no_thread_safety_analysis) static struct waiter *place_claim(struct epc *epc)
@@ -143,7 +144,9 @@ static bool is_absent(const struct waiter *waiter)
 	       MISSED_ROUND * MISSED_ROUNDS;
 }
 
-/* Somebody has slept, and looks whether @waiter has given a sign of life since. @part: of a round. */
+/*
+ * Somebody has slept, and looks whether @waiter has given a sign of life since. @part: of a round.
+ */
 static void miss(struct waiter *waiter, uint32_t part, uint64_t now)
 {
 	uint64_t alive = atomic_load_explicit(&waiter->alive_ns, memory_order_relaxed);
@@ -199,7 +202,10 @@ struct waiter *waiter_begin(struct epc *epc, struct epc_group *top, struct waite
 	return self;
 }
 
-/* Of those who wait for pages of @top, and are there, how many come before @self; NULL: before somebody not in line. */
+/*
+ * Of those who wait for pages of @top, and are there, how many come before @self; NULL: before
+ * somebody not in line.
+ */
 uint32_t waiters_before(const struct epc *epc, const struct waiter *self,
 			const struct epc_group *top)
 {
@@ -230,11 +236,11 @@ void waiters_forget(struct epc *epc, const struct epc_group *group)
 	}
 }
 
-/* ---- sleeping and waking ------------------------------------------------------------------------- */
+/* ---- sleeping and waking --------------------------------------------------------------------- */
 
 /*
- * Pages of @top that somebody could have.  It may be what a dead waiter wants, and just be going: it is looked at, but
- * nothing that it points to.
+ * Pages of @top that somebody could have.  It may be what a dead waiter wants, and just be going:
+ * it is looked at, but nothing that it points to.
  */
 static uint32_t room(const struct epc *epc, const struct epc_group *top)
 {
@@ -268,7 +274,9 @@ void waiter_sleep(struct epc *epc, struct waiter *self)
 	bool late = !waiter_is_early(epc, self);
 
 	self->late = late;
-	/* Announced before the last look: who frees a page behind that look sees that it is wanted. */
+	/*
+	 * Announced before the last look: who frees a page behind that look sees that it is wanted.
+	 */
 	atomic_fetch_or(&epc->asleep, bit_of(epc, self));
 	if (!late)
 		atomic_fetch_or(&epc->hungry, bit_of(epc, self));

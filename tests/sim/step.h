@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
- * A step of a simulation of the manager: what it draws, what must hold after it, and what a group tells of itself then.
+ * A step of a simulation of the manager: what it draws, what must hold after it, and what a group
+ * tells of itself then.
  */
 #ifndef SWSGX_TESTS_STEP_H
 #define SWSGX_TESTS_STEP_H

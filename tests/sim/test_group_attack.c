@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
- * Nobody can push another under its min, whatever it does: seeded runs of everything that neighbours can think of.
+ * Nobody can push another under its min, whatever it does: seeded runs of everything that
+ * neighbours can think of.
  *
- * Some groups have promises, and owners who use more than was promised.  Others take pages as fast as they can and keep
- * them, refuse them or hold them in hand; are born and die; make, limit and remove groups, in the middle of batches as well;
- * ask for promises beyond what there is; pages break, anybody's.  And limits of the promised change under them.
+ * Some groups have promises, and owners who use more than was promised.  Others take pages as fast
+ * as they can and keep them, refuse them or hold them in hand; are born and die; make, limit and
+ * remove groups, in the middle of batches as well; ask for promises beyond what there is; pages
+ * break, anybody's.  And limits of the promised change under them.
  *
- * After each step no promised group has less than it had, or than its promise, but what it gave up itself; and whoever is
- * promised something and lets its pages go gets a page for another, always, though all others keep theirs.
+ * After each step no promised group has less than it had, or than its promise, but what it gave up
+ * itself; and whoever is promised something and lets its pages go gets a page for another, always,
+ * though all others keep theirs.
  *
  *   test_group_attack [steps [seed]]
  */
@@ -57,7 +60,7 @@ static uint32_t rnd(struct sim *sim, uint32_t below) { return draw(&sim->rng, be
 
 static uint32_t less(uint32_t a, uint32_t b) { return a < b ? a : b; }
 
-/* ---- villains ------------------------------------------------------------------------------------ */
+/* ---- villains -------------------------------------------------------------------------------- */
 
 /* Takes what it can get, and does with it whatever keeps it from others. */
 static void hoard_more(struct sim *sim, struct hoard *hoard)
@@ -104,7 +107,9 @@ static struct epc_group_limits draw_limits(struct sim *sim)
 	return limits;
 }
 
-/* New limits for a group of theirs, or a new group; more promises than there are pages are refused. */
+/*
+ * New limits for a group of theirs, or a new group; more promises than there are pages are refused.
+ */
 static void villain_limit(struct sim *sim, unsigned int i)
 {
 	struct epc_group_limits limits = draw_limits(sim);
@@ -210,7 +215,7 @@ static void step_villain(struct sim *sim)
 		villain_use(sim, i);
 }
 
-/* ---- the promised -------------------------------------------------------------------------------- */
+/* ---- the promised ---------------------------------------------------------------------------- */
 
 static void tell(struct sim *sim, unsigned int i, int r)
 {

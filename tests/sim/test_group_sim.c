@@ -2,9 +2,10 @@
 /*
  * Groups under random trees, limits, uses and failures, against a model that is obvious.
  *
- * After each step: every group has the pages of its owners and of those below it; nobody who is outside of a group
- * made it go below what it was promised; nobody has got a page beyond a max; and promises add up.  And whoever is to
- * give pages next is who the model says, from what can be seen from outside.
+ * After each step: every group has the pages of its owners and of those below it; nobody who is
+ * outside of a group made it go below what it was promised; nobody has got a page beyond a max; and
+ * promises add up.  And whoever is to give pages next is who the model says, from what can be seen
+ * from outside.
  *
  *   test_group_sim [steps [seed]]
  */
@@ -134,7 +135,7 @@ static void print_tree(struct sim *sim, struct epc_group *top, struct epc_group 
 	}
 }
 
-/* ---- steps ------------------------------------------------------------------------------------- */
+/* ---- steps ----------------------------------------------------------------------------------- */
 
 static struct epc_group_limits draw_limits(struct sim *sim)
 {

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
- * What test_epc_fair does with owners that are enclaves: 48 of them on an EPC of 64 pages, each with a thread.  One VA
- * page of each stays, which leaves 16 pages for all the rest.  A touch brings in the SECS, the VA page and the page, all
- * of which are encrypted, and somebody else's go for them.  Until the slowest has had its touches the others have four
- * times as many at the most, on the average; on all CPUs, and on one.
+ * What test_epc_fair does with owners that are enclaves: 48 of them on an EPC of 64 pages, each
+ * with a thread.  One VA page of each stays, which leaves 16 pages for all the rest.  A touch
+ * brings in the SECS, the VA page and the page, all of which are encrypted, and somebody else's go
+ * for them.  Until the slowest has had its touches the others have four times as many at the most,
+ * on the average; on all CPUs, and on one.
  *
  *   test_encl_fair [touches of each]
  */

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
- * A process that is killed at any instruction of what it does to an enclave costs those who share it nothing.
+ * A process that is killed at any instruction of what it does to an enclave costs those who share
+ * it nothing.
  *
- * A table of steps: a load, a load that needs the SECS, EAUG, EADD, ECREATE, EINIT, the EDMM ioctls, a VA page, an
- * entry, an exit, the enclave's end.  A child runs the step with a trap after each instruction and kills itself after so many; over the
- * rounds the points are spread evenly over all of them.  Then the parent goes on with the same enclave, finds every page
- * with its contents, brings the step to its end, and the frame audit holds to the last frame.
+ * A table of steps: a load, a load that needs the SECS, EAUG, EADD, ECREATE, EINIT, the EDMM
+ * ioctls, a VA page, an entry, an exit, the enclave's end.  A child runs the step with a trap after
+ * each instruction and kills itself after so many; over the rounds the points are spread evenly
+ * over all of them.  Then the parent goes on with the same enclave, finds every page with its
+ * contents, brings the step to its end, and the frame audit holds to the last frame.
  *
  *   test_encl_kill [rounds [seed]]
  */
@@ -79,7 +81,7 @@ static void touch_all(struct scene *s)
 
 static void nothing(struct scene *s) {}
 
-/* ---- loads -------------------------------------------------------------------------------------- */
+/* ---- loads ----------------------------------------------------------------------------------- */
 
 static void some_out(struct scene *s)
 {
@@ -92,7 +94,7 @@ static void touch_one(struct scene *s)
 	encl_fault(s->b.encl, &encl_mm_none, s->b.base + 3 * SGX_PAGE_SIZE, ENCL_R, ENCL_R, true);
 }
 
-/* ---- EAUG and the EDMM ioctls ------------------------------------------------------------------- */
+/* ---- EAUG and the EDMM ioctls ---------------------------------------------------------------- */
 
 static void aug(struct scene *s)
 {
@@ -191,7 +193,7 @@ static void remove_go_on(struct scene *s)
 	take_away(s);
 }
 
-/* ---- building ----------------------------------------------------------------------------------- */
+/* ---- building -------------------------------------------------------------------------------- */
 
 static void fresh(struct scene *s)
 {
@@ -313,7 +315,7 @@ static void add_beyond_go_on(struct scene *s)
 	fail_if(s, info.pages != VA_NR + 3 || info.va_pages < 2, "pages are missing");
 }
 
-/* ---- entry --------------------------------------------------------------------------------------- */
+/* ---- entry ----------------------------------------------------------------------------------- */
 
 static struct cpu_outcome step_in(void *ctx, struct cpu *cpu, const struct cpu_mmu *mmu)
 {
@@ -364,7 +366,7 @@ static void enter_go_on(struct scene *s)
 	fail_if(s, info.resident != 0, "a page of the dead one's is held for ever");
 }
 
-/* ---- the end ------------------------------------------------------------------------------------- */
+/* ---- the end --------------------------------------------------------------------------------- */
 
 static void let_go(struct scene *s) { encl_put(s->b.encl); }
 
@@ -385,7 +387,7 @@ static void let_go_go_on(struct scene *s)
 	s->b.encl = NULL;
 }
 
-/* ---- the rounds ---------------------------------------------------------------------------------- */
+/* ---- the rounds ------------------------------------------------------------------------------ */
 
 static const struct step steps[] = {
 	{ .name = "load", .prepare = some_out, .act = touch_one, .go_on = nothing },

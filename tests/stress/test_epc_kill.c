@@ -2,12 +2,13 @@
 /*
  * A process that dies, at any instruction, costs nobody else anything.
  *
- * Children share the EPC and are killed at random moments: while they evict pages of an owner, while they
- * take pages and give them back, while they take them out of the order and put them back.  After each death
- * the parent goes on, finds every page with its contents, and the audit holds.
+ * Children share the EPC and are killed at random moments: while they evict pages of an owner,
+ * while they take pages and give them back, while they take them out of the order and put them
+ * back.  After each death the parent goes on, finds every page with its contents, and the audit
+ * holds.
  *
- * A kill takes effect mostly where a system call ends, so the child is stepped on from there, some instructions
- * at random, before it dies.
+ * A kill takes effect mostly where a system call ends, so the child is stepped on from there, some
+ * instructions at random, before it dies.
  *
  *   test_epc_kill [rounds [seed]]
  */
@@ -103,7 +104,10 @@ static void wait_forever(struct victim *v)
 	hold_and_wait(v);
 }
 
-/* Groups and owners come and go; what is left of those of the dead is nobody's, and costs its own memory. */
+/*
+ * Groups and owners come and go; what is left of those of the dead is nobody's, and costs its own
+ * memory.
+ */
 static void groups_forever(struct victim *v)
 {
 	struct epc_group_limits limits = EPC_GROUP_UNLIMITED;
@@ -129,7 +133,9 @@ static void groups_forever(struct victim *v)
 	}
 }
 
-/* A leaf that is killed half way leaves its page held in the EPCM: that is the processor's to mend. */
+/*
+ * A leaf that is killed half way leaves its page held in the EPCM: that is the processor's to mend.
+ */
 static void release_epcm(struct cpu *cpu)
 {
 	uint32_t i;
@@ -189,8 +195,9 @@ static bool all_can_be_had(struct victim *v)
 }
 
 /*
- * Stop the child, let it do @steps more instructions, kill it.  The lock of the owner may be held then: what the owner
- * does about that is not the manager's affair, so the parent stands by and uses no page meanwhile.
+ * Stop the child, let it do @steps more instructions, kill it.  The lock of the owner may be held
+ * then: what the owner does about that is not the manager's affair, so the parent stands by and
+ * uses no page meanwhile.
  */
 static void step_and_kill(pid_t pid, unsigned int steps)
 {
@@ -291,7 +298,10 @@ int main(int argc, char **argv)
 
 	run(evict_forever, "evicting", rounds, seed);
 	run(alloc_forever, "allocating", rounds, seed);
-	/* A page that goes from one thread to another by way of our locks looks like a race in the process of those two. */
+	/*
+	 * A page that goes from one thread to another by way of our locks looks like a race in the
+	 * process of those two.
+	 */
 	if (UNDER_TSAN)
 		tap_skip("waiting", "TSan does not see what the other process does in between");
 	else

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
- * The manager under many threads at once, for the race detector too: owners that are used, shrink, die and are
- * born while others evict their pages, operations that fail, and an auditor that looks on.  Then the same with all that the
- * simulation has (tests/sim/test_epc_sim.c): a file that fails, machine checks, pages that their owner keeps a while, groups
- * with limits.  There a use may fail, but what can be had is right.
+ * The manager under many threads at once, for the race detector too: owners that are used, shrink,
+ * die and are born while others evict their pages, operations that fail, and an auditor that looks
+ * on.  Then the same with all that the simulation has (tests/sim/test_epc_sim.c): a file that
+ * fails, machine checks, pages that their owner keeps a while, groups with limits.  There a use may
+ * fail, but what can be had is right.
  *
  *   test_epc_stress [milliseconds [threads [operations]]]
  *
@@ -169,8 +170,8 @@ static void *lend(void *arg)
 }
 
 /*
- * For so long and so many operations; and where the machine is busy, until it has let each thread do its part, or for
- * SECONDS_MAX.
+ * For so long and so many operations; and where the machine is busy, until it has let each thread
+ * do its part, or for SECONDS_MAX.
  */
 static void wait_for(struct stress *s, const struct length *length)
 {
@@ -191,7 +192,10 @@ static void wait_for(struct stress *s, const struct length *length)
 		 (least * 20 * length->threads < sum && passed < SECONDS_MAX));
 }
 
-/* Over memory; harsh: over a file, and owners in a group that may have some pages and in one that should have few. */
+/*
+ * Over memory; harsh: over a file, and owners in a group that may have some pages and in one that
+ * should have few.
+ */
 static int machine_create(struct stress *s, const char *policy, uint32_t epc_pages)
 {
 	struct epc_config config = { .policy = policy, .shards = 3, .backing_path = "/dev/shm" };

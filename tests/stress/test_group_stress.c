@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
- * Groups under many threads at once: a noisy neighbour that does whatever it can think of, and many small groups
- * on an EPC that has a page for each.
+ * Groups under many threads at once: a noisy neighbour that does whatever it can think of, and many
+ * small groups on an EPC that has a page for each.
  *
  *   test_group_stress [milliseconds]
  */

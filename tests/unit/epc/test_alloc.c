@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
-/* Allocations that find no page: who is told so at once, who waits, and in which order pages go to those who do. */
+/*
+ * Allocations that find no page: who is told so at once, who waits, and in which order pages go to
+ * those who do.
+ */
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -16,7 +19,10 @@
 enum { PAGES = 16, MAX = 4, TRIES = 20, LINE = 6, STOPPED_TRIES = 150, ASKERS = 48 };
 #define MS 1000000ull
 
-/* An owner that never gives a page, in a group of at most MAX, or in the root; it has all that it can have. */
+/*
+ * An owner that never gives a page, in a group of at most MAX, or in the root; it has all that it
+ * can have.
+ */
 struct full {
 	struct fake_machine m;
 	struct epc_group *group;
@@ -114,7 +120,7 @@ static void test_broken(void)
 	full_fini(&f);
 }
 
-/* ---- those who wait -------------------------------------------------------------------------------- */
+/* ---- those who wait -------------------------------------------------------------------------- */
 
 struct in_line {
 	struct full *f;
@@ -311,7 +317,7 @@ static void test_all_stopped(unsigned int threads)
 	full_fini(&f);
 }
 
-/* ---- who stands in the way ------------------------------------------------------------------------- */
+/* ---- who stands in the way ------------------------------------------------------------------- */
 
 enum { MANY = 1024 };
 
@@ -340,7 +346,10 @@ static void test_one_cannot_write(const char *policy)
 	fake_machine_destroy(&m);
 }
 
-/* Many pages that are promised to a group, and few that cannot go: those few are asked, not the many waited for. */
+/*
+ * Many pages that are promised to a group, and few that cannot go: those few are asked, not the
+ * many waited for.
+ */
 static void test_promised(enum fake_op refused)
 {
 	struct epc_group_limits limits = EPC_GROUP_UNLIMITED;
@@ -372,7 +381,7 @@ static void test_promised(enum fake_op refused)
 	fake_machine_destroy(&m);
 }
 
-/* ---- a store that takes nothing ------------------------------------------------------------------ */
+/* ---- a store that takes nothing -------------------------------------------------------------- */
 
 struct asker {
 	struct fake_owner *owner;
@@ -394,7 +403,10 @@ static void *ask(void *arg)
 	return NULL;
 }
 
-/* So many threads ask for a page each, from @first on; how many had -ENOMEM, and after how long at most. */
+/*
+ * So many threads ask for a page each, from @first on; how many had -ENOMEM, and after how long at
+ * most.
+ */
 static unsigned int ask_all(struct fake_owner *owner, uint32_t first, unsigned int threads,
 			    uint64_t *ret_longest)
 {
@@ -422,8 +434,8 @@ static void fail_slowly(struct fake_owner *owner, enum fake_op op)
 }
 
 /*
- * They are told soon, however many there are, each of whom has pages in a batch when another looks: within some times
- * what one alone takes, which is returned.
+ * They are told soon, however many there are, each of whom has pages in a batch when another looks:
+ * within some times what one alone takes, which is returned.
  */
 static uint64_t test_failing_store(unsigned int threads, uint64_t alone)
 {
@@ -456,7 +468,10 @@ static void write_slowly(struct fake_owner *owner, enum fake_op op)
 		usleep(30000);
 }
 
-/* One owner's writes fail at once, another's need their time and work: nobody is refused what is on its way. */
+/*
+ * One owner's writes fail at once, another's need their time and work: nobody is refused what is on
+ * its way.
+ */
 static void test_one_writes_slowly(void)
 {
 	struct fake_owner *bad, *slow;

@@ -22,8 +22,9 @@ static bool pick(struct policy_cache *c, unsigned int *ret_looked)
 }
 
 /*
- * Uses in tests make the hot ones more than they are to be, and each is used again before the hand comes by: one that is not used is among the cold
- * ones, and a look for it may not spend itself upon the others.
+ * Uses in tests make the hot ones more than they are to be, and each is used again before the hand
+ * comes by: one that is not used is among the cold ones, and a look for it may not spend itself
+ * upon the others.
  */
 static void test_hot_ones_used(void)
 {

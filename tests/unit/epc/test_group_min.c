@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
- * Promises under attack: neighbours who take every page that they can get hold of and never give one back, and what
- * becomes of a group that works in what it was promised.
+ * Promises under attack: neighbours who take every page that they can get hold of and never give
+ * one back, and what becomes of a group that works in what it was promised.
  */
 #include <errno.h>
 #include <limits.h>
@@ -88,7 +88,10 @@ static void note_lowest(struct attack *a)
 	a->lowest = now < a->lowest ? now : a->lowest;
 }
 
-/* Whoever has no more than it was promised evicts its own pages to get others in, and each is its own again. */
+/*
+ * Whoever has no more than it was promised evicts its own pages to get others in, and each is its
+ * own again.
+ */
 static void test_taken_at_once(const char *policy, uint32_t max)
 {
 	struct attack a;
@@ -107,7 +110,7 @@ static void test_taken_at_once(const char *policy, uint32_t max)
 	attack_fini(&a);
 }
 
-/* ---- pages that are freed ---------------------------------------------------------------------------- */
+/* ---- pages that are freed -------------------------------------------------------------------- */
 
 enum { FREED_SET = MIN + 16 };
 
@@ -159,7 +162,7 @@ static void test_frees_meanwhile(unsigned int nr, bool below)
 	fake_machine_destroy(&m);
 }
 
-/* ---- pages in use ---------------------------------------------------------------------------------- */
+/* ---- pages in use ---------------------------------------------------------------------------- */
 
 enum { WIDE = 1024, WIDE_MIN = 512, WIDE_ROUNDS = 3 };
 
@@ -207,7 +210,7 @@ static void test_all_used(const char *policy, uint32_t times)
 	attack_fini(&a);
 }
 
-/* ---- many at once --------------------------------------------------------------------------------- */
+/* ---- many at once ---------------------------------------------------------------------------- */
 
 struct greedy {
 	struct attack *a;
@@ -220,7 +223,10 @@ struct greedy {
 
 static atomic_bool stop;
 
-/* As fast as it can: in line with the others, for pages that it keeps, refuses to give, or has in hand for ever. */
+/*
+ * As fast as it can: in line with the others, for pages that it keeps, refuses to give, or has in
+ * hand for ever.
+ */
 static void *be_greedy(void *arg)
 {
 	struct greedy *g = arg;
@@ -241,7 +247,9 @@ static void *be_meek(void *arg)
 {
 	struct greedy *g = arg;
 
-	/* Each in a part of its own: two who bring in one page give one back, which is anybody's. */
+	/*
+	 * Each in a part of its own: two who bring in one page give one back, which is anybody's.
+	 */
 	for (uint32_t i = 0; !stop; i++) {
 		g->failed += !fake_use_surely(g->a->victim, g->nr * EACH + i % EACH);
 		g->uses++;

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
-/* What is made at first need: once, whoever comes at the same time; counted; and not at all where there is no memory. */
+/*
+ * What is made at first need: once, whoever comes at the same time; counted; and not at all where
+ * there is no memory.
+ */
 #include <pthread.h>
 #include <sys/wait.h>
 #include <unistd.h>

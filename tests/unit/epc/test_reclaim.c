@@ -43,7 +43,7 @@ static void scene_fini(struct scene *s)
 	fake_machine_destroy(&s->m);
 }
 
-/* ---- the passes ---------------------------------------------------------------------------------- */
+/* ---- the passes ------------------------------------------------------------------------------ */
 
 static enum fake_op seen[1024];
 static unsigned int seen_nr;
@@ -129,7 +129,7 @@ static void test_in_operation(void)
 	fake_machine_destroy(&s.m);
 }
 
-/* ---- whose the pages are ------------------------------------------------------------------------- */
+/* ---- whose the pages are --------------------------------------------------------------------- */
 
 static void test_exchange(void)
 {

@@ -2,12 +2,14 @@
 /*
  * Death between two stores.
  *
- * A page may be on its way into a batch or out of one, and in no record of any.  Whether its owner has it still is not for the
- * EPCM to say: pages of a third party's owner, and blank ones of a guest, are never valid there.  The window is
- * a few instructions wide, so the child makes the stores itself, under the lock, and dies.
+ * A page may be on its way into a batch or out of one, and in no record of any.  Whether its owner
+ * has it still is not for the EPCM to say: pages of a third party's owner, and blank ones of a
+ * guest, are never valid there.  The window is a few instructions wide, so the child makes the
+ * stores itself, under the lock, and dies.
  *
- * Or a batch is left in the midst of a write: one that failed, with the bytes on their way back, or one that worked, which the
- * batch does not know.  There the child dies in an operation, or in a system call: pwrite() is the test's.
+ * Or a batch is left in the midst of a write: one that failed, with the bytes on their way back, or
+ * one that worked, which the batch does not know.  There the child dies in an operation, or in a
+ * system call: pwrite() is the test's.
  */
 #include <signal.h>
 #include <string.h>
@@ -50,7 +52,10 @@ static void check_audit(struct epc *epc, const char *when)
 	TAP_CHECK(faults == 0, "audit %s%s%s", when, faults ? ": " : "", why);
 }
 
-/* As pick_more() has it between the page and the record, and entry_put_back() between the record and the page. */
+/*
+ * As pick_more() has it between the page and the record, and entry_put_back() between the record
+ * and the page.
+ */
 LOCK_ATTR(no_thread_safety_analysis)
 static void die_with_page_in_no_record(struct epc *epc, struct epc_page *page)
 {
@@ -151,7 +156,7 @@ static void test_valid(void)
 	fake_machine_destroy(&m);
 }
 
-/* ---- in the midst of a write -------------------------------------------------------------------------- */
+/* ---- in the midst of a write ----------------------------------------------------------------- */
 
 enum { MANY = 64, FREE = 2 }; /* four pages in a batch */
 
@@ -245,7 +250,10 @@ static bool batch_dies(struct scene *s, enum death when)
 	return WIFSIGNALED(status);
 }
 
-/* The bytes of a page whose write has failed go back twice, or the first time by whoever comes next. */
+/*
+ * The bytes of a page whose write has failed go back twice, or the first time by whoever comes
+ * next.
+ */
 static void test_returns(enum death when, const char *name)
 {
 	struct scene s;
@@ -268,7 +276,10 @@ static void test_returns(enum death when, const char *name)
 	scene_fini(&s, name);
 }
 
-/* A page was written and that is not noted; its owner, who knows, has loaded it anew before the batch is seen through. */
+/*
+ * A page was written and that is not noted; its owner, who knows, has loaded it anew before the
+ * batch is seen through.
+ */
 static void test_loaded_anew(bool placed)
 {
 	const char *name = placed ? "loaded anew" : "not loaded anew";

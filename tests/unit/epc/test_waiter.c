@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
-/* The line: who is before whom, for pages of which group; who is forgotten, passed by, and where there is no place. */
+/*
+ * The line: who is before whom, for pages of which group; who is forgotten, passed by, and where
+ * there is no place.
+ */
 #include <pthread.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -65,7 +68,7 @@ static void take_all(struct scene *s)
 		;
 }
 
-/* ---- order ----------------------------------------------------------------------------------------- */
+/* ---- order ----------------------------------------------------------------------------------- */
 
 static void test_order(void)
 {
@@ -98,7 +101,7 @@ static void test_order(void)
 	scene_fini(&s);
 }
 
-/* ---- the dead, and those who do not come ------------------------------------------------------------ */
+/* ---- the dead, and those who do not come ----------------------------------------------------- */
 
 static void wait_in_line(struct scene *s, unsigned int nr)
 {
@@ -185,7 +188,7 @@ static void test_passed_by(void)
 	scene_fini(&s);
 }
 
-/* ---- no place --------------------------------------------------------------------------------------- */
+/* ---- no place -------------------------------------------------------------------------------- */
 
 static void *get_in_line(void *arg)
 {
