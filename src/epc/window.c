@@ -3,7 +3,7 @@
  * The window: the memfd, its alias mapping, and who has which range of it.
  *
  * Ranges are handed out by halving: each free block is a power of two long and aligned to that, and
- * joins its other half when both are free.  The last page of the space is never handed out, so that a
+ * joins its other half when both are free, which is found in some steps however many there are.  The last page of the space is never handed out, so that a
  * page number of all ones can mean "nowhere".  The homes of EPC pages come behind the ranges.
  *
  * Bytes are put into the file by pwrite(), not through the alias: a page that has no entry in
@@ -29,40 +29,51 @@
 /* 16 TiB, or what the address space limit leaves. */
 enum { SPAN_ORDER_BEST = 44, SPAN_ORDER_LEAST = 32 };
 
-struct range {
-	struct list link;
-	uint64_t offset;
-};
-
-static struct list *ranges_of(struct window *window, unsigned int order)
+/* Where the range of that order at @offset is, or would be. */
+static struct range **range_find(struct window *window, unsigned int order, uint64_t offset)
 {
-	return &window->free_ranges[order - WINDOW_ORDER_MIN];
+	struct range **at = &window->free_ranges[order - WINDOW_ORDER_MIN];
+	uint64_t way = offset >> order;
+
+	for (; *at && (*at)->offset != offset; way >>= 1)
+		at = &(*at)->below[way & 1];
+	return at;
 }
 
 static int range_add(struct window *window, unsigned int order, uint64_t offset)
 {
-	struct range *range = arena_alloc(window->arena, sizeof(*range));
+	struct range **at = range_find(window, order, offset), *range;
 
+	/* Whoever died in this had come so far. */
+	if (*at)
+		return 0;
+	range = arena_alloc(window->arena, sizeof(*range));
 	if (!range)
 		return -ENOMEM;
 	range->offset = offset;
-	list_add(ranges_of(window, order), &range->link);
+	atomic_signal_fence(memory_order_release);
+	*at = range;
 	return 0;
 }
 
-static void range_delete(struct window *window, struct range *range)
+/* One that has none below it takes the place of the one at @at. */
+static void range_delete(struct window *window, struct range **at)
 {
-	list_del(&range->link);
+	struct range **last = at, *range;
+
+	while ((*last)->below[0] || (*last)->below[1])
+		last = &(*last)->below[!(*last)->below[0]];
+	range = *last;
+	*last = NULL;
+	atomic_signal_fence(memory_order_seq_cst);
+	if (last != at)
+		(*at)->offset = range->offset;
 	arena_free(window->arena, range, sizeof(*range));
 }
 
 /* All of the span but its last page: one block of every order, the largest first. */
 static void ranges_init(struct window *window, unsigned int span_order)
 {
-	unsigned int order;
-
-	for (order = WINDOW_ORDER_MIN; order <= WINDOW_ORDER_MAX; order++)
-		list_init(ranges_of(window, order));
 	window->first_free = (1ull << span_order) - (1ull << WINDOW_ORDER_MIN);
 }
 
@@ -73,25 +84,11 @@ static uint64_t first_offset(const struct window *window, unsigned int order)
 
 static void ranges_fini(struct window *window)
 {
-	struct list *pos, *tmp;
-	unsigned int order;
+	struct range **tree;
 
-	for (order = WINDOW_ORDER_MIN; order <= WINDOW_ORDER_MAX; order++) {
-		list_for_each_safe (pos, tmp, ranges_of(window, order))
-			range_delete(window, LIST_ENTRY(pos, struct range, link));
-	}
-}
-
-/* Of a holder that died, at most one range is lost. */
-static void ranges_lock(struct window *window) ACQUIRES(&window->lock)
-{
-	unsigned int order;
-
-	lock_acquire(&window->lock);
-	if (window->lock.holder_died) {
-		for (order = WINDOW_ORDER_MIN; order <= WINDOW_ORDER_MAX; order++)
-			list_repair(ranges_of(window, order));
-		window->lock.holder_died = false;
+	for (tree = window->free_ranges; tree <= &window->free_ranges[WINDOW_ORDERS - 1]; tree++) {
+		while (*tree)
+			range_delete(window, tree);
 	}
 }
 
@@ -106,12 +103,11 @@ static unsigned int order_of(uint64_t bytes)
 static bool range_pop_locked(struct window *window, unsigned int order, uint64_t *ret_offset)
 	REQUIRES(&window->lock)
 {
-	struct range *range;
+	struct range **tree = &window->free_ranges[order - WINDOW_ORDER_MIN];
 
-	if (!list_empty(ranges_of(window, order))) {
-		range = LIST_ENTRY(list_first(ranges_of(window, order)), struct range, link);
-		*ret_offset = range->offset;
-		range_delete(window, range);
+	if (*tree) {
+		*ret_offset = (*tree)->offset;
+		range_delete(window, tree);
 		return true;
 	}
 	if (!(window->first_free >> order & 1))
@@ -130,7 +126,7 @@ int window_range_alloc(struct window *window, uint64_t bytes, uint64_t *ret_offs
 	if (bytes > window->span)
 		return -ENOSPC;
 	want = order_of(bytes);
-	ranges_lock(window);
+	lock_acquire(&window->lock);
 	for (order = want; order <= WINDOW_ORDER_MAX; order++) {
 		if (range_pop_locked(window, order, &offset))
 			break;
@@ -154,21 +150,17 @@ unlock:
 static bool range_take_locked(struct window *window, unsigned int order, uint64_t offset)
 	REQUIRES(&window->lock)
 {
-	struct range *range;
-	struct list *pos;
+	struct range **at;
 
 	if (window->first_free >> order & 1 && offset == first_offset(window, order)) {
 		window->first_free &= ~(1ull << order);
 		return true;
 	}
-	list_for_each (pos, ranges_of(window, order)) {
-		range = LIST_ENTRY(pos, struct range, link);
-		if (range->offset == offset) {
-			range_delete(window, range);
-			return true;
-		}
-	}
-	return false;
+	at = range_find(window, order, offset);
+	if (!*at)
+		return false;
+	range_delete(window, at);
+	return true;
 }
 
 void window_range_free(struct window *window, uint64_t offset, uint64_t bytes)
@@ -177,7 +169,7 @@ void window_range_free(struct window *window, uint64_t offset, uint64_t bytes)
 
 	assert(offset % (1ull << order) == 0 && offset + bytes <= window->span);
 	window_drop(window, offset, bytes / SGX_PAGE_SIZE);
-	ranges_lock(window);
+	lock_acquire(&window->lock);
 	while (order < WINDOW_ORDER_MAX) {
 		if (!range_take_locked(window, order, offset ^ (1ull << order)))
 			break;

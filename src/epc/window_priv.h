@@ -7,11 +7,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "base/list.h"
 #include "base/lock.h"
 #include "epc/window.h"
 
-enum { WINDOW_ORDER_MIN = 12, WINDOW_ORDER_MAX = 47 };
+enum {
+	WINDOW_ORDER_MIN = 12,
+	WINDOW_ORDER_MAX = 47,
+	WINDOW_ORDERS = WINDOW_ORDER_MAX + 1 - WINDOW_ORDER_MIN,
+};
 
 /* How the pages of a slot are held while their mappings go. */
 enum window_pin {
@@ -37,6 +40,18 @@ struct window_slot {
 	_Atomic(enum window_take_phase) phase;
 };
 
+/*
+ * A range that is free.  Those of one order are a tree: the bits of the offset, the lowest first, are the way down to where it is,
+ * or to where it would be, so any may stand above those that have the beginning of its way.  A way is no longer than an offset has
+ * bits, and mostly as long as there are doublings of ranges.
+ *
+ * Each step of a change is one store, after which the tree is whole: whoever dies in one loses one range at the most.
+ */
+struct range {
+	struct range *below[2];
+	uint64_t offset;
+};
+
 struct window {
 	struct lock lock;       /* the free ranges */
 	struct lock unmap_lock; /* the last slot */
@@ -51,10 +66,10 @@ struct window {
 	uint64_t file_bytes;
 	uint32_t homes;
 	/*
-	 * By order: free ranges; and a bit for each order of which the one is free that was so at the start, which is
-	 * on no list.
+	 * By order: free ranges, a tree each; and a bit for each order of which the one is free that was so at the start,
+	 * which is in no tree.
 	 */
-	struct list free_ranges[WINDOW_ORDER_MAX + 1 - WINDOW_ORDER_MIN];
+	struct range *free_ranges[WINDOW_ORDERS];
 	uint64_t first_free;
 	struct window_slot slots[WINDOW_SLOTS + 1];
 };

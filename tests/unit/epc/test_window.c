@@ -86,6 +86,40 @@ static void test_ranges_random(struct window *window)
 	TAP_CHECK(overlaps == 0, "4000 random ranges never overlap");
 }
 
+static unsigned int depth_of(const struct range *range)
+{
+	unsigned int a, b;
+
+	if (!range)
+		return 0;
+	a = depth_of(range->below[0]);
+	b = depth_of(range->below[1]);
+	return 1 + (a > b ? a : b);
+}
+
+/* However many are free, one is found in as many steps as there are doublings of them, and some. */
+static void test_ranges_many(struct window *window)
+{
+	enum { NR = 1 << 14, BYTES = 16 * PAGE };
+	static uint64_t offset[NR];
+	uint64_t used = arena_used_bytes(window->arena);
+	unsigned int i, depth, deepest = 0, failed = 0;
+
+	for (i = 0; i < NR; i++)
+		failed += window_range_alloc(window, BYTES, &offset[i]) != 0;
+	for (i = 0; i < NR; i += 2)
+		window_range_free(window, offset[i], BYTES);
+	for (i = 0; i < WINDOW_ORDERS; i++) {
+		depth = depth_of(window->free_ranges[i]);
+		deepest = depth > deepest ? depth : deepest;
+	}
+	TAP_CHECK(failed == 0 && deepest >= 13 && deepest <= 13 + 6,
+		  "%d free ranges are a tree of depth %u", NR / 2, deepest);
+	for (i = 1; i < NR; i += 2)
+		window_range_free(window, offset[i], BYTES);
+	TAP_CHECK(arena_used_bytes(window->arena) == used, "and join again when all are free");
+}
+
 static void test_give_take(struct window *window)
 {
 	/* Out of order, with neighbours, with the ends of the file's parts. */
@@ -438,6 +472,7 @@ int main(void)
 	TAP_MUST(window_create(arena, HOMES, &window) == 0, "a window");
 	test_ranges(window);
 	test_ranges_random(window);
+	test_ranges_many(window);
 	test_give_take(window);
 	test_fallbacks(window);
 	test_last_words(window, arena);
