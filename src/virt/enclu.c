@@ -7,7 +7,6 @@
  * brought in for it is pinned until it has run, so two operands don't push each other out.
  */
 #include <errno.h>
-#include <time.h>
 
 #include "epc/epc.h"
 #include "vepc/vepc.h"
@@ -19,14 +18,6 @@ struct walk {
 	struct vepc *away; /* the page that the instruction missed */
 	uint64_t off;
 };
-
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
 
 static uint32_t walk_locked(void *ctx, uint64_t la, unsigned int access, uint16_t *ret_error)
 {
@@ -61,7 +52,7 @@ int virt_enclu(struct virt_vcpu *vcpu, virt_enclu_fn step, void *ctx, struct cpu
 	struct walk walk = { .vcpu = vcpu };
 	struct cpu_mmu mmu = { .walk = walk_locked, .ctx = &walk };
 	struct hold *hold = NULL;
-	uint64_t start = now_ns();
+	struct patience patience = { 0 };
 	int r = 0;
 
 	guest_lock(guest);
@@ -72,7 +63,7 @@ int virt_enclu(struct virt_vcpu *vcpu, virt_enclu_fn step, void *ctx, struct cpu
 		if (!walk.away || ret_out->fault != CPU_PF)
 			break;
 		r = guest_bring_locked(guest, &hold, walk.away, walk.off);
-		if (r == 0 && now_ns() - start > 10 * WAIT_LONG_NS)
+		if (r == 0 && patience_ends(&patience, 10 * WAIT_LONG_NS))
 			r = -ENOMEM;
 		if (r < 0)
 			break;

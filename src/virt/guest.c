@@ -10,7 +10,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <time.h>
 
 #include "base/arena.h"
 #include "epc/backing.h"
@@ -256,14 +255,6 @@ struct cpu_outcome kept_name_locked(struct virt_guest *guest, struct kept *kept,
 
 /* ---- running ------------------------------------------------------------------------------------- */
 
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
 /* A SECS that could not be told of each child that has come back, because somebody was at it, is told now. */
 static void settle_late_locked(struct virt_guest *guest, struct kept *kept)
 {
@@ -301,7 +292,8 @@ static int step_find_locked(struct virt_guest *guest, const uint64_t *gpas, unsi
 int virt_step(struct virt_guest *guest, const uint64_t *gpas, unsigned int nr, virt_step_fn step,
 	      void *ctx, struct cpu_outcome *ret_out)
 {
-	uint64_t start = now_ns(), off;
+	struct patience patience = { 0 };
+	uint64_t off;
 	uint32_t pages[VIRT_PAGES_MAX] = { 0 };
 	struct hold *hold = NULL;
 	struct vepc *vepc;
@@ -311,7 +303,7 @@ int virt_step(struct virt_guest *guest, const uint64_t *gpas, unsigned int nr, v
 	guest_lock(guest);
 	while ((r = step_find_locked(guest, gpas, nr, pages, &vepc, &off)) == -EAGAIN) {
 		r = guest_bring_locked(guest, &hold, vepc, off);
-		if (r == 0 && now_ns() - start > 10 * WAIT_LONG_NS)
+		if (r == 0 && patience_ends(&patience, 10 * WAIT_LONG_NS))
 			r = -ENOMEM;
 		if (r < 0)
 			break;

@@ -24,20 +24,12 @@
 struct load {
 	struct virt_guest *guest;
 	struct hold *hold;
-	uint64_t refused_ns;
-	uint64_t busy_ns; /* since when a leaf of the guest's is in the way */
+	struct patience refused;
+	struct patience busy; /* a leaf of the guest's is in the way */
 	unsigned int waits;
 };
 
 #define BUSY_NS 5000000000ull
-
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
 
 bool guest_page_is_here(const struct vepc_page *page)
 {
@@ -98,15 +90,13 @@ static int need_frame_locked(struct load *l, struct vepc *file)
 	r = frame_alloc(l, EPC_MAY_RECLAIM);
 	guest_lock(l->guest);
 	if (r == 0) {
-		l->refused_ns = 0;
+		l->refused = (struct patience){ 0 };
 		return -EAGAIN;
 	}
 	guest_holds_mend_locked(l->guest);
 	guest_hold_unpin_locked(l->hold);
 	/* Others may hold what there is for an instant: that passes. */
-	if (!l->refused_ns)
-		l->refused_ns = now_ns();
-	else if (now_ns() - l->refused_ns > WAIT_LONG_NS)
+	if (patience_ends(&l->refused, WAIT_LONG_NS))
 		return -ENOMEM;
 	wait_locked(l);
 	return -EAGAIN;
@@ -304,9 +294,7 @@ static void load_undo_locked(struct virt_guest *guest, struct kept *kept, struct
 /* A leaf takes microseconds; of one that does not end only who waits for the page is told. */
 static int busy_locked(struct load *l)
 {
-	if (!l->busy_ns)
-		l->busy_ns = now_ns();
-	else if (now_ns() - l->busy_ns > BUSY_NS)
+	if (patience_ends(&l->busy, BUSY_NS))
 		return -EBUSY;
 	wait_locked(l);
 	return -EAGAIN;
@@ -336,7 +324,7 @@ static int bring_away_locked(struct load *l, struct kept *kept, struct vepc_page
 		l->guest->lost += r == -EIO;
 		return r == -EAGAIN ? busy_locked(l) : r;
 	}
-	l->busy_ns = 0;
+	l->busy = (struct patience){ 0 };
 	while (vepc_page_give_locked(kept->vepc, page, kept->idx, l->guest->stage) < 0) {
 		/* What a machine check has hit meanwhile cannot go back. */
 		if (epc_page_poisoned(page->frame))
@@ -380,7 +368,7 @@ static int bring_unblock_locked(struct load *l, struct kept *kept, struct vepc_p
 		guest_page_track_locked(l->guest, page);
 		return busy_locked(l);
 	}
-	l->busy_ns = 0;
+	l->busy = (struct patience){ 0 };
 	epc_free(l->guest->epc, frame);
 	return -EAGAIN;
 }

@@ -129,6 +129,17 @@ struct virt_guest {
 #define TRACK_TRIES  10 /* of ETRACKC, of any leaf that meets a conflict */
 #define WAIT_LONG_NS 1000000000ull
 
+/* ---- patience.c ----------------------------------------------------------------------------- */
+
+/* Of one who waits for something; all nought where that has come. */
+struct patience {
+	uint64_t since_ns;
+	unsigned int looks;
+};
+
+/* One look more in vain. True: for more than @ns now, and often enough. */
+bool patience_ends(struct patience *p, uint64_t ns);
+
 /* ---- guest.c -------------------------------------------------------------------------------- */
 
 /* Also notices that a holder died. */
