@@ -362,8 +362,14 @@ int guest_evict_write_locked(struct virt_guest *guest, struct kept *kept, struct
 
 static int write_locked(struct virt_guest *guest, struct kept *kept, struct vepc_page *page)
 {
-	if (!(kept->flags & KEPT_BLANK))
+	if (!(kept->flags & KEPT_BLANK)) {
+		/* It stays, and who touches it sees to another VA page. */
+		if (!guest_slots_mend_locked(guest, 0, &kept->slots)) {
+			write_failed_locked(guest, kept);
+			return -EHWPOISON;
+		}
 		return guest_evict_write_locked(guest, kept, page);
+	}
 	/* Nothing is lost with it: the next touch gets a fresh page. */
 	vepc_page_empty_locked(kept->vepc, page);
 	page->flags = 0;

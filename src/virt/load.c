@@ -355,6 +355,19 @@ static int bring_wait_locked(struct load *l, struct kept *kept, struct vepc_page
 	return -EAGAIN;
 }
 
+/* There are slots enough, but those that are free are of VA pages that broke. */
+static int bring_va_more_locked(struct load *l)
+{
+	int r = need_frame_locked(l, NULL);
+
+	if (r == 0)
+		r = guest_va_add_locked(l->guest, 0, l->hold->frame);
+	if (r < 0)
+		return r;
+	frame_take(l);
+	return -EAGAIN;
+}
+
 /* An eviction that failed half way, or that nobody sees through: finish it, so that it is a load as any other. */
 static int bring_unblock_locked(struct load *l, struct kept *kept, struct vepc_page *page)
 {
@@ -363,6 +376,10 @@ static int bring_unblock_locked(struct load *l, struct kept *kept, struct vepc_p
 	if (guest_page_untrack_locked(l->guest, page) < 0) {
 		wait_locked(l);
 		return -EAGAIN;
+	}
+	if (!guest_slots_mend_locked(l->guest, 0, &kept->slots)) {
+		guest_page_track_locked(l->guest, page);
+		return bring_va_more_locked(l);
 	}
 	if (guest_evict_write_locked(l->guest, kept, page) < 0) {
 		guest_page_track_locked(l->guest, page);

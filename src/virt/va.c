@@ -160,6 +160,23 @@ bool guest_slots_get_locked(struct virt_guest *guest, unsigned int level, struct
 	return false;
 }
 
+bool guest_slots_mend_locked(struct virt_guest *guest, unsigned int level, struct slots *slots)
+{
+	struct slots other = { .backing = BACKING_NO_SLOT }, broken = *slots;
+
+	if (!epc_page_poisoned(slots->va->frame))
+		return true;
+	if (!slot_get_locked(guest, level, &other))
+		return false;
+	slots->slot = other.slot;
+	atomic_signal_fence(memory_order_release);
+	slots->va = other.va;
+	slots->busy = true;
+	broken.backing = BACKING_NO_SLOT;
+	guest_slots_put_locked(guest, &broken);
+	return true;
+}
+
 void guest_slots_put_locked(struct virt_guest *guest, struct slots *slots)
 {
 	struct va *va = slots->va;

@@ -126,7 +126,7 @@ static int va_write_locked(struct virt_guest *guest, struct va *va)
 	struct cpu_outcome out;
 	uint64_t la;
 
-	if (epc_page_poisoned(va->frame))
+	if (epc_page_poisoned(va->frame) || epc_page_poisoned(slots->va->frame))
 		return -EHWPOISON;
 	guest_next(guest, "EWB");
 	out = encls_ewb(guest->cpu, &pi, epc_page_nr(guest->epc, va->frame),

@@ -180,6 +180,11 @@ int guest_va_add_locked(struct virt_guest *guest, unsigned int level, struct epc
 void guest_va_trim_locked(struct virt_guest *guest);
 /* For a page that is in the EPC. False: there are none, or the processor does not take the VA page. */
 bool guest_slots_get_locked(struct virt_guest *guest, unsigned int level, struct slots *slots);
+/*
+ * Before a version goes into the slot: where the VA page has broken since, a slot of another one, of that level.  False: none is
+ * free.
+ */
+bool guest_slots_mend_locked(struct virt_guest *guest, unsigned int level, struct slots *slots);
 /* None is fine. */
 void guest_slots_put_locked(struct virt_guest *guest, struct slots *slots);
 /* The page of these has left the EPC, or is about to be back. */

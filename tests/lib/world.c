@@ -74,7 +74,8 @@ bool world_left(struct world *w, struct world_left *ret_left)
 	struct epc_stats stats;
 
 	epc_stats_read(w->epc, &stats);
-	ret_left->frames = stats.pages - stats.free - stats.dirty;
+	/* Broken ones are nobody's, and stay so. */
+	ret_left->frames = stats.pages - stats.free - stats.dirty - stats.poisoned;
 	ret_left->slots = backing_used(epc_backing(w->epc));
 	/* What the manager has made since, as it was needed, is no leak. */
 	ret_left->bytes =

@@ -93,6 +93,54 @@ static void test_guest(void)
 	vm_fini(&vm, "the guest's VA pages");
 }
 
+/* The host's VA page, the only one that there is. */
+static bool break_va(void)
+{
+	struct cpu_epcm epcm;
+
+	for (uint32_t nr = 0; nr < 64; nr++) {
+		epcm = cpu_epcm_read(vm.w.cpu, nr);
+		if (epcm.valid && epcm.type == SGX_PT_VA &&
+		    !epc_page_poisoned(epc_page_at(vm.w.epc, nr)))
+			return epc_poison(vm.w.epc, nr) == 0;
+	}
+	return false;
+}
+
+static unsigned int blocked, broken;
+
+/* A machine check between EBLOCK and EWB. */
+static void on_leaf(void *ctx, const char *before)
+{
+	if (!strcmp(before, "EBLOCK") && ++blocked == 3)
+		broken += break_va();
+}
+
+/* What would have gone into it is not written there: all pages that are in the EPC are as they were. */
+static void test_broken(void)
+{
+	bool ok = true;
+
+	vm_init(&vm, 64);
+	TAP_MUST(vm_ecreate(&vm, SECS), "an enclave");
+	for (uint32_t i = 1; i <= CHILDREN; i++)
+		ok = ok && vm_eadd(&vm, SECS, i, i, FLAGS_RW);
+	blocked = broken = 0;
+	virt_set_hook(vm.guest, on_leaf, NULL);
+	vm_reclaim(&vm);
+	virt_set_hook(vm.guest, NULL, NULL);
+	TAP_CHECK(ok && broken == 1 && away() == 0, "a VA page breaks before any version is in it");
+	for (uint32_t i = 1; ok && i <= CHILDREN; i++)
+		ok = vm_is_intact(&vm, i, i, FLAGS_RW);
+	TAP_CHECK(ok, "no page is lost");
+	vm_reclaim(&vm);
+	TAP_CHECK(away() > CHILDREN && va_pages() == 2, "they go into another one");
+	for (uint32_t i = 1; ok && i <= CHILDREN; i++)
+		ok = vm_is_intact(&vm, i, i, FLAGS_RW);
+	TAP_CHECK(ok, "and come back from there");
+	vm_fini(&vm, "a VA page that broke");
+}
+
 /* ---- regions that come and go --------------------------------------------------------------------------- */
 
 static _Atomic bool stop;
@@ -186,6 +234,7 @@ int main(void)
 {
 	test_host();
 	test_guest();
+	test_broken();
 	test_regions();
 	return tap_done();
 }
