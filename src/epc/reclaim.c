@@ -243,7 +243,10 @@ static unsigned int pass_collect(struct epc *epc, struct batch *batch, struct co
  */
 static void pass_promises(struct epc *epc, struct batch *batch, const struct collect *collect)
 {
-	const struct epc_group *end = collect->taker ? epc->root : collect->top, *group;
+	/* By an exchange the top group loses nothing. */
+	const struct epc_group *end =
+		collect->taker && !collect->exchange ? epc->root : collect->top;
+	const struct epc_group *group;
 	struct batch_entry *entry;
 	bool gives;
 
@@ -556,8 +559,7 @@ int reclaim_batch(struct epc *epc, struct epc_group *top, struct epc_owner *take
 	ret->looked = pass_collect(epc, batch, &collect);
 	if (batch->nr > 0) {
 		count(&epc->counters.batches, 1);
-		if (!collect.exchange)
-			pass_promises(epc, batch, &collect);
+		pass_promises(epc, batch, &collect);
 		pass_block(epc, batch);
 		pass_take(epc, batch);
 		show_stage(epc, batch);

@@ -50,7 +50,7 @@ struct sim {
 	uint32_t before[PROMISED];
 	uint64_t rng;
 	bool in_op;
-	unsigned int uses, hoarded, batches, refused, changed, in_ops;
+	unsigned int uses, hoarded, batches, refused, changed, in_ops, dropped;
 };
 
 /* A hook has no other way to it. */
@@ -141,6 +141,30 @@ static void villain_meddle(struct sim *sim)
 		hoard_drop(sim, &sim->hoard[i], 1);
 }
 
+/* What it has now it must have still when the step is over, if it was promised that. */
+static void gave_up(struct sim *sim, unsigned int i)
+{
+	sim->before[i] = less(sim->before[i], info_of(sim->promised[i]).current_pages);
+	if (i == 2)
+		gave_up(sim, 1);
+}
+
+/* One of the promised has no use for some of its pages any more, others of which are just going. */
+static void meek_drops(struct sim *sim)
+{
+	unsigned int i = rnd(sim, PROMISED), n = 1 + rnd(sim, 12);
+	struct fake_owner *owner = sim->meek[i];
+	uint32_t page;
+
+	while (owner && n-- > 0) {
+		page = rnd(sim, SET);
+		if (owner->page[page].epc_page && fake_remove(owner, page) == 0) {
+			gave_up(sim, i);
+			sim->dropped++;
+		}
+	}
+}
+
 static void meddle(struct fake_owner *owner, enum fake_op op)
 {
 	struct sim *sim = the_sim;
@@ -150,7 +174,9 @@ static void meddle(struct fake_owner *owner, enum fake_op op)
 	sim->in_op = true;
 	sim->in_ops++;
 	/* A page that is in this very batch is not waited for here. */
-	if (rnd(sim, 2))
+	if (op == FAKE_RECLAIM && rnd(sim, 4) == 0)
+		meek_drops(sim);
+	else if (rnd(sim, 2))
 		villain_limit(sim, rnd(sim, VILLAINS));
 	else
 		hoard_more(sim, &sim->hoard[rnd(sim, VILLAINS)]);
@@ -233,6 +259,16 @@ static void tell(struct sim *sim, unsigned int i, int r)
 	}
 }
 
+/* Some page of it could go for another. */
+static bool has_whole_page(const struct fake_owner *owner)
+{
+	for (uint32_t page = 0; page < SET; page++) {
+		if (owner->page[page].epc_page && !epc_page_poisoned(owner->page[page].epc_page))
+			return true;
+	}
+	return false;
+}
+
 /* It gets a page, whatever others have; and has no less than before, but what a max takes. */
 static bool step_use(struct sim *sim, unsigned int step)
 {
@@ -245,14 +281,13 @@ static bool step_use(struct sim *sim, unsigned int step)
 	} while (r == -EAGAIN);
 	sim->uses++;
 	/* With none that could go for it, it has what it could get before others did. */
-	if (r == 0 || (r == -ENOMEM && fake_resident(sim->meek[i]) == 0))
+	if (r == 0 || (r == -ENOMEM && !has_whole_page(sim->meek[i])))
 		return true;
 	if (r != -EHWPOISON)
 		tell(sim, i, r);
 	/* What broke is given up. */
 	MUST(r == -EHWPOISON && fake_remove(sim->meek[i], page) == 0);
-	sim->before[i]--;
-	sim->before[1] -= i == 2;
+	gave_up(sim, i);
 	return true;
 }
 
@@ -376,11 +411,12 @@ static bool simulate(uint64_t seed, unsigned int steps)
 		ok &= sim.meek[i]->wrong == 0;
 	TAP_CHECK(ok, "seed %lu: %u steps", (unsigned long)seed, step);
 	printf("# uses %u, loads %u %u %u %u, hoarded %u, batches %u, refused %u, changed %u, in "
-	       "operations %u\n",
+	       "operations %u, dropped %u\n",
 	       sim.uses, sim.meek[0]->loads, sim.meek[1]->loads, sim.meek[2]->loads,
-	       sim.meek[3]->loads, sim.hoarded, sim.batches, sim.refused, sim.changed, sim.in_ops);
+	       sim.meek[3]->loads, sim.hoarded, sim.batches, sim.refused, sim.changed, sim.in_ops,
+	       sim.dropped);
 	TAP_CHECK(!ok || (sim.hoarded > 100 && sim.batches > 10 && sim.refused > 10 &&
-			  sim.in_ops > 10 && sim.meek[0]->loads > 100),
+			  sim.in_ops > 10 && sim.dropped > 10 && sim.meek[0]->loads > 100),
 		  "seed %lu: it was a real attack", (unsigned long)seed);
 	fake_machine_destroy(&sim.m);
 	return ok;

@@ -121,7 +121,7 @@ static void free_some(struct fake_owner *owner, enum fake_op op)
 {
 	if (op != FAKE_RECLAIM)
 		return;
-	for (uint32_t i = 0; i < FREED_SET && to_free > 0; i++) {
+	for (uint32_t i = 0; i < owner->page_nr && to_free > 0; i++) {
 		if (owner->page[i].epc_page && fake_remove(owner, i) == 0)
 			to_free--;
 	}
@@ -160,6 +160,39 @@ static void test_frees_meanwhile(unsigned int nr, bool below)
 	TAP_CHECK(epc_audit(m.epc, false, why, sizeof(why)) == 0, "the audit holds %s", why);
 	fake_owner_put(owner);
 	fake_machine_destroy(&m);
+}
+
+/*
+ * A group that has what it was promised evicts a page of one below it for one of its own, and the one below frees others in
+ * that moment: it has no more than it was promised itself then, and keeps that.
+ */
+static void test_frees_below(void)
+{
+	enum { ABOVE = 14, BELOW = MIN - ABOVE, BELOW_MIN = 30, BELOW_FREES = 25 };
+	struct fake_owner *above, *below;
+	struct epc_group *g;
+	struct attack a = { .keep = true };
+
+	fake_machine_create(&a.m, PAGES, "upstream", NULL, 0);
+	a.meek = group(epc_group_root(a.m.epc), "above", MIN, EPC_GROUP_NO_LIMIT);
+	a.greedy = group(epc_group_root(a.m.epc), "greedy", 0, EPC_GROUP_NO_LIMIT);
+	g = group(a.meek, "below", BELOW_MIN, EPC_GROUP_NO_LIMIT);
+	above = fake_owner_create_in(a.meek, a.m.epc, 1, ABOVE + 1, true);
+	below = fake_owner_create_in(g, a.m.epc, 2, BELOW, true);
+	a.taker = bare_owner_create(a.m.epc, a.greedy);
+	for (uint32_t i = 0; i < ABOVE; i++)
+		a.failed += !fake_use_surely(above, i);
+	for (uint32_t i = 0; i < BELOW; i++)
+		a.failed += !fake_use_surely(below, i);
+	take_all(&a);
+	to_free = BELOW_FREES;
+	below->on_op = free_some;
+	a.failed += !fake_use_surely(above, ABOVE);
+	below->on_op = NULL;
+	TAP_CHECK(a.failed == 0 && to_free == 0 && current(g) == BELOW - BELOW_FREES,
+		  "of %u pages %u are freed while another is to go: %u are left, promised are %u",
+		  BELOW, BELOW_FREES, current(g), BELOW_MIN);
+	attack_fini(&a);
 }
 
 /* ---- pages in use ---------------------------------------------------------------------------- */
@@ -327,5 +360,6 @@ int main(void)
 		test_frees_meanwhile(6, i);
 		test_frees_meanwhile(30, i);
 	}
+	test_frees_below();
 	return tap_done();
 }
