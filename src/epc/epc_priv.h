@@ -74,10 +74,10 @@ enum batch_phase {
 };
 
 struct batch_entry {
-	_Atomic(enum batch_phase) phase;
 	uint32_t nr;
-	uint32_t win_page; /* its bytes were there, or PAGE_AT_HOME */
-	uint8_t stage;     /* of its bytes, or NO_STAGE */
+	uint32_t win_page;     /* its bytes were there, or PAGE_AT_HOME */
+	_Atomic uint8_t phase; /* enum batch_phase */
+	uint8_t stage;         /* of its bytes, or NO_STAGE */
 };
 
 enum { NO_STAGE = 0xff };
@@ -163,8 +163,8 @@ struct epc {
 	struct epc_group *root;
 	struct epc_group *_Atomic
 		*_Atomic other;  /* by index, less one; NULL: there never was one */
-	struct stalled *stalled; /* stalled_nr of them */
-	uint32_t stalled_nr;     /* constant */
+	struct stalled *stalled; /* stalled_nr of them; none before the first stall */
+	uint32_t stalled_nr;
 	struct lock charge_lock;
 	struct lock census_lock; /* of who counts pages by kind */
 

@@ -245,7 +245,7 @@ int groups_init(struct epc *epc)
 	lock_init(&epc->charge_lock, LOCK_CHARGE);
 	lock_init(&epc->census_lock, LOCK_TRIED);
 	epc->root = group_new(epc, NULL, "root", &limits);
-	if (epc->root && stalls_init(epc) == 0)
+	if (epc->root)
 		return 0;
 	groups_fini(epc);
 	return -ENOMEM;

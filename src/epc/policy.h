@@ -49,7 +49,7 @@ enum policy_return {
  * struct epc_policy - an order of eviction
  * @name:    as --policy takes it
  * @batch_part: no more than one page of so many goes at once; 0: POLICY_BATCH_PART
- * @create:  state for an EPC of that size; NULL when there is no memory
+ * @create:  state for an EPC of that size, which goes before @view does; NULL when there is no memory
  * @destroy: undo @create; the order is empty
  * @insert:  a page became TRACKED
  * @used:    a use of a page in the order was seen; NULL: the page's bit is enough

@@ -172,7 +172,7 @@ void duel_load(struct duel *d, uint64_t key, uint32_t nr)
 	if (d->scout)
 		access(d->scout, key, nr, true);
 	if (duel_is_sampled(d, key) || (d->scout && duel_is_sampled(d->scout, key)))
-		sample_watch(&d->view, nr);
+		sample_watch(d->view, nr);
 }
 
 void duel_use(struct duel *d, uint64_t key, uint32_t nr)
@@ -212,7 +212,7 @@ void duel_set_capacity(struct duel *d, uint32_t pages)
 
 static void duel_init(struct duel *d, const struct policy_view *view)
 {
-	d->view = *view;
+	d->view = view;
 	d->node = view->shadows->node;
 	d->pages = view->page_nr;
 	d->joined = false;
@@ -229,11 +229,11 @@ void duel_watch(struct duel *d)
 	if (!d->joined && !pool_join(d))
 		return;
 	memset(scout, 0, sizeof(*scout));
-	duel_init(scout, &d->view);
+	duel_init(scout, d->view);
 	scout->is_scout = true;
 	scout->joined = true;
 	scout->number = d->number;
-	scout->pages = d->view.page_nr / SCOUT_PART;
+	scout->pages = d->view->page_nr / SCOUT_PART;
 	sample_set_capacity(scout);
 	d->scout = scout;
 }
@@ -266,10 +266,8 @@ void duel_start(struct duel *d)
 
 void duel_reset(struct duel *d)
 {
-	struct policy_view view = d->view;
-
-	shadows_reset(view.shadows);
-	duel_init(d, &view);
+	shadows_reset(d->view->shadows);
+	duel_init(d, d->view);
 }
 
 struct duel *duel_create(struct arena *arena, const struct policy_view *view)

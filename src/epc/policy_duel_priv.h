@@ -64,7 +64,7 @@ struct node_queue {
 };
 
 struct duel {
-	struct policy_view view;
+	const struct policy_view *view;
 	unsigned int shift; /* one page in 2^shift is in the sample */
 	uint32_t pages;     /* there is room for */
 	uint32_t capacity;  /* of a shadow */

@@ -40,7 +40,7 @@ enum {
 };
 
 struct lirs {
-	struct policy_view view;
+	const struct policy_view *view;
 	struct duel *duel; /* NULL: LIRS and nothing else */
 	struct pagelist list[2];
 	unsigned int hot;      /* the list of hot pages; the other has the cold ones */
@@ -77,7 +77,7 @@ static uint32_t order_nr(const struct lirs *l)
 
 static uint8_t stamp_of(const struct lirs *l, uint32_t nr)
 {
-	return l->view.pages[nr].stamp;
+	return l->view->pages[nr].stamp;
 }
 
 static bool newer(uint8_t a, uint8_t b)
@@ -89,22 +89,22 @@ static void add_tail(struct lirs *l, uint32_t nr, bool hot)
 {
 	unsigned int list = hot ? l->hot : !l->hot;
 
-	sample_set_list(&l->view, nr, list);
-	pagelist_add_tail(l->view.pages, &l->list[list], nr);
+	sample_set_list(l->view, nr, list);
+	pagelist_add_tail(l->view->pages, &l->list[list], nr);
 }
 
 static void take_out(struct lirs *l, uint32_t nr)
 {
 	if (nr == l->unwatched)
-		l->unwatched = page_next(l->view.pages, nr);
-	pagelist_del(l->view.pages, &l->list[sample_list(&l->view, nr)], nr);
+		l->unwatched = page_next(l->view->pages, nr);
+	pagelist_del(l->view->pages, &l->list[sample_list(l->view, nr)], nr);
 }
 
 /* Its stamp says now, and it is the last of its kind. */
 static void requeue(struct lirs *l, uint32_t nr, bool hot)
 {
 	take_out(l, nr);
-	l->view.pages[nr].stamp = l->now;
+	l->view->pages[nr].stamp = l->now;
 	add_tail(l, nr, hot);
 }
 
@@ -119,11 +119,11 @@ static void look_at_oldest(struct lirs *l, const struct pagelist *list, bool hot
 	if (nr == PAGE_NONE)
 		return;
 	age = (uint8_t)(l->now - stamp_of(l, nr));
-	if (hot && sample_is_used(&l->view, nr)) {
-		sample_test_and_arm(&l->view, nr);
+	if (hot && sample_is_used(l->view, nr)) {
+		sample_test_and_arm(l->view, nr);
 		requeue(l, nr, true);
 	} else if (age > STALE) {
-		l->view.pages[nr].stamp = (uint8_t)(l->now - STALE);
+		l->view->pages[nr].stamp = (uint8_t)(l->now - STALE);
 	}
 }
 
@@ -131,7 +131,7 @@ static void time_passes(struct lirs *l)
 {
 	/* As long as pages only come nobody knows how many there will be; were time to go by those that are there, the
 	 * first ones would be too old for a stamp. */
-	if (++l->came >= (l->full ? order_nr(l) : l->view.page_nr) / GRAINS) {
+	if (++l->came >= (l->full ? order_nr(l) : l->view->page_nr) / GRAINS) {
 		l->came = 0;
 		l->now++;
 	}
@@ -149,7 +149,7 @@ static void time_passes(struct lirs *l)
 static void watch(struct lirs *l, uint32_t nr)
 {
 	if (!l->watching) {
-		if (!l->full && order_nr(l) < l->view.page_nr / 4)
+		if (!l->full && order_nr(l) < l->view->page_nr / 4)
 			return;
 		l->watching = true;
 		if (l->duel && !l->full)
@@ -159,11 +159,11 @@ static void watch(struct lirs *l, uint32_t nr)
 	}
 	if (l->unwatched != PAGE_NONE && l->unwatched_nr > 0) {
 		l->unwatched_nr--;
-		sample_arm(&l->view, l->unwatched);
-		l->unwatched = page_next(l->view.pages, l->unwatched);
+		sample_arm(l->view, l->unwatched);
+		l->unwatched = page_next(l->view->pages, l->unwatched);
 	}
-	if (l->order != DUEL_UPSTREAM || duel_is_sampled(l->duel, ghost_key(&l->view, nr)))
-		sample_arm_new(&l->view, nr);
+	if (l->order != DUEL_UPSTREAM || duel_is_sampled(l->duel, ghost_key(l->view, nr)))
+		sample_arm_new(l->view, nr);
 }
 
 /* ---- hot and cold --------------------------------------------------------------------------------- */
@@ -190,11 +190,11 @@ static void see_ahead(struct lirs *l)
 	uint32_t nr = cold_list(l)->last, looked, waiting = 0, room = 0;
 
 	for (looked = 1; nr != PAGE_NONE && looked <= AHEAD_MAX; looked++) {
-		if (sample_is_ahead(&l->view, nr)) {
+		if (sample_is_ahead(l->view, nr)) {
 			waiting++;
 			room = looked < 2 * waiting ? looked : 2 * waiting;
 		}
-		nr = page_prev(l->view.pages, nr);
+		nr = page_prev(l->view->pages, nr);
 	}
 	if (room > l->ahead_most)
 		l->ahead_most = room;
@@ -217,7 +217,7 @@ static bool is_hotter(struct lirs *l, uint8_t stamp)
 			return true;
 		if (!newer(stamp, stamp_of(l, hot->first)))
 			return false;
-		if (!sample_test_and_arm(&l->view, hot->first))
+		if (!sample_test_and_arm(l->view, hot->first))
 			return true;
 		requeue(l, hot->first, true);
 	}
@@ -234,7 +234,7 @@ static uint32_t lirs_victim(struct lirs *l, unsigned int *looked)
 	while (*looked < POLICY_LOOK_MAX && order_nr(l) > 0) {
 		if (cold->nr == 0 || (hot->nr > hot_max(l) && demoted < DEMOTE_MAX)) {
 			nr = hot->first;
-			if (sample_test_and_arm(&l->view, nr)) {
+			if (sample_test_and_arm(l->view, nr)) {
 				++*looked;
 				requeue(l, nr, true);
 			} else {
@@ -246,7 +246,7 @@ static uint32_t lirs_victim(struct lirs *l, unsigned int *looked)
 		}
 		nr = cold->first;
 		++*looked;
-		if (!sample_test_and_arm(&l->view, nr))
+		if (!sample_test_and_arm(l->view, nr))
 			return nr;
 		stamp = stamp_of(l, nr);
 		requeue(l, nr, is_hotter(l, stamp));
@@ -273,9 +273,9 @@ static uint32_t fifo_victim(struct lirs *l, unsigned int *looked)
 	while (*looked < POLICY_LOOK_MAX && order_nr(l) > 0) {
 		++*looked;
 		nr = first_of_all(l);
-		if (!sample_test_and_arm(&l->view, nr))
+		if (!sample_test_and_arm(l->view, nr))
 			return nr;
-		sample_arm(&l->view, nr);
+		sample_arm(l->view, nr);
 		requeue(l, nr, false);
 	}
 	return PAGE_NONE;
@@ -307,7 +307,7 @@ static void *create(struct arena *arena, const struct policy_view *view, bool du
 
 	if (!l)
 		return NULL;
-	l->view = *view;
+	l->view = view;
 	l->order = DUEL_LIRS;
 	l->unwatched = PAGE_NONE;
 	pagelist_init(&l->list[0]);
@@ -343,18 +343,18 @@ static void lirs_destroy(void *p, struct arena *arena)
 static void lirs_insert(void *p, uint32_t nr)
 {
 	struct lirs *l = p;
-	uint64_t key = ghost_key(&l->view, nr);
+	uint64_t key = ghost_key(l->view, nr);
 	bool ghost, hot;
 	uint8_t stamp;
 
 	time_passes(l);
-	sample_set(&l->view, nr, l->order == DUEL_UPSTREAM);
+	sample_set(l->view, nr, l->order == DUEL_UPSTREAM);
 	if (l->duel)
 		duel_load(l->duel, key, nr);
 	watch(l, nr);
-	l->came_ahead |= sample_is_ahead(&l->view, nr);
-	l->view.pages[nr].stamp = l->now;
-	ghost = ghost_take(l->view.ghosts, key, &stamp);
+	l->came_ahead |= sample_is_ahead(l->view, nr);
+	l->view->pages[nr].stamp = l->now;
+	ghost = ghost_take(l->view->ghosts, key, &stamp);
 	if (l->order != DUEL_LIRS)
 		hot = false;
 	else if (!l->full || hot_list(l)->nr < hot_max(l))
@@ -363,8 +363,8 @@ static void lirs_insert(void *p, uint32_t nr)
 		hot = ghost && is_hotter(l, stamp);
 	add_tail(l, nr, hot);
 	if (l->full) {
-		pagelist_fetch(l->view.pages, &l->list[0]);
-		pagelist_fetch(l->view.pages, &l->list[1]);
+		pagelist_fetch(l->view->pages, &l->list[0]);
+		pagelist_fetch(l->view->pages, &l->list[1]);
 	}
 }
 
@@ -373,7 +373,7 @@ static void lirs_used(void *p, uint32_t nr)
 	struct lirs *l = p;
 
 	if (l->duel)
-		duel_use(l->duel, ghost_key(&l->view, nr), nr);
+		duel_use(l->duel, ghost_key(l->view, nr), nr);
 }
 
 static void lirs_remove(void *p, uint32_t nr)
@@ -382,7 +382,7 @@ static void lirs_remove(void *p, uint32_t nr)
 
 	take_out(l, nr);
 	if (l->duel)
-		duel_forget(l->duel, ghost_key(&l->view, nr));
+		duel_forget(l->duel, ghost_key(l->view, nr));
 }
 
 static uint32_t lirs_pick(void *p, unsigned int *ret_looked)
@@ -423,16 +423,16 @@ static void lirs_put_back(void *p, uint32_t nr, enum policy_return why)
 {
 	struct lirs *l = p;
 
-	l->view.pages[nr].stamp = l->now;
+	l->view->pages[nr].stamp = l->now;
 	add_tail(l, nr, l->order == DUEL_LIRS);
 }
 
 static void lirs_evicted(void *p, uint32_t nr)
 {
 	struct lirs *l = p;
-	uint64_t key = ghost_key(&l->view, nr);
+	uint64_t key = ghost_key(l->view, nr);
 
-	ghost_put(l->view.ghosts, key, stamp_of(l, nr));
+	ghost_put(l->view->ghosts, key, stamp_of(l, nr));
 	if (l->duel)
 		duel_evicted(l->duel, key);
 }
@@ -457,8 +457,8 @@ static bool lirs_check(const void *p)
 {
 	const struct lirs *l = p;
 
-	return pagelist_check(l->view.pages, &l->list[0]) &&
-	       pagelist_check(l->view.pages, &l->list[1]) && (!l->duel || duel_check(l->duel));
+	return pagelist_check(l->view->pages, &l->list[0]) &&
+	       pagelist_check(l->view->pages, &l->list[1]) && (!l->duel || duel_check(l->duel));
 }
 
 const struct epc_policy policy_lirs = {

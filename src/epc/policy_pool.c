@@ -14,16 +14,23 @@
 
 enum {
 	/*
-	 * Shadows of a whole EPC take no more than NODES_A_PAGE; from NODE_NR_SMALL on a sample is nearly as good, and from
-	 * NODE_NR_ENOUGH on as good. More are for the groups that share the pool.
+	 * Shadows of a whole EPC take no more than NODES_A_PAGE, and NODE_NR_ENOUGH are enough for
+	 * one group: with 512 the traces are a little further on the way, but more pages are armed
+	 * and there are more soft faults.  More are for the groups that share the pool.
+	 *
+	 * All metadata may take 64 bytes a page.  Pages and ghosts leave ROOM_A_PAGE of that, and
+	 * what the manager takes as such is less than ROOM_TAKEN: from where NODE_NR_LEAST fit, no
+	 * more than fit.
 	 */
 	NODES_A_PAGE = 3,
-	NODE_NR_SMALL = 384,
-	PAGES_A_NODE = 2,
-	NODE_NR_ENOUGH = 512,
+	NODE_NR_ENOUGH = 384,
+	NODE_NR_LEAST = 90,
+	ROOM_A_PAGE = 14,
+	ROOM_TAKEN = 6600,
 	POOL_BYTES_A_PAGE = 3,
 	NODE_NR_MAX = 2200,
 	NODES_A_BUCKET = 2,
+	NODE_BYTES = sizeof(struct node) + sizeof(uint16_t) / NODES_A_BUCKET,
 
 	CAPACITY_MIN = 4,
 	SHIFT_MAX = 31,
@@ -65,13 +72,14 @@ static uint64_t least(uint64_t a, uint64_t b)
 
 static uint64_t nodes_for(uint64_t page_nr)
 {
-	uint64_t all = least(page_nr * NODES_A_PAGE, NODE_NR_SMALL);
-	uint64_t sample = least(page_nr / PAGES_A_NODE, NODE_NR_ENOUGH);
+	uint64_t nr = least(page_nr * NODES_A_PAGE, NODE_NR_ENOUGH);
+	uint64_t room = page_nr * ROOM_A_PAGE;
+	uint64_t fit = room > ROOM_TAKEN ? (room - ROOM_TAKEN) / NODE_BYTES : 0;
 	uint64_t shared = least(page_nr * POOL_BYTES_A_PAGE / sizeof(struct node), NODE_NR_MAX);
 
-	if (sample < all)
-		sample = all;
-	return sample < shared ? shared : sample;
+	if (fit >= NODE_NR_LEAST)
+		nr = least(nr, fit);
+	return nr < shared ? shared : nr;
 }
 
 struct shadows *shadows_create(uint32_t page_nr)
@@ -112,7 +120,7 @@ uint32_t shadows_bucket(const struct shadows *pool, uint32_t key)
 
 static uint16_t *bucket_of(struct duel *d, uint32_t key)
 {
-	struct shadows *pool = d->view.shadows;
+	struct shadows *pool = d->view->shadows;
 
 	return &pool_buckets(pool)[shadows_bucket(pool, key)];
 }
@@ -134,7 +142,7 @@ uint16_t node_find(struct duel *d, uint32_t key)
 /* There is one. */
 static uint16_t node_new(struct duel *d, uint32_t key)
 {
-	struct shadows *pool = d->view.shadows;
+	struct shadows *pool = d->view->shadows;
 	uint16_t n = pool->free;
 
 	if (n != NO_NODE) {
@@ -166,8 +174,8 @@ void node_release(struct duel *d, uint16_t n)
 			at = d->node[at].chain;
 		d->node[at].chain = d->node[n].chain;
 	}
-	d->node[n].chain = d->view.shadows->free & NO_NODE;
-	d->view.shadows->free = n;
+	d->node[n].chain = d->view->shadows->free & NO_NODE;
+	d->view->shadows->free = n;
 	d->node_nr--;
 }
 
@@ -191,7 +199,7 @@ void sample_less(struct duel *d)
 
 uint32_t sample_part(const struct duel *d)
 {
-	const struct shadows *pool = d->view.shadows;
+	const struct shadows *pool = d->view->shadows;
 	uint32_t part = pool->node_nr / (pool->duel_nr ? pool->duel_nr : 1);
 	uint32_t of_scout = pool->node_nr / SCOUT_NODES_PART;
 
@@ -232,7 +240,7 @@ static uint32_t duels_max(const struct shadows *pool)
 
 void pool_leave(struct duel *d)
 {
-	struct shadows *pool = d->view.shadows;
+	struct shadows *pool = d->view->shadows;
 	struct duel **link = &pool->first;
 
 	if (d->scout)
@@ -267,7 +275,7 @@ static bool ask_next(struct shadows *pool, bool wait)
 
 bool pool_join(struct duel *d)
 {
-	struct shadows *pool = d->view.shadows;
+	struct shadows *pool = d->view->shadows;
 	struct duel *other;
 
 	if (pool->duel_nr >= duels_max(pool) && !ask_next(pool, true))
@@ -292,7 +300,7 @@ bool pool_join(struct duel *d)
 /* For a node of @key.  False: it is not in the sample, which had to become smaller. */
 static bool make_room(struct duel *d, uint32_t key)
 {
-	const struct shadows *pool = d->view.shadows;
+	const struct shadows *pool = d->view->shadows;
 
 	while (d->node_nr >= sample_part(d) ||
 	       (pool->free == NO_NODE && pool->never_used == pool->node_nr)) {
@@ -305,7 +313,7 @@ static bool make_room(struct duel *d, uint32_t key)
 
 uint16_t pool_node(struct duel *d, uint32_t key)
 {
-	struct shadows *pool = d->view.shadows;
+	struct shadows *pool = d->view->shadows;
 	uint16_t n;
 
 	if (!sample_has(d, key))

@@ -12,7 +12,9 @@
 
 enum { RING_MIN = 64, ARM_MAX = 256, USED_ENOUGH = 512, USED_PART = 8, USED_MAX = 1024 };
 
-#define USED_FIRST (1u << 31)
+/* A bit beside a page's number. */
+#define USED_FIRST        (1u << 31)
+#define USED_FIRST_NARROW (1u << 15)
 static_assert(PAGE_NR_MAX < USED_FIRST, "a bit beside a page's number");
 
 /* A power of two: a ring's head may wrap around. */
@@ -47,6 +49,11 @@ static uint32_t arm_size(uint32_t page_nr)
 	return most < ARM_MAX ? most : ARM_MAX;
 }
 
+static size_t ring_bytes(const struct samples *samples, uint32_t nr)
+{
+	return nr * (samples->narrow ? sizeof(uint16_t) : sizeof(uint32_t));
+}
+
 struct samples *samples_create(struct arena *arena, uint32_t page_nr)
 {
 	struct samples *samples = arena_alloc(arena, sizeof(*samples));
@@ -55,8 +62,9 @@ struct samples *samples_create(struct arena *arena, uint32_t page_nr)
 		return NULL;
 	samples->used_max = used_size(page_nr);
 	samples->arm_max = arm_size(page_nr);
-	samples->used = arena_alloc(arena, samples->used_max * sizeof(uint32_t));
-	samples->arm = arena_alloc(arena, samples->arm_max * sizeof(uint32_t));
+	samples->narrow = page_nr < USED_FIRST_NARROW;
+	samples->used = arena_alloc(arena, ring_bytes(samples, samples->used_max));
+	samples->arm = arena_alloc(arena, ring_bytes(samples, samples->arm_max));
 	if (samples->used && samples->arm)
 		return samples;
 	samples_destroy(samples, arena);
@@ -65,16 +73,37 @@ struct samples *samples_create(struct arena *arena, uint32_t page_nr)
 
 void samples_destroy(struct samples *samples, struct arena *arena)
 {
-	arena_free(arena, (void *)samples->used, samples->used_max * sizeof(uint32_t));
-	arena_free(arena, samples->arm, samples->arm_max * sizeof(uint32_t));
+	arena_free(arena, (void *)samples->used, ring_bytes(samples, samples->used_max));
+	arena_free(arena, samples->arm, ring_bytes(samples, samples->arm_max));
 	arena_free(arena, samples, sizeof(*samples));
 }
 
-static void note(struct samples *samples, uint32_t what)
+static void note(struct samples *samples, uint32_t nr, bool first)
 {
-	uint32_t at = atomic_fetch_add_explicit(&samples->used_head, 1, memory_order_relaxed);
+	uint32_t at = atomic_fetch_add_explicit(&samples->used_head, 1, memory_order_relaxed) %
+		      samples->used_max;
 
-	atomic_store_explicit(&samples->used[at % samples->used_max], what, memory_order_release);
+	if (samples->narrow)
+		atomic_store_explicit(&samples->used_narrow[at],
+				      (uint16_t)((nr + 1) | (first ? USED_FIRST_NARROW : 0)),
+				      memory_order_release);
+	else
+		atomic_store_explicit(&samples->used[at], (nr + 1) | (first ? USED_FIRST : 0),
+				      memory_order_release);
+}
+
+/* What note() has put there; PAGE_NONE: nothing, or not yet. */
+static uint32_t take_note(struct samples *samples, uint32_t at, bool *ret_first)
+{
+	uint32_t bit = samples->narrow ? USED_FIRST_NARROW : USED_FIRST, used;
+
+	at %= samples->used_max;
+	if (samples->narrow)
+		used = atomic_exchange_explicit(&samples->used_narrow[at], 0, memory_order_acquire);
+	else
+		used = atomic_exchange_explicit(&samples->used[at], 0, memory_order_acquire);
+	*ret_first = used & bit;
+	return (used & ~bit) - 1;
 }
 
 /* As if it had come now: not a use beside that which all pages come for. */
@@ -84,7 +113,7 @@ static void use_first(struct samples *samples, struct epc_page *page, uint32_t n
 		&page->flags, (uint8_t) ~(PAGE_REF_AHEAD | PAGE_REF_ARMED), memory_order_relaxed);
 
 	if ((ref & (PAGE_REF_AHEAD | PAGE_REF_ARMED)) == (PAGE_REF_AHEAD | PAGE_REF_ARMED))
-		note(samples, (nr + 1) | USED_FIRST);
+		note(samples, nr, true);
 }
 
 void sample_use(struct samples *samples, struct epc_page *page, uint32_t nr)
@@ -102,25 +131,24 @@ void sample_use(struct samples *samples, struct epc_page *page, uint32_t nr)
 		memory_order_relaxed, memory_order_relaxed))
 		;
 	if (ref & PAGE_REF_WATCH)
-		note(samples, nr + 1);
+		note(samples, nr, false);
 }
 
 uint32_t sample_next_used(const struct policy_view *view)
 {
 	struct samples *samples = view->samples;
 	uint32_t head = atomic_load_explicit(&samples->used_head, memory_order_relaxed);
-	uint32_t used;
+	uint32_t nr;
+	bool first;
 
 	if (head - samples->used_tail > samples->used_max)
 		samples->used_tail = head - samples->used_max;
 	while (samples->used_tail != head) {
-		used = atomic_exchange_explicit(
-			&samples->used[samples->used_tail++ % samples->used_max], 0,
-			memory_order_acquire);
-		if (used & USED_FIRST)
-			sample_arm_new(view, (used & ~USED_FIRST) - 1);
-		else if (used)
-			return used - 1;
+		nr = take_note(samples, samples->used_tail++, &first);
+		if (first)
+			sample_arm_new(view, nr);
+		else if (nr != PAGE_NONE)
+			return nr;
 	}
 	return PAGE_NONE;
 }
@@ -132,16 +160,20 @@ unsigned int sample_take_armed(struct samples *samples, uint32_t nr[SAMPLE_BATCH
 
 	samples->arm_nr -= n;
 	for (i = 0; i < n; i++)
-		nr[i] = samples->arm[samples->arm_nr + i];
+		nr[i] = samples->narrow ? samples->arm_narrow[samples->arm_nr + i]
+					: samples->arm[samples->arm_nr + i];
 	return n;
 }
 
 static void want(struct samples *samples, uint32_t nr)
 {
-	if (samples->arm_nr < samples->arm_max) {
+	if (samples->arm_nr == samples->arm_max)
+		return;
+	if (samples->narrow)
+		samples->arm_narrow[samples->arm_nr] = (uint16_t)nr;
+	else
 		samples->arm[samples->arm_nr] = nr;
-		samples->arm_nr++;
-	}
+	samples->arm_nr++;
 }
 
 void sample_arm(const struct policy_view *view, uint32_t nr)

@@ -27,10 +27,17 @@ enum {
 };
 
 struct samples {
-	/* constant: how long the rings are */
+	/* constant: how long the rings are, and whether numbers of pages have 16 bits in them, and not 32 */
 	uint32_t used_max, arm_max;
-	uint32_t *arm;
-	_Atomic uint32_t *used; /* page number + 1; 0: none, or not yet */
+	bool narrow;
+	union {
+		uint32_t *arm;
+		uint16_t *arm_narrow;
+	};
+	union {
+		_Atomic uint32_t *used; /* page number + 1, and USED_FIRST; 0: none, or not yet */
+		_Atomic uint16_t *used_narrow;
+	};
 
 	/* anyone */
 	_Atomic uint32_t used_head;

@@ -96,7 +96,7 @@ static void node_arm(struct duel *d, uint16_t n, unsigned int shadow)
 {
 	set_used(&d->node[n], shadow, false);
 	if (d->node[n].nr != NODE_NO_PAGE)
-		sample_arm(&d->view, d->node[n].nr);
+		sample_arm(d->view, d->node[n].nr);
 }
 
 /* ---- Linux's shadow and CLOCK's: each returns true for a fault --------------------------------------- */

@@ -194,16 +194,8 @@ static void bury_locked(struct epc *epc, uint64_t now, uint64_t unseen_ns)
 	}
 }
 
-static struct stalled *place_locked(struct epc *epc) REQUIRES(&epc->groups_lock)
-{
-	struct stalled *s = epc->stalled, *end = epc->stalled + epc->stalled_nr;
-
-	while (s < end && s->owner)
-		s++;
-	return s < end ? s : NULL;
-}
-
-int stalls_init(struct epc *epc)
+/* Room for as many stalls as the EPC is good for, or for none. */
+static void make_room_locked(struct epc *epc) REQUIRES(&epc->groups_lock)
 {
 	uint32_t nr = epc->page_nr / STALLED_PAGES;
 
@@ -213,9 +205,22 @@ int stalls_init(struct epc *epc)
 		nr = EPC_STALLED_MAX;
 	epc->stalled = arena_alloc(epc->arena, nr * sizeof(*epc->stalled));
 	if (!epc->stalled)
-		return -ENOMEM;
+		return;
+	epc_grew(epc, nr * sizeof(*epc->stalled));
 	epc->stalled_nr = nr;
-	return 0;
+}
+
+static struct stalled *place_locked(struct epc *epc) REQUIRES(&epc->groups_lock)
+{
+	struct stalled *s, *end;
+
+	if (epc->stalled_nr == 0)
+		make_room_locked(epc);
+	s = epc->stalled;
+	end = s + epc->stalled_nr;
+	while (s < end && s->owner)
+		s++;
+	return s < end ? s : NULL;
 }
 
 void stalls_fini(struct epc *epc)

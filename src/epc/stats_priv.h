@@ -37,8 +37,6 @@ struct stalled {
 	_Atomic uint32_t seen_ms;       /* of the clock, its low bits */
 };
 
-/* Room for as many stalls as the EPC is good for: 0 or -ENOMEM. */
-int stalls_init(struct epc *epc);
 void stalls_fini(struct epc *epc);
 /* Without any lock. The stall's place, for the end of it; NULL: too many at once, this one is not told of. */
 struct stalled *stall_begin(struct epc_owner *owner);

@@ -28,6 +28,9 @@
 
 /* 16 TiB, or what the address space limit leaves. */
 enum { SPAN_ORDER_BEST = 44, SPAN_ORDER_LEAST = 32 };
+static_assert((int)SPAN_ORDER_BEST <= (int)WINDOW_ORDER_MAX &&
+		      (int)SPAN_ORDER_BEST - (int)WINDOW_ORDER_MIN <= 32,
+	      "a list for each order, and numbers of pages have 32 bits");
 
 /* Where the range of that order at @offset is, or would be. */
 static struct range **range_find(struct window *window, unsigned int order, uint64_t offset)

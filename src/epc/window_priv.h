@@ -12,7 +12,7 @@
 
 enum {
 	WINDOW_ORDER_MIN = 12,
-	WINDOW_ORDER_MAX = 47,
+	WINDOW_ORDER_MAX = 44,
 	WINDOW_ORDERS = WINDOW_ORDER_MAX + 1 - WINDOW_ORDER_MIN,
 };
 
@@ -29,15 +29,16 @@ enum window_take_phase {
 	WINDOW_TAKE_MOVING,  /* the pipe, the stage or both have every page */
 };
 
+/* There is one for each reclaimer that may be at once, so it is small. */
 struct window_slot {
 	int pipe[2]; /* the same in all processes: made before the first fork */
-	unsigned int nr;
+	uint8_t nr;
 	/* The part that is in the pipe: one store says that it has gone, or a death between two would take others' pages. */
-	unsigned int first, end;
-	uint64_t offsets[WINDOW_STAGE_PAGES];
+	uint8_t first, end;
+	/* enum window_take_phase. Changed in order with the rest: a process may die between any two instructions. */
+	_Atomic uint8_t phase;
 	uint8_t order[WINDOW_STAGE_PAGES]; /* by rising offset */
-	/* Changed in order with the rest: a process may die between any two instructions. */
-	_Atomic(enum window_take_phase) phase;
+	uint32_t page[WINDOW_STAGE_PAGES]; /* offsets, in pages */
 };
 
 /*

@@ -120,14 +120,18 @@ static bool again(unsigned int *tries)
 	return ++*tries < RETRIES;
 }
 
+static uint64_t offset_of(const struct window_slot *slot, unsigned int i)
+{
+	return (uint64_t)slot->page[i] * SGX_PAGE_SIZE;
+}
+
 /* Sorted position @pos, and how many pages follow it in the file, it included. */
 static unsigned int run_length(const struct window_slot *slot, unsigned int pos, unsigned int end)
 {
 	unsigned int n = 1;
 
 	while (pos + n < end &&
-	       slot->offsets[slot->order[pos + n]] ==
-		       slot->offsets[slot->order[pos]] + (uint64_t)n * SGX_PAGE_SIZE)
+	       slot->page[slot->order[pos + n]] == slot->page[slot->order[pos]] + n)
 		n++;
 	return n;
 }
@@ -167,7 +171,7 @@ static void pin_part(const struct window *window, const struct window_slot *slot
 
 	for (pos = slot->first; pos < slot->end; pos += n) {
 		n = run_length(slot, pos, slot->end);
-		pin_run(window, slot, slot->offsets[slot->order[pos]], (size_t)n * SGX_PAGE_SIZE);
+		pin_run(window, slot, offset_of(slot, slot->order[pos]), (size_t)n * SGX_PAGE_SIZE);
 	}
 }
 
@@ -177,7 +181,7 @@ static void punch_part(struct window *window, const struct window_slot *slot)
 
 	for (pos = slot->first; pos < slot->end; pos += n) {
 		n = run_length(slot, pos, slot->end);
-		window_drop(window, slot->offsets[slot->order[pos]], n);
+		window_drop(window, offset_of(slot, slot->order[pos]), n);
 	}
 }
 
@@ -241,9 +245,9 @@ static void slot_sort(struct window_slot *slot, const uint64_t *offsets, unsigne
 {
 	unsigned int i, j;
 
-	slot->nr = nr;
+	slot->nr = (uint8_t)nr;
 	for (i = 0; i < nr; i++) {
-		slot->offsets[i] = offsets[i];
+		slot->page[i] = (uint32_t)(offsets[i] / SGX_PAGE_SIZE);
 		for (j = i; j > 0 && offsets[slot->order[j - 1]] > offsets[i]; j--)
 			slot->order[j] = slot->order[j - 1];
 		slot->order[j] = (uint8_t)i;
@@ -257,7 +261,7 @@ static void take_parts(struct window *window, struct window_slot *slot)
 		slot->phase = WINDOW_TAKE_PINNING;
 		slot->end = slot->nr;
 		if (slot->end > slot->first + window->pipe_pages)
-			slot->end = slot->first + window->pipe_pages;
+			slot->end = (uint8_t)(slot->first + window->pipe_pages);
 		pin_part(window, slot);
 		slot->phase = WINDOW_TAKE_MOVING;
 		punch_part(window, slot);
@@ -311,7 +315,7 @@ void window_return(struct window *window, unsigned int slot_nr, unsigned int i)
 
 	assert(i < slot->nr);
 	/* The memory was the page's own a moment ago: if it is short now, that will pass. */
-	while (window_give(window, slot->offsets[i], window_stage(window, slot_nr, i)) < 0) {
+	while (window_give(window, offset_of(slot, i), window_stage(window, slot_nr, i)) < 0) {
 		errno = ENOMEM;
 		if (!again(&tries))
 			give_up("pwrite");
