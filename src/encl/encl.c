@@ -187,14 +187,6 @@ void encl_unlock(struct encl *encl)
 	lock_release(&encl->lock);
 }
 
-uint64_t encl_now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
 /* Short waits first: a reclaimer needs some microseconds a page. */
 static void pause_for(unsigned int waits)
 {

@@ -15,6 +15,7 @@
 #include "arch/sgx.h"
 #include "base/list.h"
 #include "base/lock.h"
+#include "base/patience.h"
 #include "base/ref.h"
 #include "encl/encl.h"
 #include "epc/backing.h"
@@ -198,7 +199,6 @@ void encl_begin_locked(struct encl *encl, enum encl_doing doing, struct encl_han
 void encl_end_locked(struct encl *encl) REQUIRES(&encl->lock);
 /* It is on no list any more. */
 void registry_forget(struct encl *encl);
-uint64_t encl_now_ns(void);
 #define ENCL_WAITS_LONG 64u /* some tens of milliseconds */
 /* Wait a moment, longer with every one of *@waits; after a long time, help those who died. */
 void encl_pause(struct encl *encl, unsigned int *waits) EXCLUDES(&encl->lock);
@@ -338,14 +338,14 @@ struct bring {
 	struct encl_hand *hand; /* from the first frame on */
 	struct epc_page *frame; /* the hand's */
 
-	bool ahead;           /* for nobody yet: only what can be had at once, else -EBUSY */
-	bool unseen;          /* not to be mapped */
-	bool loaded;          /* a page that was asked for was away */
-	uint32_t kept_pins;   /* of the hand's: not from bringing, and not given up with that */
-	bool shown;           /* placing the page has mapped it, too */
-	unsigned int waits;   /* times we waited for somebody */
-	uint64_t refused_ns;  /* when there was no EPC page to be had for the first time */
-	uint64_t patience_ns; /* how long that may last before it is -ENOMEM */
+	bool ahead;              /* for nobody yet: only what can be had at once, else -EBUSY */
+	bool unseen;             /* not to be mapped */
+	bool loaded;             /* a page that was asked for was away */
+	uint32_t kept_pins;      /* of the hand's: not from bringing, and not given up with that */
+	bool shown;              /* placing the page has mapped it, too */
+	bool brief;              /* -ENOMEM is not the end: it comes soon */
+	unsigned int waits;      /* times we waited for somebody */
+	struct patience refused; /* there was no EPC page to be had */
 };
 
 void bring_init(struct bring *b, struct encl *encl, const struct encl_mm *mm);

@@ -23,19 +23,17 @@
 
 enum { ANNOUNCED = 16 /* pages, together */ };
 
-struct patience {
+struct wait {
 	unsigned int waits;
-	uint64_t start_ns;
+	struct patience patience;
 };
 
 /* Wait for a batch to let go. False: it has not for so long that it never will. */
-static bool free_wait(struct encl *encl, struct patience *p)
+static bool free_wait(struct encl *encl, struct wait *w)
 {
-	if (p->waits == ENCL_WAITS_LONG)
-		p->start_ns = encl_now_ns();
-	if (p->start_ns && encl_now_ns() - p->start_ns > FREE_PATIENCE_NS)
+	if (patience_ends(&w->patience, FREE_PATIENCE_NS))
 		return false;
-	encl_pause(encl, &p->waits);
+	encl_pause(encl, &w->waits);
 	return true;
 }
 
@@ -56,7 +54,7 @@ static bool free_owned(struct encl *encl, struct epc_page *frame)
  */
 static bool free_page(struct encl *encl, struct encl_page *page)
 {
-	struct patience patience = { 0 };
+	struct wait wait = { 0 };
 	struct epc_page *frame;
 	int r = 0;
 
@@ -76,7 +74,7 @@ static bool free_page(struct encl *encl, struct encl_page *page)
 			return true;
 		if (r == 0)
 			return free_owned(encl, frame);
-	} while (free_wait(encl, &patience));
+	} while (free_wait(encl, &wait));
 	return false;
 }
 
@@ -176,11 +174,11 @@ static unsigned int free_in_batch(struct encl *encl)
 static unsigned int free_sweep(struct encl *encl)
 {
 	uint32_t page_nr = cpu_get_config(encl->cpu)->page_nr;
-	struct patience patience = { 0 };
+	struct wait wait = { 0 };
 	unsigned int left = 0;
 
 	while (free_in_batch(encl) > 0)
-		if (!free_wait(encl, &patience))
+		if (!free_wait(encl, &wait))
 			return 1;
 	for (int round = 0; round < 2; round++) {
 		left = 0;

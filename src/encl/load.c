@@ -23,10 +23,11 @@
 
 /* Of an EPC with nothing to give. What others hold for an instant comes back much sooner. */
 #define BRING_PATIENCE_NS 1000000000ull
+#define BRING_BRIEF_NS    2000000ull
 
 void bring_init(struct bring *b, struct encl *encl, const struct encl_mm *mm)
 {
-	*b = (struct bring){ .encl = encl, .mm = mm, .patience_ns = BRING_PATIENCE_NS };
+	*b = (struct bring){ .encl = encl, .mm = mm };
 }
 
 void bring_pass_frame(struct bring *b)
@@ -84,15 +85,14 @@ int bring_frame_locked(struct encl *encl, struct bring *b)
 		encl_reap(encl->registry);
 	encl_lock(encl);
 	if (r == 0) {
-		b->refused_ns = 0;
+		b->refused = (struct patience){ 0 };
 		return -EAGAIN;
 	}
 	b->frame = NULL;
 	bring_unpin_locked(encl, b);
 	/* Others may hold what there is for an instant: that passes. */
-	if (!b->refused_ns)
-		b->refused_ns = encl_now_ns();
-	else if (encl_now_ns() - b->refused_ns > b->patience_ns)
+	if (b->brief ? patience_pauses(&b->refused, BRING_BRIEF_NS)
+		     : patience_ends(&b->refused, BRING_PATIENCE_NS))
 		return -ENOMEM;
 	encl_pause_locked(encl, &b->waits);
 	return -EAGAIN;

@@ -14,9 +14,8 @@
 
 #include "epc/epc.h"
 
-/* How long it keeps its pins while there is no EPC, and how long it goes on without. */
-#define STEP_PATIENCE_NS 2000000ull
-#define STEP_STARVED_NS  2000000000ull
+/* How long it goes on without its pins while there is no EPC. */
+#define STEP_STARVED_NS 2000000000ull
 
 struct step {
 	struct encl *encl;
@@ -95,7 +94,7 @@ static unsigned int step_access(uint16_t pf_error)
  * ends with.
  */
 static bool step_resolve_locked(struct encl *encl, struct step *s, struct cpu_outcome *out,
-				uint64_t *starved_ns) REQUIRES(&encl->lock)
+				struct patience *starved) REQUIRES(&encl->lock)
 {
 	uint64_t la = out->pf_addr;
 	struct encl_page *page;
@@ -107,18 +106,16 @@ static bool step_resolve_locked(struct encl *encl, struct step *s, struct cpu_ou
 	rwx = step_vma_rwx(s, la);
 	if (encl_vma_denies(rwx, step_access(out->pf_error)))
 		return false;
-	s->bring.refused_ns = 0;
+	s->bring.refused = (struct patience){ 0 };
 	r = step_pin_locked(encl, s);
 	if (r == 0)
 		r = bring_page_locked(encl, &s->bring, (la - encl->base) / SGX_PAGE_SIZE,
 				      s->vma_rwx_at ? rwx : 0, BRING_AUG, &page);
 	if (r == 0) {
-		*starved_ns = 0;
+		*starved = (struct patience){ 0 };
 		return true;
 	}
-	if (!*starved_ns)
-		*starved_ns = encl_now_ns();
-	if (r == -ENOMEM && encl_now_ns() - *starved_ns < STEP_STARVED_NS) {
+	if (r == -ENOMEM && !patience_ends(starved, STEP_STARVED_NS)) {
 		s->bring.kept_pins = 0;
 		bring_unpin_locked(encl, &s->bring);
 		encl_pause_locked(encl, &s->bring.waits);
@@ -134,15 +131,15 @@ struct cpu_outcome encl_step(struct encl *encl, const struct encl_mm *mm, encl_s
 	struct step s = { .encl = encl, .ctx = ctx, .vma_rwx_at = vma_rwx_at };
 	struct cpu_mmu mmu = { .walk = step_walk, .ctx = &s };
 	struct cpu_outcome out;
-	uint64_t starved_ns = 0;
+	struct patience starved = { 0 };
 
 	bring_init(&s.bring, encl, mm);
-	s.bring.patience_ns = STEP_PATIENCE_NS;
+	s.bring.brief = true; /* then it gives up its pins */
 	encl_lock(encl);
 	do {
 		s.seen_nr = 0;
 		out = step(ctx, encl->cpu, &mmu);
-	} while (out.fault == CPU_PF && step_resolve_locked(encl, &s, &out, &starved_ns));
+	} while (out.fault == CPU_PF && step_resolve_locked(encl, &s, &out, &starved));
 	if (encl->secs.epc_page)
 		atomic_store_explicit(&encl->running,
 				      cpu_active_nr(encl->cpu,

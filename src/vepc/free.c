@@ -9,9 +9,9 @@
 #include "vepc/vepc_priv.h"
 
 #include <sched.h>
-#include <time.h>
 
 #include "base/arena.h"
+#include "base/patience.h"
 #include "cpu/cpu.h"
 #include "epc/epc.h"
 #include "epc/owner.h"
@@ -122,26 +122,18 @@ static void zombies_retry_locked(struct vepc_registry *registry) REQUIRES(&regis
 	}
 }
 
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
 /*
  * False: after a long time a reclaimer is still between get and put.  It is stopped, or died where that could
  * not be noted; then it costs the file's own memory, which it may still look at.
  */
 static bool stop_reclaim(struct vepc *vepc)
 {
-	uint64_t start = now_ns();
+	struct patience patience = { 0 };
 
 	/* Pairs with vepc_batch_get(). */
 	atomic_store(&vepc->going, true);
 	while (atomic_load(&vepc->batch_nr) > 0) {
-		if (now_ns() - start > FREE_PATIENCE_NS)
+		if (patience_ends(&patience, FREE_PATIENCE_NS))
 			return false;
 		sched_yield();
 		epc_recover(vepc->epc);

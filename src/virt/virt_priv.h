@@ -13,6 +13,7 @@
 #include "arch/sgx.h"
 #include "base/list.h"
 #include "base/lock.h"
+#include "base/patience.h"
 #include "base/ref.h"
 #include "epc/va.h"
 #include "vepc/keeper.h"
@@ -128,17 +129,6 @@ struct virt_guest {
 
 #define TRACK_TRIES  10 /* of ETRACKC, of any leaf that meets a conflict */
 #define WAIT_LONG_NS 1000000000ull
-
-/* ---- patience.c ----------------------------------------------------------------------------- */
-
-/* Of one who waits for something; all nought where that has come. */
-struct patience {
-	uint64_t since_ns;
-	unsigned int looks;
-};
-
-/* One look more in vain. True: for more than @ns now, and often enough. */
-bool patience_ends(struct patience *p, uint64_t ns);
 
 /* ---- guest.c -------------------------------------------------------------------------------- */
 
