@@ -21,14 +21,19 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "arch/sgx.h"
 #include "base/arena.h"
 #include "base/hide.h"
+#include "base/patience.h"
 #include "epc/backing_priv.h"
 
 enum { BATCH = 64 /* slots written at once, at the most */ };
+
+/* For one batch of somebody else's. */
+#define WRITER_NS 1000000000ull
 
 static off_t offset_of(uint32_t slot)
 {
@@ -270,17 +275,30 @@ void backing_write_out(struct backing *backing)
 		write_batch(backing, BACKING_WRITE_MIN);
 }
 
+/*
+ * Where somebody else is writing what waits, that is no failure: it is waited for, or a busy machine and a slow disk would
+ * look like a store that is full.  Not for ever: he may be stopped.
+ */
 int backing_file_ready(struct backing *backing)
 {
+	const struct timespec moment = { .tv_nsec = 100000 };
+	struct patience patience = { 0 };
 	int r;
 
-	if (backing->file < 0 || atomic_load(&backing->waiting_nr) < BACKING_UNWRITTEN_MAX)
+	if (backing->file < 0)
 		return 0;
-	write_batch(backing, 1);
-	if (atomic_load(&backing->waiting_nr) < BACKING_UNWRITTEN_MAX)
-		return 0;
-	r = atomic_load(&backing->write_error);
-	return r < 0 ? r : -EAGAIN;
+	while (atomic_load(&backing->waiting_nr) >= BACKING_UNWRITTEN_MAX) {
+		write_batch(backing, 1);
+		if (atomic_load(&backing->waiting_nr) < BACKING_UNWRITTEN_MAX)
+			break;
+		r = atomic_load(&backing->write_error);
+		if (r < 0)
+			return r;
+		if (patience_ends(&patience, WRITER_NS))
+			return -EAGAIN;
+		clock_nanosleep(CLOCK_MONOTONIC, 0, &moment, NULL);
+	}
+	return 0;
 }
 
 void backing_complete(struct backing *backing, uint32_t slot)

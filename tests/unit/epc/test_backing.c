@@ -4,7 +4,9 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -367,6 +369,57 @@ static void test_file_tier(struct arena *arena)
 	rmdir(dir);
 }
 
+/* ---- a writer that is slow ------------------------------------------------------------------- */
+
+static atomic_bool writes;
+
+static int slow_answer(enum backing_call call)
+{
+	if (call == BACKING_WRITE && !atomic_exchange(&writes, true))
+		usleep(200000);
+	return 0;
+}
+
+static void *write_out(void *backing)
+{
+	backing_write_out(backing);
+	return NULL;
+}
+
+/* While one writes, others who find that too many slots wait for the file wait as well. */
+static void test_slow_writer(struct arena *arena)
+{
+	enum { SLOTS = 400 };
+	static uint32_t slot[SLOTS];
+	struct backing_stats stats;
+	struct backing *backing;
+	pthread_t thread;
+	int r = 0;
+
+	for (unsigned int i = 0; i < SLOTS; i++)
+		slot[i] = BACKING_NO_SLOT;
+	TAP_MUST(backing_create(arena, ".", 0, &backing) == 0, "a store with a file");
+	for (unsigned int i = 0; i < SLOTS && r == 0; i++) {
+		if (i == 64) {
+			backing_on_call(backing, slow_answer);
+			pthread_create(&thread, NULL, write_out, backing);
+			while (!atomic_load(&writes))
+				usleep(100);
+		}
+		r = backing_alloc(backing, &slot[i]);
+		if (r == 0)
+			backing_complete(backing, slot[i]);
+	}
+	backing_stats_read(backing, &stats);
+	TAP_CHECK(r == 0 && stats.refused == 0 && stats.written > 0,
+		  "a store whose writer is slow is not full (%d)", r);
+	pthread_join(thread, NULL);
+	for (unsigned int i = 0; i < SLOTS; i++)
+		if (slot[i] != BACKING_NO_SLOT)
+			backing_free(backing, &slot[i]);
+	backing_destroy(backing);
+}
+
 int main(void)
 {
 	struct arena *arena = arena_create(1u << 20);
@@ -379,6 +432,7 @@ int main(void)
 	test_files(arena);
 	test_full_disk(arena);
 	test_file_tier(arena);
+	test_slow_writer(arena);
 	TAP_CHECK(arena_used_bytes(arena) == used, "nothing is left behind");
 	arena_destroy(arena);
 	return tap_done();
