@@ -63,11 +63,13 @@ int swsgx_slots_create(struct swsgx_epc *epc, uint32_t nr, struct swsgx_slots **
 	return 0;
 }
 
+/* The version first: whoever dies in between has left no entry that says that it has contents, and has no slot. */
 static void entry_clear(struct swsgx_slots *slots, struct slot_entry *entry)
 {
+	entry->version = 0;
+	atomic_signal_fence(memory_order_seq_cst);
 	if (entry->slot != BACKING_NO_SLOT)
 		backing_free(slots->backing, &entry->slot);
-	entry->version = 0;
 }
 
 void swsgx_slots_destroy(struct swsgx_slots *slots)

@@ -156,7 +156,8 @@ void swsgx_owner_read(struct swsgx_owner *owner, struct swsgx_owner_info *ret_in
 
 	epc_owner_info_read(owner->epc_owner, &info);
 	memset(ret_info, 0, sizeof(*ret_info));
-	ret_info->name = info.name;
+	/* Not @info's, which goes with this call. */
+	ret_info->name = owner->ops->name;
 	counts_tell(info.count, ret_info->count);
 	pressure_tell(info.pressure, ret_info->pressure);
 }

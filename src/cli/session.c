@@ -309,23 +309,38 @@ bool session_lives(const struct session *session)
 	return false;
 }
 
+/*
+ * The number may have been given to another file.  To open that for reading may wait for ever (a pipe), or do something (a
+ * device), so it is not opened before it is known to be ours.
+ */
+static int open_part(const struct session *session, const char *path)
+{
+	char own[32];
+	struct stat st;
+	int at = open(path, O_PATH | O_CLOEXEC), fd = -ESRCH;
+
+	if (at < 0)
+		return errno == ENOENT ? -ESRCH : -errno;
+	if (fstat(at, &st) == 0 && st.st_dev == session->dev && st.st_ino == session->ino) {
+		snprintf(own, sizeof(own), "/proc/self/fd/%d", at);
+		fd = open(own, O_RDONLY | O_CLOEXEC);
+		fd = fd < 0 ? -errno : fd;
+	}
+	close(at);
+	return fd;
+}
+
 int session_look(const struct session *session, struct look **ret_look, struct report *rep)
 {
 	char path[48];
-	struct stat st;
 	int fd, r = -ESRCH;
 
 	for (unsigned int i = 0; i < session->nr && r < 0; i++) {
 		path_of(&session->process[i], path);
-		fd = open(path, O_RDONLY | O_CLOEXEC);
-		if (fd < 0) {
-			r = errno == ENOENT ? -ESRCH : -errno;
-			continue;
-		}
-		/* The number may have been given to another file. */
-		if (fstat(fd, &st) == 0 && st.st_dev == session->dev && st.st_ino == session->ino)
-			r = look_open(fd, ret_look);
-		close(fd);
+		fd = open_part(session, path);
+		r = fd < 0 ? fd : look_open(fd, ret_look);
+		if (fd >= 0)
+			close(fd);
 	}
 	return r < 0 ? refuse(session->process[0].pid, r, rep) : 0;
 }

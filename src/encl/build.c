@@ -88,8 +88,7 @@ static int create_secs_locked(struct encl *encl, struct bring *b, const struct s
 	return 0;
 
 free_range:
-	window_range_free(encl->window, encl->win_off, encl->size);
-	encl->win_off = ENCL_NO_RANGE;
+	encl_range_free(encl);
 remove:
 	encls_eremove(encl->cpu, epc_page_nr(encl->epc, b->frame));
 	encl->base = 0;

@@ -209,6 +209,8 @@ void encl_pause_locked(struct encl *encl, unsigned int *waits) REQUIRES(&encl->l
 
 /* Nobody has a reference any more, and this thread has the end_lock.  It may have been begun by one that died. */
 void encl_free(struct encl *encl);
+/* Its range of the window, if it has one. */
+void encl_range_free(struct encl *encl);
 
 /* ---- hand.c --------------------------------------------------------------------------------- */
 

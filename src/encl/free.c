@@ -227,10 +227,23 @@ static void free_structs(struct encl *encl)
 	arena_free(encl->arena, encl, sizeof(*encl));
 }
 
+/*
+ * Who dies in it loses a range.  To free one twice would be worse: the first time it may have joined its other half, and
+ * then the same offsets would be in two ranges, and be handed out twice.
+ */
+void encl_range_free(struct encl *encl)
+{
+	uint64_t win_off = encl->win_off;
+
+	encl->win_off = ENCL_NO_RANGE;
+	atomic_signal_fence(memory_order_seq_cst);
+	if (win_off != ENCL_NO_RANGE)
+		window_range_free(encl->window, win_off, encl->size);
+}
+
 LOCK_ATTR(no_thread_safety_analysis) void encl_free(struct encl *encl)
 {
 	bool again = encl->end_lock.holder_died;
-	uint64_t win_off = encl->win_off;
 	unsigned int left;
 
 	/* Reclaimers that pick a page from now on are refused; see evict_get(). */
@@ -244,9 +257,7 @@ LOCK_ATTR(no_thread_safety_analysis) void encl_free(struct encl *encl)
 	if (left > 0 || again || free_hands_filled(encl))
 		left = free_sweep(encl);
 
-	encl->win_off = ENCL_NO_RANGE;
-	if (win_off != ENCL_NO_RANGE)
-		window_range_free(encl->window, win_off, encl->size);
+	encl_range_free(encl);
 	registry_forget(encl);
 	encl->end_lock.holder_died = false;
 	lock_release(&encl->end_lock);

@@ -56,9 +56,7 @@ static void repair_create_locked(struct encl *encl) REQUIRES(&encl->lock)
 {
 	encl->secs.epc_page = NULL;
 	pages_destroy(encl);
-	if (encl->win_off != ENCL_NO_RANGE)
-		window_range_free(encl->window, encl->win_off, encl->size);
-	encl->win_off = ENCL_NO_RANGE;
+	encl_range_free(encl);
 	encl->base = 0;
 	encl->size = 0;
 }

@@ -255,11 +255,19 @@ struct named *peek_find(const struct epc_peek *peek, uint64_t at)
 			      : NULL;
 }
 
+/* It goes to somebody's terminal: what is no text does not. */
+static void tell_name(char *to, size_t bytes, const char *from)
+{
+	for (; bytes > 1 && *from; bytes--, from++)
+		*to++ = *from >= ' ' && *from <= '~' ? *from : '?';
+	*to = '\0';
+}
+
 static void tell_group(struct epc_sample_group *told, const struct epc_group *group, uint64_t now)
 {
 	struct pressure pressure = group->pressure;
 
-	memcpy(told->info.name, group->name, sizeof(told->info.name) - 1);
+	tell_name(told->info.name, sizeof(told->info.name), group->name);
 	told->info.limits = (struct epc_group_limits){
 		.max_pages = group_limit(&group->max),
 		.high_pages = group_limit(&group->high),
@@ -311,7 +319,7 @@ static void tell_owner(struct epc_peek *peek, const struct found *found)
 
 	memset(told, 0, sizeof(*told));
 	told->group = peek->place[found->group];
-	memcpy(told->info.name, found->owner.name, sizeof(told->info.name) - 1);
+	tell_name(told->info.name, sizeof(told->info.name), found->owner.name);
 	told->key = found->at;
 	told->info.id = found->owner.id;
 	told->info.pid = found->owner.pid;

@@ -179,7 +179,8 @@ static void check_owner(const struct blocks *b)
 	struct swsgx_owner_info info;
 
 	swsgx_owner_read(b->owner, &info);
-	TAP_CHECK(!strcmp(info.name, "counted") && info.count[SWSGX_ALLOCS] == b->allocs &&
+	TAP_CHECK(info.name == ops.name, "its name is that of its operations, and as long there");
+	TAP_CHECK(info.count[SWSGX_ALLOCS] == b->allocs &&
 			  info.count[SWSGX_FREES] == b->frees &&
 			  info.count[SWSGX_EVICTIONS] == b->writes &&
 			  info.count[SWSGX_EVICT_FAILURES] == b->failures &&

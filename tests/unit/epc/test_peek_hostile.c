@@ -147,6 +147,24 @@ static void test_changes(void)
 	seen_destroy(&s);
 }
 
+/* They are printed where escapes would do something. */
+static void test_names(void)
+{
+	static const char name[] = "\033]0;x\007\x9b";
+	const struct epc_sample *sample;
+	struct seen s;
+	struct fake_owner *owner;
+
+	seen_create(&s, PAGES, 8 << 20);
+	owner = fake_owner_create(s.m.epc, 1, PAGES, true);
+	memcpy(s.m.epc->root->name, name, sizeof(name));
+	TAP_CHECK(epc_peek_read(s.peek, &sample) == 0 &&
+			  !strcmp(sample->group[0].info.name, "?]0;x??"),
+		  "what is no text in a name is not told: %s", sample->group[0].info.name);
+	fake_owner_put(owner);
+	seen_destroy(&s);
+}
+
 /* ---- memory that goes, or was never there ---------------------------------------------------------- */
 
 /* A file that begins as one to look at does: 0, or what look_open() said. */
@@ -227,6 +245,7 @@ static void test_claims(void)
 int main(void)
 {
 	test_changes();
+	test_names();
 	test_files();
 	test_claims();
 	return tap_done();
