@@ -226,7 +226,9 @@ static int alloc_evict(struct epc_owner *owner, struct epc_group *top, struct se
 		count(&epc->counters.direct_reclaims, 1);
 		epc_count(owner, NULL, EPC_DIRECT_RECLAIMS, 1);
 	}
-	tries_add(&search->others, &result);
+	/* All batches are in use: none was tried. */
+	if (freed >= 0)
+		tries_add(&search->others, &result);
 	if (freed > 0)
 		search_begin(epc, search);
 	return freed;

@@ -136,7 +136,7 @@ int window_range_alloc(struct window *window, uint64_t bytes, uint64_t *ret_offs
 	}
 	if (order > WINDOW_ORDER_MAX)
 		goto unlock;
-	/* Where the heap is full, the other half is not offered again until this one is freed: no harm. */
+	/* Where the heap is full, the other half is not offered again. */
 	while (order > want) {
 		order--;
 		if (range_add(window, order, offset + (1ull << order)) < 0)

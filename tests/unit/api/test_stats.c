@@ -180,8 +180,7 @@ static void check_owner(const struct blocks *b)
 
 	swsgx_owner_read(b->owner, &info);
 	TAP_CHECK(info.name == ops.name, "its name is that of its operations, and as long there");
-	TAP_CHECK(info.count[SWSGX_ALLOCS] == b->allocs &&
-			  info.count[SWSGX_FREES] == b->frees &&
+	TAP_CHECK(info.count[SWSGX_ALLOCS] == b->allocs && info.count[SWSGX_FREES] == b->frees &&
 			  info.count[SWSGX_EVICTIONS] == b->writes &&
 			  info.count[SWSGX_EVICT_FAILURES] == b->failures &&
 			  info.count[SWSGX_BLOCKS] == b->blocks,
