@@ -292,8 +292,12 @@ static long do_thread(ucontext_t *uc, struct rt_thread *parent, const long a[6])
 	t->regs.fs_base = a[0] & CLONE_SETTLS ? (uint64_t)a[4] : parent->away_fs;
 	t->regs.gs_base = parent->away_gs;
 	t->direct_mask = *(uint64_t *)&uc->uc_sigmask;
+	rt_client_signals_new(t, rt_client_blocked());
+	/* It is not to have one before it is in the program (go()). */
+	rt_signal_shut();
 	r = rt_clone_raw((unsigned long)a[0] | CLONE_SETTLS, (uint8_t *)t + RT_SLOT_BYTES - 4096,
 			 (int *)a[2], (int *)a[3], t->home_fs, t);
+	rt_signal_reopen();
 	if (r < 0)
 		t->tid = RT_NO_THREAD; /* to be used again */
 	return r;

@@ -209,10 +209,16 @@ static void have_threads(void)
 	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &mask, 0, 8);
 }
 
+/* As far from that block as ours is from ours. */
+void *rt_donor_tls(const struct rt_thread *t, void *ours)
+{
+	return (uint8_t *)t->home_fs + ((uint8_t *)ours - (uint8_t *)fs_base());
+}
+
 static struct rt_thread *donor_make(void)
 {
 	uint8_t *block = tls_make();
-	struct rt_thread **self, *t;
+	struct rt_thread *t;
 
 	if (!block)
 		return donor_thread();
@@ -222,9 +228,7 @@ static struct rt_thread *donor_make(void)
 	t->home_fs = (uint64_t)block;
 	t->foreign = true;
 	t->tls_made = true;
-	/* rt_self of that block: as far from it as ours is from ours. */
-	self = (struct rt_thread **)(block + ((uint8_t *)&rt_self - (uint8_t *)fs_base()));
-	*self = t;
+	*(struct rt_thread **)rt_donor_tls(t, &rt_self) = t;
 	return t;
 }
 
@@ -275,6 +279,8 @@ struct rt_thread *rt_donor_thread(void)
 		push(&rt.borrowed, t);
 	}
 	t->client_stack = (stack_t){ .ss_flags = SS_DISABLE };
+	/* What waited for the one before has gone with it. */
+	rt_client_signals_new(t, 0);
 	return t;
 }
 

@@ -17,6 +17,8 @@ struct rt_thread;
 int rt_donor_init(void);
 /* A foreign thread's block, not yet any thread's; NULL when there is none to be had. */
 struct rt_thread *rt_donor_thread(void);
+/* Where the thread-local variable @ours of the caller's is in the TLS that @t lends. */
+void *rt_donor_tls(const struct rt_thread *t, void *ours);
 /* See to it that one is spare. On a thread with a TLS of its own. */
 void rt_donor_keep_spare(void);
 void rt_donor_fork_child(void);

@@ -248,6 +248,16 @@ long rt_sigaltstack(const stack_t *stack, stack_t *ret_old);
 long rt_sigaltstack_at(const stack_t *stack, stack_t *ret_old, uint64_t rsp);
 /* rt_sigprocmask() on *@mask instead of the kernel's. */
 long rt_sigprocmask_virtual(int how, const uint64_t *set, uint64_t *mask, uint64_t *ret_old);
+/* This handler goes on to what may fault: critical signals, which have been blocked since it began, may come upon it. */
+void rt_signal_reopen(void);
+/* And it is done with that. */
+void rt_signal_shut(void);
+/* Critical signals that the client believes blocked on this thread. */
+uint64_t rt_client_blocked(void);
+/* On @t's TLS, which it lends, a thread begins that believes @blocked blocked. Nothing waits for it. */
+void rt_client_signals_new(struct rt_thread *t, uint64_t blocked);
+/* Nor for the thread of a new process. */
+void rt_client_fork_child(void);
 /* What waited for the client to unblock it comes now. */
 void rt_client_unpend(void);
 /* Critical signals that wait for the client to unblock them: a set, for sigpending(). */

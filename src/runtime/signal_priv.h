@@ -31,10 +31,6 @@ static inline bool on_stack(const stack_t *stack, uint64_t sp)
 	return sp - (uint64_t)stack->ss_sp < stack->ss_size;
 }
 
-/* This handler goes on to what may fault: critical signals, which have been blocked since it began, may come upon it. */
-void rt_signal_reopen(void);
-/* And it is done with that. */
-void rt_signal_shut(void);
 /* Around the work of a handler on a stack of the client's: critical signals that are sent meanwhile wait. */
 void rt_elsewhere_begin(void);
 void rt_elsewhere_end(void);
@@ -42,8 +38,6 @@ void rt_elsewhere_end(void);
 bool rt_elsewhere(void);
 /* A handler of the client's for @sig is about to run its first instruction. */
 bool rt_frame_waits(int sig, const ucontext_t *uc);
-/* Critical signals that the client believes blocked on this thread. */
-uint64_t rt_client_blocked(void);
 /* One of those was sent: it waits. */
 void rt_client_pend(int sig, const siginfo_t *info);
 

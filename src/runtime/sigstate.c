@@ -11,6 +11,8 @@
 
 #include <string.h>
 
+#include "runtime/donor.h"
+
 /* Critical signals that the client believes blocked on this thread, and those that somebody sent meanwhile. */
 static __thread uint64_t client_blocked __attribute__((tls_model("initial-exec")));
 static __thread uint64_t client_pending __attribute__((tls_model("initial-exec")));
@@ -45,6 +47,18 @@ void rt_client_unpend(void)
 		sys4(SYS_rt_tgsigqueueinfo, sys(SYS_getpid, 0, 0, 0), sys(SYS_gettid, 0, 0, 0), sig,
 		     &pending_info[critical_index(sig)]);
 	}
+}
+
+void rt_client_signals_new(struct rt_thread *t, uint64_t blocked)
+{
+	*(uint64_t *)rt_donor_tls(t, &client_blocked) = blocked;
+	*(uint64_t *)rt_donor_tls(t, &client_pending) = 0;
+	*(unsigned int *)rt_donor_tls(t, &elsewhere) = 0;
+}
+
+void rt_client_fork_child(void)
+{
+	client_pending = 0;
 }
 
 uint64_t rt_pending_critical(void)

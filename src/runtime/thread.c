@@ -313,6 +313,7 @@ void rt_thread_fork_child(void)
 	struct rt_thread *t = rt_self;
 
 	memset(rt.slot_bitmap, 0, sizeof(rt.slot_bitmap));
+	rt_client_fork_child();
 	if (!t)
 		return;
 	unsigned int slot = (unsigned int)(((uint8_t *)t - rt.slots) / RT_SLOT_BYTES);

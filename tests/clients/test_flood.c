@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
  * Other processes that send the signals of faults as fast as they can: no stack is filled with handlers that have not
- * begun, every call does what it should, and afterwards faults are served as ever.
+ * begun, every call does what it should, and afterwards faults are served as ever.  What waits for a thread goes with it.
  */
 #include <pthread.h>
 #include <string.h>
@@ -14,7 +14,10 @@
 #include "client.h"
 #include "lib/tap.h"
 
-enum { SENDERS = 2, PAGES = 300, FLOOD_NS = 150000000, PATIENCE_NS = 2000000000 };
+enum { SENDERS = 2, PAGES = 300, FLOOD_NS = 150000000, PATIENCE_NS = 2000000000, HEIRS = 20 };
+
+static const int kinds[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS };
+#define KINDS (sizeof(kinds) / sizeof(kinds[0]))
 
 static struct client_encl e;
 static volatile unsigned long handled;
@@ -150,9 +153,67 @@ static void check_new_threads(int signo)
 	TAP_CHECK(handled > 0, "signal %d: it comes (%lu)", signo, handled);
 }
 
+/* All of @kinds are there, and blocked. */
+static void have_all_wait(sigset_t *set)
+{
+	sigemptyset(set);
+	for (unsigned int i = 0; i < KINDS; i++)
+		sigaddset(set, kinds[i]);
+	pthread_sigmask(SIG_BLOCK, set, NULL);
+	for (unsigned int i = 0; i < KINDS; i++)
+		syscall(SYS_tgkill, getpid(), syscall(SYS_gettid), kinds[i]);
+}
+
+static void *ends_with_them(void *unused)
+{
+	sigset_t set;
+
+	have_all_wait(&set);
+	return unused;
+}
+
+static void *forks_with_them(void *ret_status)
+{
+	sigset_t set;
+	pid_t child;
+
+	have_all_wait(&set);
+	child = fork();
+	if (!child) {
+		pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+		_exit(handled != 0);
+	}
+	if (waitpid(child, ret_status, 0) != child)
+		*(int *)ret_status = -1;
+	return NULL;
+}
+
+/* A signal that a thread has blocked when it ends is nobody's, whatever of the thread is used again for the next. */
+static void check_waiting(void)
+{
+	struct sigaction sa = { .sa_handler = on_signal };
+	int status = -1;
+	pthread_t thread;
+
+	for (unsigned int i = 0; i < KINDS; i++)
+		sigaction(kinds[i], &sa, NULL);
+	handled = 0;
+	fflush(stdout);
+	for (unsigned int i = 0; i < HEIRS; i++)
+		if (!pthread_create(&thread, NULL, ends_with_them, NULL))
+			pthread_join(thread, NULL);
+	TAP_CHECK(!handled, "what waits for a thread that ends does not come to another (%lu)",
+		  handled);
+	handled = 0;
+	if (!pthread_create(&thread, NULL, forks_with_them, &status))
+		pthread_join(thread, NULL);
+	TAP_CHECK(status == 0, "nor to a child of its process (%d)", status);
+	for (unsigned int i = 0; i < KINDS; i++)
+		signal(kinds[i], SIG_DFL);
+}
+
 int main(void)
 {
-	static const int kinds[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS };
 	struct client_conf conf = { .threads = 1, .heap_pages = PAGES };
 	struct encl_op wild = { .nr = OP_READ, .arg = { 8 } }; /* an address of nobody */
 	struct sgx_enclave_run run;
@@ -163,12 +224,13 @@ int main(void)
 		      0);
 	TAP_MUST(target != MAP_FAILED, "memory that the senders share");
 	TAP_MUST(!client_create(&e, &conf), "an enclave larger than the EPC");
-	for (unsigned int i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+	for (unsigned int i = 0; i < KINDS; i++)
 		check_flood(kinds[i]);
 	TAP_CHECK(!page_through(ENTRY_VDSO, UINT64_MAX) && !page_through(ENTRY_UD2, UINT64_MAX),
 		  "afterwards: every page is there");
-	for (unsigned int i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+	for (unsigned int i = 0; i < KINDS; i++)
 		check_new_threads(kinds[i]);
+	check_waiting();
 	child = fork();
 	if (!child)
 		_exit((int)page_through(ENTRY_UD2, UINT64_MAX));
