@@ -158,8 +158,8 @@ static void test_names(void)
 	seen_create(&s, PAGES, 8 << 20);
 	owner = fake_owner_create(s.m.epc, 1, PAGES, true);
 	memcpy(s.m.epc->root->name, name, sizeof(name));
-	TAP_CHECK(epc_peek_read(s.peek, &sample) == 0 &&
-			  !strcmp(sample->group[0].info.name, "?]0;x??"),
+	TAP_MUST(epc_peek_read(s.peek, &sample) == 0, "a sample");
+	TAP_CHECK(!strcmp(sample->group[0].info.name, "?]0;x??"),
 		  "what is no text in a name is not told: %s", sample->group[0].info.name);
 	fake_owner_put(owner);
 	seen_destroy(&s);
