@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "lib/tap.h"
+#include "unit/api/any_owner.h"
 
 enum { PAGES = 64, BLOCKS = 100 };
 
@@ -106,25 +107,15 @@ static int save_and_alloc(void *arg, uint64_t i, struct swsgx_page *page)
 	return swsgx_epc_reclaim(arg) > 0 ? -1 : 0;
 }
 
-static bool any_get(void *arg, uint64_t i) { return true; }
-
-static bool any_page(void *arg, uint64_t i, struct swsgx_page *page) { return true; }
-
-static void any_put(void *arg, uint64_t i) {}
-
 static void test_nested(void)
 {
-	static const struct swsgx_owner_ops nested_ops = { .name = "nested",
-							   .get = any_get,
-							   .reclaim = any_page,
-							   .block = any_page,
-							   .write = save_and_alloc,
-							   .put = any_put };
+	struct swsgx_owner_ops nested_ops = any_ops;
 	struct swsgx_epc_config config = { .bytes = 32 * SWSGX_PAGE_SIZE };
 	struct swsgx_page *page;
 	struct swsgx_epc *epc;
 	unsigned int i, had = 0;
 
+	nested_ops.write = save_and_alloc;
 	TAP_MUST(swsgx_epc_create(&config, &epc) == 0 &&
 			 swsgx_owner_create(swsgx_group_root(epc), &nested_ops, epc,
 					    &nested_owner) == 0,

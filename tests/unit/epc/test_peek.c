@@ -21,42 +21,18 @@
 #include "epc/owner.h"
 #include "lib/fake_owner.h"
 #include "lib/tap.h"
+#include "unit/epc/seen.h"
 
 enum { PAGES = 96, THREADS = 3, SAMPLES = 3000, ROUNDS = 400 };
-
-struct seen {
-	struct fake_machine m;
-	struct look *look;
-	struct epc_peek *peek;
-	int fd; /* as another process has it */
-};
 
 static void seen_create(struct seen *s, uint32_t pages)
 {
 	struct cpu_config cpu;
-	struct epc_config config = { .shards = 2 };
-	char path[32];
 
 	cpu_config_default(&cpu, (uint64_t)pages / 2 * SGX_PAGE_SIZE);
 	TAP_MUST(cpu_config_add_section(&cpu, (uint64_t)(pages - pages / 2) * SGX_PAGE_SIZE, -1),
 		 "two sections");
-	s->m.arena = config.arena = cpu.arena = arena_create_shown(64u << 20);
-	s->m.cpu = config.cpu = cpu_create(&cpu);
-	TAP_MUST(s->m.arena && s->m.cpu && epc_create(&config, &s->m.epc) == 0, "an EPC");
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", arena_fd(s->m.arena));
-	s->fd = open(path, O_RDONLY | O_CLOEXEC);
-	TAP_MUST(s->fd >= 0 && look_open(s->fd, &s->look) == 0 &&
-			 epc_peek_open(s->look, &s->peek) == 0,
-		 "it can be looked at");
-	epc_peek_count_every(s->peek, 0);
-}
-
-static void seen_destroy(struct seen *s)
-{
-	epc_peek_close(s->peek);
-	look_close(s->look);
-	close(s->fd);
-	fake_machine_destroy(&s->m);
+	seen_open(s, &cpu, 2, 64u << 20);
 }
 
 static const struct epc_sample *sample(struct seen *s)

@@ -19,41 +19,17 @@
 #include "epc/epc_priv.h"
 #include "lib/fake_owner.h"
 #include "lib/tap.h"
+#include "unit/epc/seen.h"
 
 enum { PAGES = 4096, SHARDS = 4 };
 #define TURN_NS 300000000
 
-struct seen {
-	struct fake_machine m;
-	struct look *look;
-	struct epc_peek *peek;
-	int fd; /* as another process has it */
-};
-
 static void seen_create(struct seen *s, uint32_t pages, size_t arena_bytes)
 {
-	struct epc_config config = { .shards = SHARDS };
 	struct cpu_config cpu;
-	char path[32];
 
 	cpu_config_default(&cpu, (uint64_t)pages * SGX_PAGE_SIZE);
-	s->m.arena = config.arena = cpu.arena = arena_create_shown(arena_bytes);
-	s->m.cpu = config.cpu = cpu_create(&cpu);
-	TAP_MUST(s->m.arena && s->m.cpu && epc_create(&config, &s->m.epc) == 0, "an EPC");
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", arena_fd(s->m.arena));
-	s->fd = open(path, O_RDONLY | O_CLOEXEC);
-	TAP_MUST(s->fd >= 0 && look_open(s->fd, &s->look) == 0 &&
-			 epc_peek_open(s->look, &s->peek) == 0,
-		 "it can be looked at");
-	epc_peek_count_every(s->peek, 0);
-}
-
-static void seen_destroy(struct seen *s)
-{
-	epc_peek_close(s->peek);
-	look_close(s->look);
-	close(s->fd);
-	fake_machine_destroy(&s->m);
+	seen_open(s, &cpu, SHARDS, arena_bytes);
 }
 
 /* ---- numbers that change while they are looked at -------------------------------------------------- */
