@@ -77,7 +77,7 @@ fuzz: setup
 	tools/fuzz build-fuzz $(FUZZ_SECONDS)
 
 bench: all
-	meson test -C $(BUILD) --benchmark --no-rebuild --verbose
+	meson test -C $(BUILD) --benchmark --verbose
 
 # A PREFIX that is given now, and not when the build folder was made, counts.
 install: $(BUILD)/build.ninja

@@ -17,6 +17,7 @@
 
 #include "client.h"
 #include "measure.h"
+#include "option.h"
 
 enum { ROUNDS = 25, PAGES = 2048, RECORD = 5184 };
 
@@ -113,7 +114,7 @@ int main(int argc, char **argv)
 	int hash, measured, copy, plain;
 	uint8_t *target;
 
-	m.json = argc == 2 && strcmp(argv[1], "--json") == 0;
+	m.json = option_parse(argc, argv, m.title, NULL, NULL);
 	measure_pin(0);
 	source = memory(PAGES * 4096ul);
 	target = memory(PAGES * 4096ul);
@@ -126,10 +127,10 @@ int main(int argc, char **argv)
 	copy = measure_row(&m, "memcpy", "GB/s", -1, 0);
 	plain = measure_row(&m, "EADD alone", "GB/s", copy, 0);
 	for (unsigned int i = 0; i < ROUNDS; i++) {
-		measure_add(&m, hash, hash_rate(ctx, sha256));
-		measure_add(&m, measured, add_rate(true));
-		measure_add(&m, copy, copy_rate(target));
-		measure_add(&m, plain, add_rate(false));
+		measure_sample(&m, hash, hash_rate(ctx, sha256));
+		measure_sample(&m, measured, add_rate(true));
+		measure_sample(&m, copy, copy_rate(target));
+		measure_sample(&m, plain, add_rate(false));
 	}
 	measure_print(&m);
 	EVP_MD_CTX_free(ctx);

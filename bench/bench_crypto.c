@@ -9,6 +9,7 @@
  *
  *   bench_crypto [--json]
  */
+#include <math.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,12 +27,13 @@
 #include "crypto/random.h"
 #include "crypto/rsa3072.h"
 #include "crypto/sha256.h"
+#include "option.h"
+#include "table.h"
 
 enum { SAMPLES = 15, COLD_PAGES = 65536 };
 
 struct bench {
-	bool json;
-	unsigned int row_nr;
+	struct table table;
 	struct page_key key;
 	uint8_t *from, *to; /* COLD_PAGES each */
 	uint32_t *order;
@@ -61,20 +63,10 @@ static int by_value(const void *a, const void *b)
 /* @bytes: handled by one operation, 0 when a rate in bytes says nothing. */
 static void report(struct bench *b, const char *name, double ns[SAMPLES], size_t bytes)
 {
-	double rate;
-
 	qsort(ns, SAMPLES, sizeof(ns[0]), by_value);
-	rate = bytes ? (double)bytes / ns[SAMPLES / 2] : 0;
-	if (b->json)
-		printf("%s\n  {\"name\": \"%s\", \"ns\": %.1f, \"min\": %.1f, \"max\": %.1f, "
-		       "\"gb_per_s\": %.3f}",
-		       b->row_nr ? "," : "", name, ns[SAMPLES / 2], ns[0], ns[SAMPLES - 1], rate);
-	else if (bytes)
-		printf("%-44s %9.0f  [%.0f-%.0f] %7.2f GB/s\n", name, ns[SAMPLES / 2], ns[0],
-		       ns[SAMPLES - 1], rate);
-	else
-		printf("%-44s %9.0f  [%.0f-%.0f]\n", name, ns[SAMPLES / 2], ns[0], ns[SAMPLES - 1]);
-	b->row_nr++;
+	table_row(&b->table, name, NULL,
+		  (double[]){ ns[SAMPLES / 2], ns[0], ns[SAMPLES - 1],
+			      bytes ? (double)bytes / ns[SAMPLES / 2] : NAN });
 }
 
 static void measure(struct bench *b, const char *name, operation *op, uint32_t per_sample,
@@ -314,18 +306,19 @@ static void shuffle(uint32_t *order)
 
 int main(int argc, char **argv)
 {
+	static const struct table_column columns[] = {
+		{ "median", "ns", 0 },
+		{ "least", "ns", 0 },
+		{ "most", "ns", 0 },
+		{ "rate", "GB/s", 2 },
+	};
 	static struct bench bench;
 	struct bench *b = &bench;
 
-	b->json = argc == 2 && strcmp(argv[1], "--json") == 0;
-	if (argc > 1 && !b->json) {
-		fprintf(stderr, "usage: bench_crypto [--json]\n");
-		return 2;
-	}
-	if (b->json)
-		printf("[");
-	else
-		printf("%-44s %9s\n", "", "ns");
+	table_open(&b->table,
+		   option_parse(argc, argv, "What the crypto libraries take.", NULL, NULL));
+	table_begin(&b->table, "ns an operation, the median of 15; GB/s",
+		    (struct table_label[TABLE_LABELS_MAX]){ { "operation", 43 } }, columns, 4);
 	first_key(b);
 	b->from = pages();
 	b->to = pages();
@@ -345,8 +338,7 @@ int main(int argc, char **argv)
 	measure(b, "RSA-3072: verify", verify, 200, 0);
 	measure(b, "RSA-3072: q1 and q2", check_q, 200, 0);
 	measure(b, "CMAC of 400 bytes, key included", mac_400, 2000, 0);
-	if (b->json)
-		printf("\n]\n");
+	table_close(&b->table);
 	free(b->order);
 	return 0;
 }

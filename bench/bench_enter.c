@@ -13,6 +13,7 @@
 #include "client.h"
 #include "floor.h"
 #include "measure.h"
+#include "option.h"
 
 enum { ROUNDS = 200, CALLS = 500 };
 
@@ -35,7 +36,7 @@ int main(int argc, char **argv)
 	struct floor floor;
 	int syscall_row, trap, vdso, enclu, vdso512;
 
-	m.json = argc == 2 && strcmp(argv[1], "--json") == 0;
+	m.json = option_parse(argc, argv, m.title, NULL, NULL);
 	measure_pin(0);
 	if (floor_start(&floor) < 0)
 		return 1;
@@ -49,11 +50,11 @@ int main(int argc, char **argv)
 	enclu = measure_row(&m, "EENTER and EEXIT by ENCLU", "us", trap, 0);
 	vdso512 = measure_row(&m, "by the vDSO, with all of XFRM", "us", trap, 0);
 	for (unsigned int i = 0; i < ROUNDS; i++) {
-		measure_add(&m, syscall_row, floor_us(&floor, FLOOR_SYSCALL));
-		measure_add(&m, trap, floor_us(&floor, FLOOR_TRAP));
-		measure_add(&m, vdso, call_us(&encl, ENTRY_VDSO));
-		measure_add(&m, enclu, call_us(&encl, ENTRY_UD2));
-		measure_add(&m, vdso512, call_us(&wide, ENTRY_VDSO));
+		measure_sample(&m, syscall_row, floor_us(&floor, FLOOR_SYSCALL));
+		measure_sample(&m, trap, floor_us(&floor, FLOOR_TRAP));
+		measure_sample(&m, vdso, call_us(&encl, ENTRY_VDSO));
+		measure_sample(&m, enclu, call_us(&encl, ENTRY_UD2));
+		measure_sample(&m, vdso512, call_us(&wide, ENTRY_VDSO));
 	}
 	measure_print(&m);
 	client_destroy(&wide);

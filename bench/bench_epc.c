@@ -3,9 +3,9 @@
  * What the manager costs by itself: an owner's work (crypto, page tables) is left out or is a plain copy.  What an
  * operation costs in EPCs of different sizes is in bench_scale.c.
  *
- *   bench_epc [seconds for each row]
- *   bench_epc threads              the row of two threads alone
+ *   bench_epc [--json] [--seconds S] [--threads]
  */
+#include <math.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
@@ -20,8 +20,13 @@
 #include "epc/window.h"
 #include "lib/bare_owner.h"
 #include "lib/fake_owner.h"
+#include "option.h"
+#include "table.h"
 
-static double row_seconds = 0.3;
+struct asked {
+	double row_seconds;
+	bool threads_alone;
+};
 
 /* The thread's own time: what others do on the machine is not the manager's cost. */
 static double now(void)
@@ -40,18 +45,17 @@ static double wall(void)
 	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
-static void row(const char *name, double seconds, unsigned long n)
-{
-	printf("%-52s %10.0f ns\n", name, seconds * 1e9 / (double)n);
-}
+static const struct table_label what[TABLE_LABELS_MAX] = { { "what", 45 } };
+
+#define COLUMNS(columns) columns, sizeof(columns) / sizeof((columns)[0])
 
 /* ---- the window: what one page costs to take, give, drop --------------------------------- */
 
-static void bench_take(struct window *window, const char *name, unsigned int batch,
-		       unsigned int stride, bool mapped)
+static void bench_take(struct table *table, struct window *window, double seconds, const char *name,
+		       unsigned int batch, unsigned int stride, bool mapped)
 {
 	uint64_t base, offsets[WINDOW_STAGE_PAGES];
-	double start = now(), giving = 0, taking = 0, t;
+	double start = now(), giving = 0, taking = 0, value[2], t;
 	unsigned long n = 0;
 	unsigned int i;
 	char page[4096] = { 1 };
@@ -60,7 +64,7 @@ static void bench_take(struct window *window, const char *name, unsigned int bat
 	window_range_alloc(window, (uint64_t)batch * stride * 4096, &base);
 	map = mmap(NULL, (size_t)batch * stride * 4096, PROT_READ | PROT_WRITE, MAP_SHARED,
 		   window_fd(window), (off_t)base);
-	while (now() - start < row_seconds) {
+	while (now() - start < seconds) {
 		t = now();
 		for (i = 0; i < batch; i++) {
 			offsets[i] = base + (uint64_t)i * stride * 4096;
@@ -75,35 +79,55 @@ static void bench_take(struct window *window, const char *name, unsigned int bat
 		taking += now() - t;
 		n += batch;
 	}
-	printf("%-52s %10.0f ns  (give %.0f)\n", name, taking * 1e9 / (double)n,
-	       giving * 1e9 / (double)n);
+	value[0] = taking * 1e9 / (double)n;
+	value[1] = giving * 1e9 / (double)n;
+	table_row(table, name, NULL, value);
 	munmap(map, (size_t)batch * stride * 4096);
 	window_range_free(window, base, (uint64_t)batch * stride * 4096);
+}
+
+static void bench_window(struct table *table, double seconds)
+{
+	static const struct table_column columns[] = { { "take", "ns", 0 }, { "give", "ns", 0 } };
+	struct window *window;
+	struct fake_machine m;
+
+	fake_machine_create(&m, 64, NULL, NULL, 0);
+	window = epc_window(m.epc);
+	table_begin(table, "The window: ns a page", what, COLUMNS(columns));
+	bench_take(table, window, seconds, "16, scattered, mapped", 16, 7, true);
+	bench_take(table, window, seconds, "16, scattered, not mapped", 16, 7, false);
+	bench_take(table, window, seconds, "16, in a row, mapped", 16, 1, true);
+	bench_take(table, window, seconds, "1, mapped", 1, 1, true);
+	fake_machine_destroy(&m);
 }
 
 /* ---- pages that nobody offers: free ones alone --------------------------------------------- */
 
 /* Nothing is walked at start, and sanitising is lazy: one page is had as soon as of any other EPC. */
-static void bench_huge(void)
+static void bench_huge(struct table *table)
 {
-	double start = now(), create;
+	static const struct table_column columns[] = { { "ready", "us", 0 },
+						       { "a page", "ns", 0 } };
+	double start = now(), value[2];
 	struct epc_owner *owner;
 	struct epc_page *page;
 	struct fake_machine m;
 	unsigned int i;
 
+	table_begin(table, "A large EPC: us until it is ready, ns for each of its first 1000 pages",
+		    what, COLUMNS(columns));
 	if (fake_machine_create(&m, 1u << 28, NULL, NULL, 0) < 0) {
-		printf("1 TiB: no address space\n");
+		table_row(table, "1 TiB: no address space", NULL, (double[]){ NAN, NAN });
 		return;
 	}
-	create = now() - start;
+	value[0] = (now() - start) * 1e6;
 	owner = bare_owner_create(m.epc, NULL);
 	start = now();
 	for (i = 0; i < 1000; i++)
 		epc_alloc(m.epc, owner, EPC_UNPLACED, &page);
-	printf("1 TiB: ready after %.2f ms; the first 1000 pages sanitised and allocated: %.0f ns "
-	       "each\n",
-	       create * 1e3, (now() - start) * 1e6);
+	value[1] = (now() - start) * 1e9 / 1000;
+	table_row(table, "1 TiB", NULL, value);
 	fake_machine_destroy(&m);
 }
 
@@ -169,7 +193,7 @@ static double churn_once(struct fake_machine *m, struct epc_owner *owner, unsign
 }
 
 /* @max: of the owner's group; 0: it is in the root. */
-static void bench_threads(const char *where, uint32_t max)
+static void bench_threads(struct table *table, const char *where, uint32_t max)
 {
 	double cpu_ns, wall_ns, cpu_best[3] = { 0, 1e9, 1e9 }, wall_best[3] = { 0, 1e9, 1e9 };
 	struct epc_group_limits limits = EPC_GROUP_UNLIMITED;
@@ -190,27 +214,34 @@ static void bench_threads(const char *where, uint32_t max)
 			wall_best[n] = wall_ns < wall_best[n] ? wall_ns : wall_best[n];
 		}
 	}
-	printf("allocate and free%s, a pair: one thread %.0f ns, two %.0f ns each: %.2f times one "
-	       "(by CPU time %.2f)\n",
-	       where, wall_best[1], wall_best[2], 2 * wall_best[1] / wall_best[2],
-	       2 * cpu_best[1] / cpu_best[2]);
+	table_row(table, where, NULL,
+		  (double[]){ wall_best[1], wall_best[2], 2 * wall_best[1] / wall_best[2],
+			      2 * cpu_best[1] / cpu_best[2] });
 	fake_machine_destroy(&m);
 }
 
-static void bench_all_threads(void)
+static void bench_all_threads(struct table *table)
 {
-	bench_threads("", 0);
-	bench_threads(", in a group", EPC_GROUP_NO_LIMIT);
-	bench_threads(", in one with a max", 32768);
+	static const struct table_column columns[] = {
+		{ "one", "ns", 0 },
+		{ "two, each", "ns", 0 },
+		{ "two / one", NULL, 2 },
+		{ "by CPU time", NULL, 2 },
+	};
+
+	table_begin(table, "Threads that allocate and free: ns a pair of these", what,
+		    COLUMNS(columns));
+	bench_threads(table, "in the root group", 0);
+	bench_threads(table, "in a group", EPC_GROUP_NO_LIMIT);
+	bench_threads(table, "in a group with a max", 32768);
 }
 
 /* ---- a fault with a fake owner: allocation, eviction in batches, copy in and out ---------- */
 
-static void bench_faults(const char *policy, bool random)
+static void bench_faults(struct table *table, double seconds, const char *policy, bool random)
 {
 	struct fake_owner *owner;
 	struct fake_machine m;
-	struct epc_stats stats;
 	double start, taken;
 	unsigned long n = 0, loads;
 	uint64_t rng = 1;
@@ -223,7 +254,7 @@ static void bench_faults(const char *policy, bool random)
 		fake_use_surely(owner, i);
 	loads = owner->loads;
 	start = now();
-	while (now() - start < row_seconds) {
+	while (now() - start < seconds) {
 		for (unsigned int j = 0; j < 100; j++, n++) {
 			rng = rng * 6364136223846793005ull + 1442695040888963407ull;
 			i = random ? (uint32_t)(rng >> 33) % 8192 : (i + 1) % 8192;
@@ -231,13 +262,25 @@ static void bench_faults(const char *policy, bool random)
 		}
 	}
 	taken = now() - start;
-	epc_stats_read(m.epc, &stats);
 	loads = owner->loads - loads;
-	snprintf(name, sizeof(name), "fault, %s, %s (%.0f%% of uses)", stats.pages ? policy : "",
-		 random ? "random" : "in order", 100.0 * (double)loads / (double)n);
-	row(name, taken, loads);
+	snprintf(name, sizeof(name), "%s, %s", policy, random ? "random" : "in order");
+	table_row(table, name, NULL,
+		  (double[]){ taken * 1e9 / (double)loads, 100.0 * (double)loads / (double)n });
 	fake_owner_put(owner);
 	fake_machine_destroy(&m);
+}
+
+static void bench_all_faults(struct table *table, double seconds)
+{
+	static const struct table_column columns[] = { { "a fault", "ns", 0 },
+						       { "of uses", "%", 0 } };
+
+	table_begin(table, "Faults of a fake owner, twice the EPC: ns, % of uses", what,
+		    COLUMNS(columns));
+	bench_faults(table, seconds, "adaptive", false);
+	bench_faults(table, seconds, "adaptive", true);
+	bench_faults(table, seconds, "clock", false);
+	bench_faults(table, seconds, "clock", true);
 }
 
 /* ---- background reclaim ahead of demand --------------------------------------------------- */
@@ -252,7 +295,8 @@ static void *lend(void *epc)
  * A working set of twice the EPC, used at random.  @busy_us: what the program does between two uses, besides.  How
  * many of the faults had to wait for a page to be evicted, without and with a thread lent.
  */
-static void bench_background(unsigned int threads, double busy_us)
+static void bench_background(struct table *table, double seconds, unsigned int threads,
+			     double busy_us)
 {
 	pthread_t thread[8];
 	struct fake_owner *owner;
@@ -263,6 +307,7 @@ static void bench_background(unsigned int threads, double busy_us)
 	uint64_t rng = 1;
 	unsigned int i;
 	uint32_t page;
+	char name[80];
 
 	fake_machine_create(&m, 16384, NULL, NULL, 0);
 	owner = fake_owner_create(m.epc, 1, 32768, true);
@@ -273,7 +318,7 @@ static void bench_background(unsigned int threads, double busy_us)
 	epc_stats_read(m.epc, &before);
 	loads = owner->loads;
 	start = wall();
-	while (wall() - start < 3 * row_seconds) {
+	while (wall() - start < 3 * seconds) {
 		rng = rng * 6364136223846793005ull + 1442695040888963407ull;
 		fake_use_surely(owner, (uint32_t)(rng >> 33) % 32768);
 		for (until = wall() + busy_us / 1e6; busy_us > 0 && wall() < until;)
@@ -282,9 +327,10 @@ static void bench_background(unsigned int threads, double busy_us)
 	start = wall() - start;
 	epc_stats_read(m.epc, &after);
 	loads = owner->loads - loads;
-	printf("%u threads lent, %4.0f us of work a use: %9.0f faults/s, %6.2f%% of them wait\n",
-	       threads, busy_us, (double)loads / start,
-	       100.0 * (double)(after.stalls - before.stalls) / (double)loads);
+	snprintf(name, sizeof(name), "%u threads lent, %.0f us of work a use", threads, busy_us);
+	table_row(table, name, NULL,
+		  (double[]){ (double)loads / start,
+			      100.0 * (double)(after.stalls - before.stalls) / (double)loads });
 	epc_background_stop(m.epc);
 	for (i = 0; i < threads; i++)
 		pthread_join(thread[i], NULL);
@@ -292,35 +338,60 @@ static void bench_background(unsigned int threads, double busy_us)
 	fake_machine_destroy(&m);
 }
 
-int main(int argc, char **argv)
+static void bench_all_background(struct table *table, double seconds)
 {
-	struct fake_machine m;
+	static const struct table_column columns[] = { { "faults", "1/s", 0 }, { "wait", "%", 2 } };
 	unsigned int i;
 
-	if (argc > 1 && !strcmp(argv[1], "threads")) {
-		bench_all_threads();
-		return 0;
-	}
-	if (argc > 1)
-		row_seconds = strtod(argv[1], NULL);
-	printf("the window, a page:\n");
-	fake_machine_create(&m, 64, NULL, NULL, 0);
-	bench_take(epc_window(m.epc), "take 16, scattered, mapped", 16, 7, true);
-	bench_take(epc_window(m.epc), "take 16, scattered, not mapped", 16, 7, false);
-	bench_take(epc_window(m.epc), "take 16, in a row, mapped", 16, 1, true);
-	bench_take(epc_window(m.epc), "take 1, mapped", 1, 1, true);
-	fake_machine_destroy(&m);
-	printf("faults of a fake owner, twice the EPC:\n");
-	bench_faults("adaptive", false);
-	bench_faults("adaptive", true);
-	bench_faults("clock", false);
-	bench_faults("clock", true);
-	printf("background reclaim, working set twice the EPC:\n");
+	table_begin(table,
+		    "Background reclaim, working set twice the EPC: faults a second, % that wait",
+		    what, COLUMNS(columns));
 	for (i = 0; i <= 2; i++) {
-		bench_background(i, 0);
-		bench_background(i, 10);
+		bench_background(table, seconds, i, 0);
+		bench_background(table, seconds, i, 10);
 	}
-	bench_all_threads();
-	bench_huge();
+}
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+	struct asked *asked = state->input;
+	char *end;
+
+	switch (key) {
+	case 's':
+		asked->row_seconds = strtod(arg, &end);
+		if (*end || !(asked->row_seconds > 0))
+			argp_error(state, "--seconds: '%s' is no number above 0", arg);
+		return 0;
+	case 't':
+		asked->threads_alone = true;
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+int main(int argc, char **argv)
+{
+	static const struct argp_option options[] = {
+		{ "seconds", 's', "S", 0, "for each row (0.3)", 0 },
+		{ "threads", 't', NULL, 0, "threads that allocate and free, and nothing else", 0 },
+		{ 0 },
+	};
+	static const struct argp own = { .options = options, .parser = parse };
+	struct asked asked = { .row_seconds = 0.3 };
+	struct table table;
+
+	table_open(&table,
+		   option_parse(argc, argv, "What the EPC manager costs by itself.", &own, &asked));
+	if (!asked.threads_alone) {
+		bench_window(&table, asked.row_seconds);
+		bench_all_faults(&table, asked.row_seconds);
+		bench_all_background(&table, asked.row_seconds);
+	}
+	bench_all_threads(&table);
+	if (!asked.threads_alone)
+		bench_huge(&table);
+	table_close(&table);
 	return 0;
 }

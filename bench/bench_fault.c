@@ -23,6 +23,7 @@
 #include "client.h"
 #include "floor.h"
 #include "measure.h"
+#include "option.h"
 #include "reader.h"
 
 enum { ROUNDS = 60, TURNS = 15, FAULTS = 2000, MANY = 10000, HEAP_PER_EPC = 4 };
@@ -165,26 +166,41 @@ static int while_read(struct bench *b, struct measure *m, const char *swsgx)
 	again = measure_row(m, "the same again", "us", alone, 0);
 	read = measure_row(m, "swsgx stat reads a hundred times a second", "us", alone, 0);
 	for (unsigned int i = 0; i < ROUNDS; i++) {
-		measure_add(m, alone, faults_us(b, b->random, &b->random_at, MANY, true));
+		measure_sample(m, alone, faults_us(b, b->random, &b->random_at, MANY, true));
 		reader_go_on(&reader);
-		measure_add(m, read, faults_us(b, b->random, &b->random_at, MANY, true));
+		measure_sample(m, read, faults_us(b, b->random, &b->random_at, MANY, true));
 		reader_pause(&reader);
-		measure_add(m, again, faults_us(b, b->random, &b->random_at, MANY, true));
+		measure_sample(m, again, faults_us(b, b->random, &b->random_at, MANY, true));
 	}
 	measure_print(m);
 	fprintf(stderr, "read %lu times\n", reader_stop(&reader));
 	return 0;
 }
 
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+	const char **swsgx = state->input;
+
+	if (key != 'r')
+		return ARGP_ERR_UNKNOWN;
+	*swsgx = arg;
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
+	static const struct argp_option options[] = {
+		{ "read", 'r', "SWSGX", 0, "the same while SWSGX stat reads, and nothing else", 0 },
+		{ 0 },
+	};
+	static const struct argp own = { .options = options, .parser = parse };
 	static struct measure m = { .title = "A fault that evicts a page and loads another" };
-	const char *swsgx = argc > 2 && !strcmp(argv[argc - 2], "--read") ? argv[argc - 1] : NULL;
+	const char *swsgx = NULL;
 	static struct bench b;
 	struct floor floor;
 	int empty, random, sequential, read, turn, pair;
 
-	m.json = argc > 1 && strcmp(argv[1], "--json") == 0;
+	m.json = option_parse(argc, argv, m.title, &own, &swsgx);
 	if (sched_getaffinity(0, sizeof(b.cpus), &b.cpus) < 0)
 		return 1;
 	measure_pin_of(&b.cpus, 0);
@@ -202,21 +218,21 @@ int main(int argc, char **argv)
 	pair = measure_row(&m, "random, two threads: wall time for each fault", "us", empty, 0);
 	fill(&b, b.random, &b.random_at);
 	for (unsigned int i = 0; i < ROUNDS; i++) {
-		measure_add(&m, empty, floor_us(&floor, FLOOR_FAULT));
-		measure_add(&m, random, pass_us(&b, b.random, &b.random_at, true));
-		measure_add(&m, read, pass_us(&b, b.random, &b.random_at, false));
+		measure_sample(&m, empty, floor_us(&floor, FLOOR_FAULT));
+		measure_sample(&m, random, pass_us(&b, b.random, &b.random_at, true));
+		measure_sample(&m, read, pass_us(&b, b.random, &b.random_at, false));
 	}
 	for (unsigned int i = 0; i < TURNS; i++) {
-		measure_add(&m, empty, floor_us(&floor, FLOOR_FAULT));
-		measure_add(&m, turn,
-			    faults_us(&b, b.random, &b.random_at, b.pages / HEAP_PER_EPC, true));
+		measure_sample(&m, empty, floor_us(&floor, FLOOR_FAULT));
+		measure_sample(&m, turn,
+			       faults_us(&b, b.random, &b.random_at, b.pages / HEAP_PER_EPC, true));
 	}
 	for (unsigned int i = 0; i < ROUNDS / 4; i++)
-		measure_add(&m, pair, pair_us(&b));
+		measure_sample(&m, pair, pair_us(&b));
 	fill(&b, b.sequential, &b.sequential_at);
 	for (unsigned int i = 0; i < ROUNDS; i++) {
-		measure_add(&m, empty, floor_us(&floor, FLOOR_FAULT));
-		measure_add(&m, sequential, pass_us(&b, b.sequential, &b.sequential_at, true));
+		measure_sample(&m, empty, floor_us(&floor, FLOOR_FAULT));
+		measure_sample(&m, sequential, pass_us(&b, b.sequential, &b.sequential_at, true));
 	}
 	measure_print(&m);
 	client_destroy(&b.encl);

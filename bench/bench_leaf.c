@@ -18,6 +18,7 @@
 #include "cpu/cpu.h"
 #include "crypto/page_cipher.h"
 #include "measure.h"
+#include "option.h"
 
 enum { BATCH = 16, SAMPLES = 201, ROUNDS = 4000, THREADS = 2, TRIES = 5, PER_THREAD = BATCH + 2 };
 
@@ -131,8 +132,8 @@ static void against_cipher(struct measure *m, struct side *s, uint8_t (*epc)[SGX
 		t[1] = measure_thread_ns();
 		load(s);
 		t[2] = measure_thread_ns();
-		measure_add(m, ewb, us(t[0], t[1]));
-		measure_add(m, eldu, us(t[1], t[2]));
+		measure_sample(m, ewb, us(t[0], t[1]));
+		measure_sample(m, eldu, us(t[1], t[2]));
 		t[0] = measure_thread_ns();
 		for (uint32_t i = 0; i < BATCH; i++)
 			page_encrypt(&key, n * BATCH + i, aad, epc[first + i], s->cipher[i],
@@ -143,8 +144,8 @@ static void against_cipher(struct measure *m, struct side *s, uint8_t (*epc)[SGX
 					  mac[i]))
 				die("the cipher");
 		t[2] = measure_thread_ns();
-		measure_add(m, enc, us(t[0], t[1]));
-		measure_add(m, dec, us(t[1], t[2]));
+		measure_sample(m, enc, us(t[0], t[1]));
+		measure_sample(m, dec, us(t[1], t[2]));
 	}
 }
 
@@ -199,8 +200,8 @@ static void best_rate(struct measure *m, struct side *side, unsigned int nr, int
 		best = got > best ? got : best;
 		least = n == 0 || cpu_us < least ? cpu_us : least;
 	}
-	measure_add(m, row, best);
-	measure_add(m, cpu_row, least);
+	measure_sample(m, row, best);
+	measure_sample(m, cpu_row, least);
 }
 
 static void two_threads(struct measure *m, struct side *side)
@@ -225,7 +226,7 @@ int main(int argc, char **argv)
 	static struct side side[THREADS];
 	uint8_t(*epc)[SGX_PAGE_SIZE] = shared_map(THREADS * PER_THREAD * SGX_PAGE_SIZE);
 
-	m.json = argc > 1 && !strcmp(argv[1], "--json");
+	m.json = option_parse(argc, argv, m.title, NULL, NULL);
 	cpu_config_default(&config, THREADS * PER_THREAD * SGX_PAGE_SIZE);
 	side[0].cpu = side[1].cpu = cpu_create(&config);
 	if (!epc || !side[0].cpu)

@@ -4,14 +4,17 @@
  * through the real owner, manager and policy, with page tables that are modelled (tests/lib/space.h), once without
  * read-ahead and once with it.  All numbers are for 100 touches, of the second half of them.
  *
- *   bench_readahead [POLICY]
+ *   bench_readahead [--json] [POLICY]
  */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "epc/policy.h"
 #include "lib/space.h"
+#include "option.h"
+#include "table.h"
 
 enum { EPC_PAGES = 1024, PAGES = 4 * EPC_PAGES, TOUCHES = 16 * PAGES };
 
@@ -200,23 +203,57 @@ static struct counts measure(const struct pattern *p, const char *policy, bool a
 				.wasted = (c.wasted - before.wasted) * scale };
 }
 
-/* Faults that wait for a page, and those by which the policy sees a use. */
-static void row(const struct pattern *p, const char *policy)
+/* "wait" are faults that wait for a page, "soft" those by which the policy sees a use. */
+static const struct table_column numbers[] = {
+	{ "wait off", NULL, 1 }, { "soft off", NULL, 1 }, { "wait", NULL, 1 },
+	{ "soft", NULL, 1 },     { "loads", NULL, 1 },    { "ahead", NULL, 1 },
+	{ "used", NULL, 1 },     { "wasted", NULL, 1 },
+};
+
+static void row(struct table *table, const struct pattern *p, const char *policy)
 {
 	struct counts off = measure(p, policy, false), on = measure(p, policy, true);
+	const double value[] = {
+		off.loads,
+		off.faults - off.loads,
+		on.loads - on.ahead,
+		on.faults - (on.loads - on.ahead),
+		on.loads,
+		on.ahead,
+		on.used,
+		on.wasted,
+	};
 
-	printf("%-22s %6.1f %6.1f   %6.1f %6.1f   %6.1f %6.1f %6.1f %6.1f\n", p->name, off.loads,
-	       off.faults - off.loads, on.loads - on.ahead, on.faults - (on.loads - on.ahead),
-	       on.loads, on.ahead, on.used, on.wasted);
-	fflush(stdout);
+	table_row(table, p->name, NULL, value);
+}
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+	const char **policy = state->input;
+
+	if (key != ARGP_KEY_ARG || *policy)
+		return ARGP_ERR_UNKNOWN;
+	if (!policy_find(arg))
+		argp_error(state, "there is no policy '%s'", arg);
+	*policy = arg;
+	return 0;
 }
 
 int main(int argc, char **argv)
 {
-	printf("%-22s %13s   %13s   %27s\n", "for 100 touches", "without", "with", "loads with");
-	printf("%-22s %6s %6s   %6s %6s   %6s %6s %6s %6s\n", "", "wait", "soft", "wait", "soft",
-	       "all", "ahead", "used", "wasted");
+	static const struct argp own = { .parser = parse, .args_doc = "[POLICY]" };
+	const char *policy = NULL;
+	struct table table;
+
+	table_open(&table,
+		   option_parse(argc, argv,
+				"What read-ahead saves and what it wastes, pattern by pattern.",
+				&own, &policy));
+	table_begin(&table, "for 100 touches, without read-ahead (off) and with it",
+		    (struct table_label[TABLE_LABELS_MAX]){ { "pattern", 20 } }, numbers,
+		    sizeof(numbers) / sizeof(numbers[0]));
 	for (unsigned int i = 0; i < sizeof(patterns) / sizeof(patterns[0]); i++)
-		row(&patterns[i], argc > 1 ? argv[1] : NULL);
+		row(&table, &patterns[i], policy);
+	table_close(&table);
 	return 0;
 }

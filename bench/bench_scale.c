@@ -2,9 +2,12 @@
 /*
  * Does an operation of the manager cost the same, however large the EPC?
  *
- *   bench_scale [ROUNDS [MIB...]]     EPCs of so many MiB, five at the most (64 1024 16384; 262144 takes 7 GiB)
+ *   bench_scale [--json] [--rounds N] [--scattered] [MIB...]
  *
- * Every EPC is full of pages of one owner, without contents.  A working set of so many of them is used, on each EPC in
+ * EPCs of so many MiB, five at the most (64 1024 16384; 262144 takes 7 GiB of memory).
+ *
+ * Every EPC is full of pages of one owner, without contents, which came in the order in which the manager hands them out, or, with
+ * --scattered, each far from the one before, as nothing but years of coming and going could make it.  A working set of so many of them is used, on each EPC in
  * turn, round after round; a figure is the least of all rounds, in CPU time of the thread, which is what others on the
  * machine disturb least.
  *
@@ -13,9 +16,8 @@
  *   in no order          and each time in another order than the last, so that beside a page in the order of eviction there
  *                        are others than those that are given up with it
  *
- * Evicted are pages in no order, each far from the one before; the first eviction in a full EPC has a row, because
- * whoever needed a look at all pages would need it there, and so have the evictions of all the pages that there were
- * (one round, which takes most of a minute at 262144).  The row "evict" is of those behind them.
+ * The first eviction in a full EPC has a row, because whoever needed a look at all pages would need it there, and so have
+ * the evictions of all the pages that there were (one round, which takes most of a minute at 262144).  The row "evict" is of those behind them.
  *
  * An owner that goes through many pages announces them (epc_announce()); the row "untrack, alone" is of one that does not.
  *
@@ -25,6 +27,7 @@
  * The row "plain array" is what the machine takes: a word of an array of as many bytes as the records, in pages of 4 KiB,
  * in the order of the evictions.
  */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,6 +38,8 @@
 #include "epc/owner.h"
 #include "epc/page.h"
 #include "lib/fake_owner.h"
+#include "option.h"
+#include "table.h"
 
 enum { BATCH = 64, SIZES_MAX = 5, OPS_A_ROUND = 65536 };
 
@@ -84,11 +89,19 @@ static const struct set sets[] = {
 };
 enum { SET_NR = sizeof(sets) / sizeof(sets[0]) };
 
+struct asked {
+	unsigned int rounds;
+	bool scattered;
+	unsigned int size_nr;
+	unsigned long mib[SIZES_MAX];
+};
+
 struct machine {
 	struct fake_machine m;
 	struct epc_owner *owner;
 	uint64_t mib;
 	uint32_t pages;
+	bool scattered;
 	uint32_t order;   /* in which a set is gone through */
 	uint32_t *ghosts; /* as large as theirs */
 	char *plain;      /* as large as the records */
@@ -149,10 +162,10 @@ static uint32_t nth_page(const struct machine *machine, const struct set *set, u
 	       part * 2654435761u % (machine->pages / set->pages);
 }
 
-/* The page that is evicted as the i-th: a prime is no divisor, so each comes once. */
+/* The page that is tracked, and evicted, as the i-th.  A prime is no divisor, so each comes once. */
 static uint32_t in_order(const struct machine *machine, uint64_t i)
 {
-	return (uint32_t)(i * 2654435761u % machine->pages);
+	return (uint32_t)(i * (machine->scattered ? 2654435761u : 1) % machine->pages);
 }
 
 static size_t plain_bytes(const struct machine *machine)
@@ -160,13 +173,14 @@ static size_t plain_bytes(const struct machine *machine)
 	return (size_t)machine->pages * sizeof(struct epc_page);
 }
 
-static bool machine_create(struct machine *machine, uint64_t mib)
+static bool machine_create(struct machine *machine, uint64_t mib, bool scattered)
 {
 	struct epc_owner_config config = { .ops = &bare_ops, .owner = machine };
 	struct epc_page *page;
 	uint32_t i;
 
 	machine->mib = mib;
+	machine->scattered = scattered;
 	machine->pages = (uint32_t)(mib * 256);
 	if (fake_machine_create(&machine->m, machine->pages, NULL, NULL, 0) < 0 ||
 	    epc_owner_create(machine->m.epc, &config, &machine->owner) < 0)
@@ -184,7 +198,6 @@ static bool machine_create(struct machine *machine, uint64_t mib)
 			return false;
 		epc_page_set_cookie(page, epc_page_nr(machine->m.epc, page));
 	}
-	/* In no order, as they are used: none is near the one that goes before it. */
 	for (i = 0; i < machine->pages; i++)
 		epc_track(machine->m.epc, epc_page_at(machine->m.epc, in_order(machine, i)));
 	for (i = 0; i < SET_NR * OP_NR; i++)
@@ -334,21 +347,10 @@ static void round_of_chain(struct machine *machine, enum op op)
 	note(machine, 0, spent, OPS_A_ROUND);
 }
 
-static void print_row(const struct machine *machine, unsigned int size_nr, const char *set,
-		      const char *what, const double *ns)
+static void print_op(struct table *table, const struct machine *machine, unsigned int size_nr,
+		     unsigned int set, const char *name, enum op op, double *sum)
 {
-	unsigned int i;
-
-	printf("%-32s %-15s", set, what);
-	for (i = 0; i < size_nr; i++)
-		printf(" %8.0f", ns[i]);
-	printf("   %5.2f\n", ns[size_nr - 1] / ns[0]);
-}
-
-static void print_op(const struct machine *machine, unsigned int size_nr, unsigned int set,
-		     const char *name, enum op op, double *sum)
-{
-	double ns[SIZES_MAX];
+	double ns[SIZES_MAX + 1];
 	unsigned int i;
 
 	for (i = 0; i < size_nr; i++) {
@@ -356,45 +358,75 @@ static void print_op(const struct machine *machine, unsigned int size_nr, unsign
 		if (sum)
 			sum[i] += ns[i];
 	}
-	print_row(machine, size_nr, name, op_name[op], ns);
+	ns[size_nr] = ns[size_nr - 1] / ns[0];
+	table_row(table, name, op_name[op], ns);
 }
 
-static void print_table(const struct machine *machine, unsigned int size_nr)
+/* The columns: one for each size, whose names are kept in @name. */
+static void begin(struct table *table, const struct machine *machine, unsigned int size_nr,
+		  char name[SIZES_MAX][24])
 {
-	double sum[SIZES_MAX];
-	unsigned int set, op, i;
+	static const struct table_label label[TABLE_LABELS_MAX] = { { "pages", 31 },
+								    { "operation", 15 } };
+	struct table_column column[SIZES_MAX + 1];
+	unsigned int i;
 
-	printf("ns an operation, EPC of %24s", "MiB:");
-	for (i = 0; i < size_nr; i++)
-		printf(" %8lu", (unsigned long)machine[i].mib);
-	printf("   last / first\n");
+	for (i = 0; i < size_nr; i++) {
+		snprintf(name[i], sizeof(name[i]), "%lu MiB", (unsigned long)machine[i].mib);
+		column[i] = (struct table_column){ name[i], "ns", 0 };
+	}
+	column[size_nr] = (struct table_column){ "last / first", NULL, 2 };
+	table_begin(table, "ns an operation", label, column, size_nr + 1);
+}
+
+static void print_table(struct table *table, const struct machine *machine, unsigned int size_nr)
+{
+	static const char evicts[] = "an allocation that evicts";
+	char name[SIZES_MAX][24];
+	double sum[SIZES_MAX + 1];
+	unsigned int set, op;
+
+	begin(table, machine, size_nr, name);
 	for (set = 0; set < SET_NR; set++) {
 		memset(sum, 0, sizeof(sum));
 		for (op = 0; op <= OP_LAST; op++)
-			print_op(machine, size_nr, set, sets[set].name, op, sum);
-		print_row(machine, size_nr, sets[set].name, "all five", sum);
+			print_op(table, machine, size_nr, set, sets[set].name, op, sum);
+		sum[size_nr] = sum[size_nr - 1] / sum[0];
+		table_row(table, sets[set].name, "all five", sum);
 		for (; op <= OP_MEMORY_ALONE; op++)
-			print_op(machine, size_nr, set, sets[set].name, op, NULL);
+			print_op(table, machine, size_nr, set, sets[set].name, op, NULL);
 	}
-	print_op(machine, size_nr, 0, "an allocation that evicts", OP_EVICT, NULL);
-	print_op(machine, size_nr, 0, "an allocation that evicts", OP_MEMORY_CHAIN, NULL);
-	print_op(machine, size_nr, 0, "an allocation that evicts", OP_PLAIN_CHAIN, NULL);
-	print_op(machine, size_nr, 0, "an allocation that evicts", OP_TURN, NULL);
-	print_op(machine, size_nr, 0, "an allocation that evicts", OP_FIRST, NULL);
+	print_op(table, machine, size_nr, 0, evicts, OP_EVICT, NULL);
+	print_op(table, machine, size_nr, 0, evicts, OP_MEMORY_CHAIN, NULL);
+	print_op(table, machine, size_nr, 0, evicts, OP_PLAIN_CHAIN, NULL);
+	print_op(table, machine, size_nr, 0, evicts, OP_TURN, NULL);
+	print_op(table, machine, size_nr, 0, evicts, OP_FIRST, NULL);
 }
 
-static void print_footprint(const struct machine *machine)
+static void print_footprints(struct table *table, const struct machine *machine,
+			     unsigned int size_nr)
 {
-	double pages = machine->pages;
+	static const struct table_column column[] = {
+		{ "all", "bytes", 2 },    { "EPCM", "bytes", 2 },    { "pages", "bytes", 2 },
+		{ "ghosts", "bytes", 2 }, { "shadows", "bytes", 2 }, { "the rest", "bytes", 2 },
+	};
 	struct epc_footprint f;
+	double pages;
+	char name[24];
 
-	epc_footprint_read(machine->m.epc, &f);
-	printf("%8lu MiB: %.2f bytes of metadata a page; EPCM %.2f, pages %.2f, ghosts %.2f, "
-	       "shadows %.2f, the rest %.2f\n",
-	       (unsigned long)machine->mib,
-	       (double)(f.epcm + f.pages + f.ghosts + f.shadows + f.rest) / pages,
-	       (double)f.epcm / pages, (double)f.pages / pages, (double)f.ghosts / pages,
-	       (double)f.shadows / pages, (double)f.rest / pages);
+	table_begin(table, "bytes of metadata a page",
+		    (struct table_label[TABLE_LABELS_MAX]){ { "EPC", 15 } }, column, 6);
+	for (; size_nr > 0; size_nr--, machine++) {
+		pages = machine->pages;
+		epc_footprint_read(machine->m.epc, &f);
+		snprintf(name, sizeof(name), "%lu MiB", (unsigned long)machine->mib);
+		table_row(table, name, NULL,
+			  (double[]){ (double)(f.epcm + f.pages + f.ghosts + f.shadows + f.rest) /
+					      pages,
+				      (double)f.epcm / pages, (double)f.pages / pages,
+				      (double)f.ghosts / pages, (double)f.shadows / pages,
+				      (double)f.rest / pages });
+	}
 }
 
 /* Of sets from @first on: behind those that are in no order nothing is in an order any more. */
@@ -413,32 +445,42 @@ static void rounds_of_sets(struct machine *machine, unsigned int size_nr, unsign
 	}
 }
 
-int main(int argc, char **argv)
+static error_t parse(int key, char *arg, struct argp_state *state)
 {
-	uint64_t sizes[SIZES_MAX] = { 64, 1024, 16384 };
-	static struct machine machine[SIZES_MAX];
-	unsigned int rounds = argc > 1 ? (unsigned int)strtoul(argv[1], NULL, 0) : 20;
-	unsigned int size_nr = 3, round, i;
+	struct asked *asked = state->input;
 
-	if (argc > 2) {
-		size_nr = argc - 2 < SIZES_MAX ? (unsigned int)argc - 2 : SIZES_MAX;
-		for (i = 0; i < size_nr; i++)
-			sizes[i] = strtoul(argv[i + 2], NULL, 0);
+	switch (key) {
+	case 'r':
+		asked->rounds = (unsigned int)option_number(state, "--rounds", arg);
+		return 0;
+	case 's':
+		asked->scattered = true;
+		return 0;
+	case ARGP_KEY_ARG:
+		if (asked->size_nr == SIZES_MAX)
+			return ARGP_ERR_UNKNOWN;
+		asked->mib[asked->size_nr] = option_number(state, "MIB", arg);
+		if (asked->mib[asked->size_nr] < 64 || asked->mib[asked->size_nr] > 1048576)
+			argp_error(state, "MIB: from 64 to 1048576, and not %s", arg);
+		asked->size_nr++;
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
 	}
-	for (i = 0; i < size_nr; i++) {
-		if (!machine_create(&machine[i], sizes[i])) {
-			printf("%lu MiB: no memory\n", (unsigned long)sizes[i]);
-			return 1;
-		}
-	}
-	rounds_of_sets(machine, size_nr, 0, SET_NR - 1, rounds);
-	rounds_of_sets(machine, size_nr, SET_NR - 1, SET_NR, rounds);
+}
+
+static void measure_all(struct machine *machine, const struct asked *asked)
+{
+	unsigned int size_nr = asked->size_nr, round, i;
+
+	rounds_of_sets(machine, size_nr, 0, SET_NR - 1, asked->rounds);
+	rounds_of_sets(machine, size_nr, SET_NR - 1, SET_NR, asked->rounds);
 	for (i = 0; i < size_nr; i++)
 		round_of_evictions(&machine[i], OP_FIRST, 1);
 	/* Then all pages that there were go once: a policy does other things with the first ones than with later ones. */
 	for (i = 0; i < size_nr; i++)
 		round_of_evictions(&machine[i], OP_TURN, machine[i].pages);
-	for (round = 0; round < rounds; round++) {
+	for (round = 0; round < asked->rounds; round++) {
 		for (i = 0; i < size_nr; i++)
 			round_of_evictions(&machine[i], OP_EVICT, OPS_A_ROUND);
 		for (i = 0; i < size_nr; i++)
@@ -446,10 +488,44 @@ int main(int argc, char **argv)
 		for (i = 0; i < size_nr; i++)
 			round_of_chain(&machine[i], OP_PLAIN_CHAIN);
 	}
-	print_table(machine, size_nr);
-	for (i = 0; i < size_nr; i++)
-		print_footprint(&machine[i]);
-	for (i = 0; i < size_nr; i++) {
+}
+
+int main(int argc, char **argv)
+{
+	static const struct argp_option options[] = {
+		{ "rounds", 'r', "N", 0, "a figure is the least of so many (20)", 0 },
+		{ "scattered", 's', NULL, 0, "pages that come after each other are far apart", 0 },
+		{ 0 },
+	};
+	static const struct argp own = { .options = options,
+					 .parser = parse,
+					 .args_doc = "[MIB...]" };
+	struct asked asked = { .rounds = 20 };
+	static struct machine machine[SIZES_MAX];
+	struct table table;
+	unsigned int i;
+
+	table_open(
+		&table,
+		option_parse(argc, argv,
+			     "What an operation of the EPC manager takes in EPCs of so many MiB.",
+			     &own, &asked));
+	if (asked.size_nr == 0) {
+		asked.size_nr = 3;
+		memcpy(asked.mib, (unsigned long[]){ 64, 1024, 16384 }, 3 * sizeof(asked.mib[0]));
+	}
+	for (i = 0; i < asked.size_nr; i++) {
+		if (!machine_create(&machine[i], asked.mib[i], asked.scattered)) {
+			fprintf(stderr, "bench_scale: no memory for an EPC of %lu MiB\n",
+				asked.mib[i]);
+			return 1;
+		}
+	}
+	measure_all(machine, &asked);
+	print_table(&table, machine, asked.size_nr);
+	print_footprints(&table, machine, asked.size_nr);
+	table_close(&table);
+	for (i = 0; i < asked.size_nr; i++) {
 		shared_unmap(machine[i].ghosts, machine[i].pages * 2ul);
 		free(machine[i].plain);
 		fake_machine_destroy(&machine[i].m);

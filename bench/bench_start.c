@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "measure.h"
+#include "option.h"
 
 enum { ROUNDS = 60 };
 
@@ -31,25 +32,42 @@ static double run_ms(char *const argv[])
 	return (double)(measure_wall_ns() - start) / 1e6;
 }
 
+/* The one argument that there is: the tool. */
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+	char **swsgx = state->input;
+
+	switch (key) {
+	case ARGP_KEY_ARG:
+		if (*swsgx)
+			return ARGP_ERR_UNKNOWN;
+		*swsgx = arg;
+		return 0;
+	case ARGP_KEY_NO_ARGS:
+		argp_usage(state);
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
 int main(int argc, char **argv)
 {
+	static const struct argp own = { .parser = parse, .args_doc = "SWSGX" };
 	static struct measure m = { .title = "Starting a program" };
 	static char self[] = "/bin/true", run[] = "run", option[] = "--platform", end[] = "--";
 	char platform[] = "/tmp/swsgx-bench-XXXXXX";
 	char file[64];
 	int alone, ours, more;
+	char *swsgx = NULL;
 	double a, b;
 
-	if (argc < 2) {
-		fprintf(stderr, "usage: bench_start SWSGX [--json]\n");
-		return 2;
-	}
-	m.json = argc == 3 && strcmp(argv[2], "--json") == 0;
+	m.json = option_parse(argc, argv, m.title, &own, &swsgx);
 	if (!mkdtemp(platform))
 		return 1;
 	snprintf(file, sizeof(file), "%s/platform", platform);
 	char *by_itself[] = { self, NULL };
-	char *by_swsgx[] = { argv[1], run, option, file, end, self, NULL };
+	char *by_swsgx[] = { swsgx, run, option, file, end, self, NULL };
 
 	run_ms(by_swsgx); /* makes the platform */
 	alone = measure_row(&m, "/bin/true by itself", "ms", -1, 0);
@@ -58,9 +76,9 @@ int main(int argc, char **argv)
 	for (unsigned int i = 0; i < ROUNDS; i++) {
 		a = run_ms(by_itself);
 		b = run_ms(by_swsgx);
-		measure_add(&m, alone, a);
-		measure_add(&m, ours, b);
-		measure_add(&m, more, b - a);
+		measure_sample(&m, alone, a);
+		measure_sample(&m, ours, b);
+		measure_sample(&m, more, b - a);
 	}
 	measure_print(&m);
 	unlink(file);

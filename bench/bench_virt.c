@@ -14,6 +14,7 @@
 
 #include "epc/window.h"
 #include "measure.h"
+#include "option.h"
 #include "vm.h"
 
 enum { EPC_PAGES = 160, PAGES = 240, TOUCHES = 64, SAMPLES = 201 };
@@ -129,16 +130,16 @@ static void faults(struct measure *m)
 		guest_touch();
 	}
 	for (unsigned int n = 0; n < SAMPLES; n++) {
-		measure_add(m, of_host, us_a_load(host_touch, host_world.epc));
-		measure_add(m, of_guest, us_a_load(guest_touch, guest.w.epc));
+		measure_sample(m, of_host, us_a_load(host_touch, host_world.epc));
+		measure_sample(m, of_guest, us_a_load(guest_touch, guest.w.epc));
 	}
 }
 
 int main(int argc, char **argv)
 {
-	static struct measure m = { .title = "a page of a guest, and one of a host enclave" };
+	static struct measure m = { .title = "A page of a guest, and one of a host enclave" };
 
-	m.json = argc > 1 && !strcmp(argv[1], "--json");
+	m.json = option_parse(argc, argv, m.title, NULL, NULL);
 	measure_pin(0);
 	host_begin();
 	vm_init(&guest, EPC_PAGES);

@@ -25,6 +25,7 @@
 #include "epc/window.h"
 #include "guest/layout.h"
 #include "measure.h"
+#include "option.h"
 #include "virt/virt.h"
 #include "vmm/lib.h"
 #include "vmm/vmm_priv.h"
@@ -166,8 +167,8 @@ static void end(struct turns *t, struct epc *epc, unsigned int who)
 	if (t->nr < WARM || loads < 1)
 		return;
 	t->load_sum[who] += loads;
-	measure_add_sample(t->m, t->wall[who], wall / loads);
-	measure_add_sample(t->m, t->cpu[who], cpu / loads);
+	measure_sample(t->m, t->wall[who], wall / loads);
+	measure_sample(t->m, t->cpu[who], cpu / loads);
 }
 
 static uint64_t called(void *ctx, unsigned int vcpu, uint64_t what, uint64_t arg)
@@ -261,8 +262,8 @@ static uint64_t here_called(void *ctx, unsigned int vcpu, uint64_t what, uint64_
 
 	(void)vcpu, (void)arg;
 	if (what == CALL_DONE && here->nr >= WARM)
-		measure_add_sample(here->m, here->row,
-				   (double)(process_ns() - here->at_cpu) / 1e3 / TOUCHES);
+		measure_sample(here->m, here->row,
+			       (double)(process_ns() - here->at_cpu) / 1e3 / TOUCHES);
 	here->at_cpu = process_ns();
 	return what == CALL_NEXT && here->nr++ < SAMPLES + WARM;
 }
@@ -363,34 +364,53 @@ static void counts(struct measure *m, const char *kernel)
 		snprintf(names[2 * i + 1], sizeof(names[0]), "%s, oversubscribable",
 			 count_names[i]);
 		base = measure_row(m, names[2 * i], "", -1, 0);
-		measure_add_sample(m, base, (double)own.nr[i]);
-		measure_add_sample(m,
-				   measure_row(m, names[2 * i + 1], "", own.nr[i] ? base : -1,
-					       own.nr[i] ? 1 : 0),
-				   (double)kept.nr[i]);
+		measure_sample(m, base, (double)own.nr[i]);
+		measure_sample(m,
+			       measure_row(m, names[2 * i + 1], "", own.nr[i] ? base : -1,
+					   own.nr[i] ? 1 : 0),
+			       (double)kept.nr[i]);
+	}
+}
+
+/* The one argument that there is: a guest's image. */
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+	const char **kernel = state->input;
+
+	switch (key) {
+	case ARGP_KEY_ARG:
+		if (*kernel)
+			return ARGP_ERR_UNKNOWN;
+		*kernel = arg;
+		return 0;
+	case ARGP_KEY_NO_ARGS:
+		argp_usage(state);
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
 	}
 }
 
 int main(int argc, char **argv)
 {
-	static struct measure m = { .title = "a guest on /dev/kvm, and an enclave of the host's" };
+	static const struct argp own = { .parser = parse, .args_doc = "KERNEL" };
+	static struct measure m = { .title = "A guest on /dev/kvm, and an enclave of the host's" };
 	static struct host h;
 	struct report rep;
+	const char *kernel = NULL;
 	char text[256];
 
-	m.json = argc > 2 && !strcmp(argv[2], "--json");
+	m.json = option_parse(argc, argv, m.title, &own, &kernel);
 	report_init(&rep);
-	if (argc < 2)
-		die("bench_vm KERNEL [--json]: no kernel");
 	if (vmm_probe(&rep) < 0) {
 		printf("bench_vm: skipped: %s\n", report_text(&rep, text, sizeof(text)));
 		return 77;
 	}
 	host_begin();
-	guest_epc(&h, EPC_PAGES, argv[1]);
+	guest_epc(&h, EPC_PAGES, kernel);
 	evict_and_load(&m, &h);
-	exits_alone(&m, argv[1]);
-	counts(&m, argv[1]);
+	exits_alone(&m, kernel);
+	counts(&m, kernel);
 	measure_print(&m);
 	return 0;
 }

@@ -2,6 +2,7 @@
 #include "measure.h"
 
 #include <assert.h>
+#include <json-c/json.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,7 +35,7 @@ int measure_row(struct measure *m, const char *name, const char *unit, int base,
 	return (int)m->row_nr++;
 }
 
-void measure_add(struct measure *m, int row, double sample)
+void measure_sample(struct measure *m, int row, double sample)
 {
 	struct measure_row *r = &m->row[row];
 
@@ -68,25 +69,38 @@ static double ratio_of(const struct measure *m, int row)
 	return base > 0 ? measure_percentile(m, row, 50) / base : 0;
 }
 
+static void add_number(struct json_object *row, const char *name, double value)
+{
+	json_object_object_add(row, name, json_object_new_double(value));
+}
+
 static void print_json(struct measure *m)
 {
-	printf("{\"title\": \"%s\", \"rows\": [", m->title);
-	for (int i = 0; i < (int)m->row_nr; i++) {
-		const struct measure_row *r = &m->row[i];
+	struct json_object *all = json_object_new_object(), *rows = json_object_new_array(), *row;
+	const struct measure_row *r;
 
-		printf("%s\n  {\"name\": \"%s\", \"unit\": \"%s\", \"samples\": %u, \"median\": "
-		       "%.4f, "
-		       "\"p10\": %.4f, \"p90\": %.4f",
-		       i ? "," : "", r->name, r->unit, r->nr, measure_percentile(m, i, 50),
-		       measure_percentile(m, i, 10), measure_percentile(m, i, 90));
-		if (r->base >= 0)
-			printf(", \"base\": \"%s\", \"ratio\": %.4f", m->row[r->base].name,
-			       ratio_of(m, i));
+	for (int i = 0; i < (int)m->row_nr; i++) {
+		r = &m->row[i];
+		row = json_object_new_object();
+		json_object_object_add(row, "name", json_object_new_string(r->name));
+		json_object_object_add(row, "unit", json_object_new_string(r->unit));
+		json_object_object_add(row, "samples", json_object_new_int((int)r->nr));
+		add_number(row, "median", measure_percentile(m, i, 50));
+		add_number(row, "p10", measure_percentile(m, i, 10));
+		add_number(row, "p90", measure_percentile(m, i, 90));
+		if (r->base >= 0) {
+			json_object_object_add(row, "base",
+					       json_object_new_string(m->row[r->base].name));
+			add_number(row, "ratio", ratio_of(m, i));
+		}
 		if (r->goal > 0)
-			printf(", \"goal\": %.4f", r->goal);
-		printf("}");
+			add_number(row, "goal", r->goal);
+		json_object_array_add(rows, row);
 	}
-	printf("\n]}\n");
+	json_object_object_add(all, "title", json_object_new_string(m->title));
+	json_object_object_add(all, "rows", rows);
+	printf("%s\n", json_object_to_json_string_ext(all, JSON_C_TO_STRING_PRETTY));
+	json_object_put(all);
 }
 
 void measure_print(struct measure *m)

@@ -34,7 +34,7 @@ uint64_t measure_thread_ns(void); /* CPU time of this thread, the kernel's part 
 
 /* A new row; its index. */
 int measure_row(struct measure *m, const char *name, const char *unit, int base, double goal);
-void measure_add(struct measure *m, int row, double sample);
+void measure_sample(struct measure *m, int row, double sample);
 double measure_percentile(const struct measure *m, int row, unsigned int percent);
 /* The table, or with json the same as one object. */
 void measure_print(struct measure *m);
