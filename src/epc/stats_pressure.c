@@ -90,8 +90,10 @@ static bool any_stalled_locked(struct epc *epc, const struct epc_owner *owner,
 			       const struct epc_group *group) REQUIRES(&epc->groups_lock)
 {
 	const struct stalled *s;
+	uint32_t i;
 
-	for (s = epc->stalled; s < epc->stalled + epc->stalled_nr; s++) {
+	for (i = 0; i < epc->stalled_nr; i++) {
+		s = &epc->stalled[i];
 		if (s->owner && (owner ? s->owner == owner : in_group(s->owner, group)))
 			return true;
 	}
@@ -100,11 +102,12 @@ static bool any_stalled_locked(struct epc *epc, const struct epc_owner *owner,
 
 static bool any_stalled_at_locked(struct epc *epc, unsigned int section) REQUIRES(&epc->groups_lock)
 {
-	const struct stalled *s = epc->stalled, *end = epc->stalled + epc->stalled_nr;
+	uint32_t i = 0;
 
-	while (s < end && !(s->owner && s->section == section))
-		s++;
-	return s < end;
+	while (i < epc->stalled_nr &&
+	       !(epc->stalled[i].owner && epc->stalled[i].section == section))
+		i++;
+	return i < epc->stalled_nr;
 }
 
 /* Of an owner that cannot tell it is assumed. */
@@ -183,8 +186,10 @@ static void bury_locked(struct epc *epc, uint64_t now, uint64_t unseen_ns)
 	struct epc_owner *owner;
 	struct stalled *s;
 	uint64_t seen;
+	uint32_t i;
 
-	for (s = epc->stalled; s < epc->stalled + epc->stalled_nr; s++) {
+	for (i = 0; i < epc->stalled_nr; i++) {
+		s = &epc->stalled[i];
 		seen = seen_ns(s, now);
 		if (!s->owner || now < seen + unseen_ns || !is_dead((int)s->tid))
 			continue;
@@ -272,8 +277,10 @@ void stalls_forget_locked(struct epc_owner *owner) REQUIRES(&owner->epc->groups_
 {
 	uint64_t now = epc_now_ns(owner->epc);
 	struct stalled *s;
+	uint32_t i;
 
-	for (s = owner->epc->stalled; s < owner->epc->stalled + owner->epc->stalled_nr; s++) {
+	for (i = 0; i < owner->epc->stalled_nr; i++) {
+		s = &owner->epc->stalled[i];
 		if (s->owner != owner)
 			continue;
 		s->owner = NULL;

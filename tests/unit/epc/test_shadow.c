@@ -151,12 +151,14 @@ static uint32_t frame_for(struct groups *g, const struct epc_policy *policy, uns
 static void group_use(struct groups *g, const struct epc_policy *policy, unsigned int o, uint32_t c)
 {
 	uint32_t nr = g->at[o][c], ignored[SAMPLE_BATCH], used;
-	struct epc_page *page = &g->page[nr];
+	bool fault = nr == PAGE_NONE;
+	struct epc_page *page;
 
-	if (nr == PAGE_NONE) {
-		g->faults[o]++;
+	if (fault)
 		nr = g->at[o][c] = frame_for(g, policy, o);
-		page = &g->page[nr];
+	page = &g->page[nr];
+	if (fault) {
+		g->faults[o]++;
 		page_set_owner(page, g->owner[o]);
 		page_set_cookie(page, c);
 		policy->insert(g->order[o], nr);

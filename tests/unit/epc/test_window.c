@@ -366,8 +366,8 @@ static void die_at(struct window *window, const uint64_t *offsets, const struct 
 		waitpid(pid, NULL, 0);
 }
 
-/* A process of ThreadSanitizer's takes a tenth of a second to fork, and more instructions. */
-#ifdef __SANITIZE_THREAD__
+/* A sanitizer's process takes a tenth of a second to fork, and more instructions. */
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
 enum { STRIDE = 37 };
 #else
 enum { STRIDE = 1 };
