@@ -1,15 +1,19 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
  * The memory of a program that 'swsgx stat' reads, when the program is no friend: the bytes are what it wrote over it, and
- * where.  Whoever reads gets a sample that holds together, or is told that there is none.
+ * where.  Whoever reads gets a sample that holds together, or is told that there is none; and what is shown of it is a
+ * table of text, or JSON, whatever the numbers are.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <json-c/json.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/arena.h"
 #include "base/look.h"
+#include "cli/session.h"
+#include "cli/stat_show.h"
 #include "epc/epc_priv.h"
 #include "epc/peek.h"
 #include "fuzz/fuzz.h"
@@ -89,6 +93,40 @@ static void check(const struct epc_sample *s)
 	}
 }
 
+/* Everything that is shown goes to standard output. */
+static void show(const struct epc_sample *sample, bool json)
+{
+	struct session_process process = { .pid = 1 };
+	struct session session = { .nr = 1, .process = &process, .program = "program" };
+	const struct stat_row row = { &session, sample, NULL };
+	struct json_tokener *parser = json_tokener_new();
+	struct json_object *object;
+	struct stat_show *shown;
+	FILE *terminal = stdout;
+	char *text = NULL;
+	size_t bytes = 0;
+
+	must(parser && stat_show_create(json, !json, &shown) == 0, "memory");
+	stdout = open_memstream(&text, &bytes);
+	must(stat_show_sample(shown, &session, sample) == 0, "it is shown");
+	must(json || stat_show_sample(shown, &session, sample) == 0, "and with rates");
+	if (!json)
+		must(stat_show_list(shown, &row, 1) == 0, "and in a list");
+	fclose(stdout);
+	stdout = terminal;
+	for (size_t i = 0; i < bytes; i++)
+		must(text[i] == '\n' || (text[i] >= ' ' && text[i] <= '~'), "it is text");
+	if (json) {
+		json_tokener_set_flags(parser, JSON_TOKENER_STRICT);
+		object = json_tokener_parse_ex(parser, text, (int)bytes);
+		must(json_object_is_type(object, json_type_object), "it is an object of JSON");
+		json_object_put(object);
+	}
+	json_tokener_free(parser);
+	stat_show_destroy(shown);
+	free(text);
+}
+
 static void look(void)
 {
 	const struct epc_sample *sample;
@@ -104,8 +142,11 @@ static void look(void)
 	if (r == 0) {
 		r = epc_peek_read(peek, &sample);
 		must(r == 0 || r == -ESRCH || r == -ENOMEM, "a sample, or none");
-		if (r == 0)
+		if (r == 0) {
 			check(sample);
+			show(sample, false);
+			show(sample, true);
+		}
 		epc_peek_close(peek);
 	}
 	look_close(look);

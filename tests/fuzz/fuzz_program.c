@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
- * Files that somebody wants to run: the bytes are one.  The tool and the runtime look what kind of program it is, and
- * the VMM takes it for a guest's kernel.
+ * Files that somebody wants to run: the bytes are one.  The tool and the runtime look what kind of program it is, what
+ * makes its own system calls is loaded into a process that is there already, and the VMM takes it for a guest's kernel.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "fuzz/fuzz.h"
+#include "runtime/load.h"
 #include "runtime/program.h"
 #include "vmm/vmm_priv.h"
 
@@ -42,6 +45,28 @@ static void check_kind(const char *path, const uint8_t *bytes, size_t nr)
 	must(program_kind(path, &again) == 0 && again == kind, "and of the same one later");
 }
 
+/*
+ * What is loaded stays, so a child does it, and lives; or gets the SIGBUS of a segment that ends past the end of the file, as
+ * execve() kills such a one.
+ */
+static void check_load(const char *path)
+{
+	struct load_image image;
+	int status = 0, r;
+	pid_t pid = fork();
+
+	must(pid >= 0, "fork");
+	if (pid == 0) {
+		signal(SIGBUS, SIG_DFL);
+		r = load_program(path, &image);
+		_exit(r <= 0 && r > -4096 ? 0 : 1);
+	}
+	must(waitpid(pid, &status, 0) == pid, "its end");
+	must((WIFEXITED(status) && WEXITSTATUS(status) == 0) ||
+		     (WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS),
+	     "it is loaded, or it isn't");
+}
+
 /* Behind the guest's RAM there is nothing that may be touched. */
 static void check_image(const char *path)
 {
@@ -70,6 +95,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t nr)
 	const char *path = file_of(bytes, nr);
 
 	check_kind(path, bytes, nr);
+	check_load(path);
 	check_image(path);
 	return 0;
 }

@@ -15,7 +15,7 @@
 
 struct names {
 	uint64_t *name;
-	uint32_t *number;
+	uint32_t *number; /* and one more; 0: nothing is there */
 	size_t mask, used;
 };
 
@@ -42,10 +42,10 @@ static uint32_t names_number(struct names *names, uint64_t name)
 		bigger.number = alloc_or_die(bigger.mask + 1, sizeof(uint32_t));
 		bigger.used = names->used;
 		for (i = 0; i <= names->mask; i++) {
-			if (!names->name[i])
+			if (!names->number[i])
 				continue;
 			at = (names->name[i] * 0x9e3779b97f4a7c15ull >> 20) & bigger.mask;
-			while (bigger.name[at])
+			while (bigger.number[at])
 				at = (at + 1) & bigger.mask;
 			bigger.name[at] = names->name[i];
 			bigger.number[at] = names->number[i];
@@ -54,14 +54,14 @@ static uint32_t names_number(struct names *names, uint64_t name)
 		free(names->number);
 		*names = bigger;
 	}
-	at = ((name + 1) * 0x9e3779b97f4a7c15ull >> 20) & names->mask;
-	while (names->name[at] && names->name[at] != name + 1)
+	at = (name * 0x9e3779b97f4a7c15ull >> 20) & names->mask;
+	while (names->number[at] && names->name[at] != name)
 		at = (at + 1) & names->mask;
-	if (!names->name[at]) {
-		names->name[at] = name + 1;
-		names->number[at] = (uint32_t)names->used++;
+	if (!names->number[at]) {
+		names->name[at] = name;
+		names->number[at] = (uint32_t)++names->used;
 	}
-	return names->number[at];
+	return names->number[at] - 1;
 }
 
 bool page_trace_read(struct page_trace *trace, const char *path)

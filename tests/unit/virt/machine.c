@@ -23,7 +23,7 @@ static bool ram_read(void *ctx, uint64_t gpa, void *to, size_t bytes)
 {
 	struct machine *m = ctx;
 
-	if (gpa + bytes > RAM_BYTES)
+	if (gpa > RAM_BYTES - bytes)
 		return false;
 	for (size_t i = 0; i < bytes; i += 8) {
 		uint64_t word = __atomic_load_n(&m->ram[(gpa + i) / 8], __ATOMIC_RELAXED);
@@ -40,7 +40,7 @@ static bool ram_write(void *ctx, uint64_t gpa, const void *from, size_t bytes)
 {
 	struct machine *m = ctx;
 
-	if (gpa + bytes > RAM_BYTES)
+	if (gpa > RAM_BYTES - bytes)
 		return false;
 	memcpy((uint8_t *)m->ram + gpa, from, bytes);
 	return true;
@@ -54,12 +54,10 @@ void *machine_ram(struct machine *m, uint64_t gpa)
 
 /* ---- life -------------------------------------------------------------------------------------------- */
 
-void machine_init(struct machine *m, uint32_t epc_pages, bool provisioning)
+static void join(struct machine *m, bool provisioning)
 {
 	struct virt_policy policy;
 
-	memset(m, 0, sizeof(*m));
-	vm_init(&m->vm, epc_pages);
 	m->ram = calloc(1, RAM_BYTES);
 	virt_policy_host(m->vm.guest, provisioning, &policy);
 	virt_vcpu_init(&m->vcpu, m->vm.guest, &policy);
@@ -68,6 +66,26 @@ void machine_init(struct machine *m, uint32_t epc_pages, bool provisioning)
 	assert(virt_wrmsr(&m->vcpu, VIRT_MSR_FEATURE_CONTROL,
 			  VIRT_FEATURE_LOCKED | VIRT_FEATURE_SGX_ENABLED | VIRT_FEATURE_SGX_LC) ==
 	       0);
+}
+
+void machine_init(struct machine *m, uint32_t epc_pages, bool provisioning)
+{
+	memset(m, 0, sizeof(*m));
+	vm_init(&m->vm, epc_pages);
+	join(m, provisioning);
+}
+
+void machine_join(struct machine *m, const struct world *w, struct vepc_registry *registry)
+{
+	memset(m, 0, sizeof(*m));
+	vm_join(&m->vm, w, registry);
+	join(m, true);
+}
+
+void machine_leave(struct machine *m)
+{
+	free(m->ram);
+	vm_leave(&m->vm);
 }
 
 /* ---- instructions ------------------------------------------------------------------------------------ */

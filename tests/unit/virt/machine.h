@@ -32,6 +32,9 @@ static inline void machine_fini(struct machine *m, const char *name)
 	free(m->ram);
 	vm_fini(&m->vm, name);
 }
+/* One of several in a world, which is the caller's, as is the registry. */
+void machine_join(struct machine *m, const struct world *w, struct vepc_registry *registry);
+void machine_leave(struct machine *m);
 void *machine_ram(struct machine *m, uint64_t gpa);
 
 /* virt_encls(); outcome in m->out, registers after it in m->regs. */
