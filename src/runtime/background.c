@@ -33,7 +33,7 @@ void rt_background_start(void)
 	pthread_attr_init(&attr);
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
 	for (unsigned int i = 0; i < epc_node_nr(rt.epc); i++)
-		(void)pthread_create(&thread, &attr, lend, rt.epc);
+		(void)rt_thread_create(&thread, &attr, lend, rt.epc);
 	pthread_attr_destroy(&attr);
 	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &mask, 0, 8);
 }

@@ -150,6 +150,9 @@ int swsgx_direct(const char *path, char **argv, char **envp)
 		return r;
 	prctl(PR_SET_NAME, base ? base + 1 : path, 0, 0, 0);
 	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &all, &mask, 8);
+	/* What has come through the exec is the program's: what waits comes to it in go(). */
+	rt_client_signals_new(t, rt_client_blocked());
+	rt_client_lend(RT_SIG_CRITICAL);
 	set_fs(t->home_fs);
 	go(t, mask);
 }
@@ -233,6 +236,21 @@ static long do_sigprocmask(ucontext_t *uc, int how, const void *set_at, void *ol
 	return r;
 }
 
+/* One that comes after this look finds the program's call not yet made (leave_gate()), or in the kernel, which takes it. */
+static long do_sigtimedwait(ucontext_t *uc, const long a[6])
+{
+	siginfo_t info;
+	uint64_t set;
+	int sig;
+
+	if (a[3] != sizeof(set) || rt_copy_user(&set, (void *)a[0], sizeof(set)))
+		return by_itself(uc, SYS_rt_sigtimedwait);
+	sig = rt_client_take(set, &info);
+	if (!sig)
+		return by_itself(uc, SYS_rt_sigtimedwait);
+	return a[1] && rt_copy_user((void *)a[1], &info, sizeof(info)) ? -EFAULT : sig;
+}
+
 static long do_sigaction(int sig, const void *act_at, void *old_at)
 {
 	struct rt_client_act act, old;
@@ -311,13 +329,23 @@ static long do_clone(ucontext_t *uc, struct rt_thread *t, const long a[6])
 	return do_thread(uc, t, a);
 }
 
-static long do_execve(const long a[6])
+/* The program to come begins with what this one has blocked, which is more while a handler runs. */
+static long do_execve(ucontext_t *uc, struct rt_thread *t, const long a[6])
 {
+	uint64_t mask = *(uint64_t *)&uc->uc_sigmask | rt_client_blocked(), ours;
 	char path[4096];
+	long r;
 
 	if (!rt_peek_path((const char *)a[0], path, sizeof(path)))
 		return -EFAULT;
-	return exec_run(path, (char *const *)a[1], (char *const *)a[2]);
+	sys4(SYS_rt_sigprocmask, SIG_BLOCK, NULL, &ours, 8);
+	r = exec_run_masked(path, (char *const *)a[1], (char *const *)a[2], &mask, &t->deferred_nr);
+	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &ours, NULL, 8);
+	if (r != -EINTR || !t->deferred_nr)
+		return r;
+	/* What waits comes first, and then the call once more. */
+	uc->uc_mcontext.gregs[REG_RIP] -= 2;
+	return SYS_execve;
 }
 
 static void do_exit(struct rt_thread *t, long status)
@@ -384,6 +412,10 @@ static long one_call(ucontext_t *uc, struct rt_thread *t, long nr, const long a[
 		return do_sigaction((int)a[0], (const void *)a[1], (void *)a[2]);
 	case SYS_rt_sigprocmask:
 		return do_sigprocmask(uc, (int)a[0], (const void *)a[1], (void *)a[2]);
+	case SYS_rt_sigpending:
+		return rt_sigpending((void *)a[0], (size_t)a[1], *(uint64_t *)&uc->uc_sigmask);
+	case SYS_rt_sigtimedwait:
+		return do_sigtimedwait(uc, a);
 	case SYS_sigaltstack:
 		return rt_sigaltstack_at((const stack_t *)a[0], (stack_t *)a[1],
 					 (uint64_t)uc->uc_mcontext.gregs[REG_RSP]);
@@ -400,7 +432,7 @@ static long one_call(ucontext_t *uc, struct rt_thread *t, long nr, const long a[
 	case SYS_rseq:   /* one registration a thread: the runtime's libc has it */
 		return -ENOSYS;
 	case SYS_execve:
-		return do_execve(a);
+		return do_execve(uc, t, a);
 	case SYS_exit:
 		do_exit(t, a[0]);
 		return 0;

@@ -98,7 +98,7 @@ static struct rt_thread *donor_thread(void)
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, 65536);
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	r = pthread_create(&thread, &attr, donor, &t);
+	r = rt_thread_create(&thread, &attr, donor, &t);
 	pthread_attr_destroy(&attr);
 	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &mask, 0, 8);
 	if (r)
@@ -199,7 +199,7 @@ static void have_threads(void)
 	if (rt.threads_known)
 		return;
 	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &all, &mask, 8);
-	if (!pthread_create(&thread, NULL, nothing, &tid)) {
+	if (!rt_thread_create(&thread, NULL, nothing, &tid)) {
 		pthread_join(thread, NULL);
 		/* The kernel counts it for a moment longer. */
 		for (int i = 0; i < 1000 && sys(SYS_tgkill, rt.pid, tid, 0) == 0; i++)

@@ -561,6 +561,41 @@ FUNC rt_kick
 	ret
 	.size rt_kick, . - rt_kick
 
+/*
+ * rt_execve(path, argv, envp, mask, deferred): execve(), with the signal mask *@mask unless that is NULL.  In a handler
+ * the program that is executed would never have a signal that waits for its end: so if *@deferred do already, or one
+ * comes before the call is made (signal.c), it is not made: -EINTR.
+ */
+FUNC rt_execve
+	push %rbx
+FUNC rt_execve_begun
+	mov %rdx, %rbx
+	test %rcx, %rcx
+	jz .Lexecve
+	cmpb $0, (%r8)
+	jne rt_execve_late
+	mov %rdi, %r8
+	mov %rsi, %r9
+	mov $2, %edi /* SIG_SETMASK */
+	mov %rcx, %rsi
+	xor %edx, %edx
+	mov $8, %r10d
+	mov $__NR_rt_sigprocmask, %eax
+	syscall
+	mov %r8, %rdi
+	mov %r9, %rsi
+.Lexecve:
+	mov %rbx, %rdx
+	mov $__NR_execve, %eax
+	syscall
+FUNC rt_execve_made
+	pop %rbx
+	ret
+FUNC rt_execve_late
+	mov $-4, %rax /* -EINTR */
+	jmp rt_execve_made
+	.size rt_execve, . - rt_execve
+
 /* rt_clone_raw(flags, stack, ptid, ctid, tls, thread): as clone(); the child runs rt_direct_child(thread). */
 FUNC rt_clone_raw
 	mov %rcx, %r10

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "runtime/program.h"
+#include "runtime/rt.h"
 #include "runtime/sys.h"
 
 #define RUNTIME_NAME "libswsgx_runtime.so"
@@ -179,20 +180,29 @@ void exec_plan_done(struct exec_plan *plan)
 
 /* ---- running ---------------------------------------------------------------------------------------- */
 
-long exec_run(const char *path, char *const *argv, char *const *envp)
+long exec_run_masked(const char *path, char *const *argv, char *const *envp, const uint64_t *mask,
+		     const uint8_t *deferred_nr)
 {
-	struct exec_plan plan;
+	struct exec_plan plan = { .path = path, .argv = argv, .envp = envp };
+	uint64_t lent;
 	long r;
 
 	/* What may not be executed is the kernel's to refuse, and what it says depends on nothing of ours. */
-	if (!path || sys4(SYS_faccessat, AT_FDCWD, path, X_OK, 0) < 0)
-		return sys(SYS_execve, path, argv, envp);
-	r = exec_plan(&plan, path, argv, envp);
+	r = !path || sys4(SYS_faccessat, AT_FDCWD, path, X_OK, 0) < 0
+		    ? 0
+		    : exec_plan(&plan, path, argv, envp);
 	if (r < 0)
 		return r;
-	r = sys(SYS_execve, plan.path, plan.argv, plan.envp);
+	lent = rt_signal_exec_begin();
+	r = rt_execve(plan.path, plan.argv, plan.envp, mask, deferred_nr);
+	rt_signal_exec_end(lent);
 	exec_plan_done(&plan);
 	return r;
+}
+
+long exec_run(const char *path, char *const *argv, char *const *envp)
+{
+	return exec_run_masked(path, argv, envp, NULL, NULL);
 }
 
 /* A file that the kernel cannot execute is given to the shell. */

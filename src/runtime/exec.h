@@ -6,6 +6,7 @@
 #define SWSGX_RUNTIME_EXEC_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 /* What to give to execve() instead of what was asked for. */
 struct exec_plan {
@@ -25,7 +26,13 @@ int exec_plan(struct exec_plan *ret_plan, const char *path, char *const *argv, c
 void exec_plan_done(struct exec_plan *plan);
 /* execve() by a plan: -errno. */
 long exec_run(const char *path, char *const *argv, char *const *envp);
-/* The same, searching $PATH as execvp() does. */
+/*
+ * The same in a signal handler, for a program that is to begin with the signal mask *@mask, which this may leave set:
+ * -EINTR where *@deferred_nr signals wait for the handler's end.
+ */
+long exec_run_masked(const char *path, char *const *argv, char *const *envp, const uint64_t *mask,
+		     const uint8_t *deferred_nr);
+/* exec_run(), searching $PATH as execvp() does. */
 long exec_search(const char *name, char *const *argv, char *const *envp);
 
 #endif

@@ -99,10 +99,13 @@ static int spawn(spawn_fn *next, pid_t *pid, const char *path,
 {
 	struct exec_plan plan;
 	int r = exec_plan(&plan, path, argv, envp);
+	uint64_t lent;
 
 	if (r < 0)
 		return -r;
+	lent = rt_signal_exec_begin();
 	r = next(pid, plan.path, actions, attr, plan.argv, plan.envp);
+	rt_signal_exec_end(lent);
 	exec_plan_done(&plan);
 	return r;
 }

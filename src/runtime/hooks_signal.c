@@ -28,6 +28,39 @@ static const void *strip(const void *mask, uint64_t *copy)
 	return copy;
 }
 
+/* @set, as far as it can be read. */
+static uint64_t word_of(const void *set)
+{
+	uint64_t word = 0;
+
+	rt_copy_user(&word, set, sizeof(word));
+	return word;
+}
+
+/* What waits with the runtime can be waited for as what waits at the kernel. */
+static long sys_sigtimedwait(const long a[6])
+{
+	uint64_t lent = rt_client_lend(word_of((void *)a[0]));
+	long r = sys6(SYS_rt_sigtimedwait, a[0], a[1], a[2], a[3], 0, 0);
+
+	rt_client_lend_end(lent);
+	return r;
+}
+
+long rt_sigpending(void *ret_set, size_t bytes, uint64_t blocked)
+{
+	uint64_t word = 0;
+	long r;
+
+	if (bytes > sizeof(word))
+		return -EINVAL;
+	r = sys(SYS_rt_sigpending, &word, sizeof(word), 0);
+	if (r < 0)
+		return r;
+	word = (word & blocked) | rt_pending_critical();
+	return rt_copy_user(ret_set, &word, bytes);
+}
+
 /* Calls that wait with a mask of their own. */
 static long sys_waiting(long nr, const long a[6], int *ret_handled)
 {
@@ -70,6 +103,10 @@ long rt_sys_signal(long nr, const long a[6], int *ret_handled)
 		return rt_sigprocmask((int)a[0], (const uint64_t *)a[1], (uint64_t *)a[2]);
 	if (rt.ready && nr == SYS_sigaltstack)
 		return rt_sigaltstack((const stack_t *)a[0], (stack_t *)a[1]);
+	if (rt.ready && nr == SYS_rt_sigpending)
+		return rt_sigpending((void *)a[0], (size_t)a[1], ~0ull);
+	if (rt.ready && nr == SYS_rt_sigtimedwait)
+		return sys_sigtimedwait(a);
 	return sys_waiting(nr, a, ret_handled);
 }
 
@@ -192,11 +229,9 @@ HOOK int sigaltstack(const stack_t *stack, stack_t *ret_old)
 
 HOOK int sigpending(sigset_t *ret_set)
 {
-	long r = sys(SYS_rt_sigpending, ret_set, 8, 0);
-
-	if (!r && rt.ready)
-		*(uint64_t *)ret_set |= rt_pending_critical();
-	return (int)sys_errno(r);
+	if (!rt.ready)
+		return (int)sys_errno(sys(SYS_rt_sigpending, ret_set, 8, 0));
+	return (int)sys_errno(rt_sigpending(ret_set, 8, ~0ull));
 }
 
 /* ---- the older calls ----------------------------------------------------------------------------- */
@@ -280,7 +315,39 @@ static const sigset_t *without_critical(const sigset_t *set, sigset_t *copy)
 	return copy;
 }
 
+static void lend_end(void *lent)
+{
+	rt_client_lend_end(*(uint64_t *)lent);
+}
+
 /* These wait, and a thread may be cancelled while it does: libc's part, not ours. */
+HOOK int sigtimedwait(const sigset_t *set, siginfo_t *ret_info, const struct timespec *timeout)
+{
+	uint64_t lent = rt.ready ? rt_client_lend(word_of(set)) : 0;
+	int r;
+
+	pthread_cleanup_push(lend_end, &lent);
+	r = NEXT(sigtimedwait)(set, ret_info, timeout);
+	pthread_cleanup_pop(true);
+	return r;
+}
+
+HOOK int sigwaitinfo(const sigset_t *set, siginfo_t *ret_info)
+{
+	return sigtimedwait(set, ret_info, NULL);
+}
+
+HOOK int sigwait(const sigset_t *set, int *ret_sig)
+{
+	uint64_t lent = rt.ready ? rt_client_lend(word_of(set)) : 0;
+	int r;
+
+	pthread_cleanup_push(lend_end, &lent);
+	r = NEXT(sigwait)(set, ret_sig);
+	pthread_cleanup_pop(true);
+	return r;
+}
+
 HOOK int sigsuspend(const sigset_t *set)
 {
 	sigset_t copy;
@@ -328,13 +395,4 @@ HOOK int epoll_pwait2(int fd, struct epoll_event *events, int nr, const struct t
 	if (!NEXT(epoll_pwait2))
 		return (int)sys_errno(-ENOSYS);
 	return rt_next.epoll_pwait2(fd, events, nr, timeout, without_critical(set, &copy));
-}
-
-HOOK int pthread_attr_setsigmask_np(pthread_attr_t *attr, const sigset_t *set)
-{
-	sigset_t copy;
-
-	if (!NEXT(pthread_attr_setsigmask_np))
-		return ENOSYS;
-	return rt_next.pthread_attr_setsigmask_np(attr, without_critical(set, &copy));
 }

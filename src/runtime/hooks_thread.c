@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
- * The calls at which libc installs signal handlers for itself.  A thread that they find in an enclave has to
- * leave it first, as for any handler, so ours goes in front of them.
+ * New threads: what they inherit, where the kernel does not know of it.  And the calls at which libc installs signal
+ * handlers for itself: a thread that they find in an enclave has to leave it first, as for any handler, so ours goes in
+ * front of them.
  */
 #include "runtime/hooks.h"
 
 #include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
 #include <threads.h>
 
 #include "runtime/donor.h"
@@ -33,8 +36,8 @@ void rt_signal_wrap_libc(void)
 }
 
 /* libc's SIGSETXID handler comes with the first thread, and again with one in a forked child. */
-HOOK int pthread_create(pthread_t *ret_thread, const pthread_attr_t *attr, void *(*fn)(void *),
-			void *arg)
+int rt_thread_create(pthread_t *ret_thread, const pthread_attr_t *attr, void *(*fn)(void *),
+		     void *arg)
 {
 	int r = NEXT(pthread_create)(ret_thread, attr, fn, arg);
 
@@ -42,10 +45,98 @@ HOOK int pthread_create(pthread_t *ret_thread, const pthread_attr_t *attr, void 
 	return r;
 }
 
+/* A thread that begins with critical signals blocked, as the client sees it. */
+struct newcomer {
+	void *(*fn)(void *);
+	thrd_start_t fn_c11;
+	void *arg;
+	uint64_t blocked;
+};
+
+static struct newcomer *newcomer(uint64_t blocked, void *arg)
+{
+	struct newcomer *n = malloc(sizeof(*n));
+
+	if (n)
+		*n = (struct newcomer){ .arg = arg, .blocked = blocked };
+	return n;
+}
+
+static struct newcomer begin(void *arg)
+{
+	struct newcomer n = *(struct newcomer *)arg;
+
+	free(arg);
+	rt_client_thread_begins(n.blocked);
+	return n;
+}
+
+static void *begins(void *arg)
+{
+	struct newcomer n = begin(arg);
+
+	return n.fn(n.arg);
+}
+
+static int begins_c11(void *arg)
+{
+	struct newcomer n = begin(arg);
+
+	return n.fn_c11(n.arg);
+}
+
+/* Its creator's mask, unless the attributes have one, which libc gives to the kernel as it is. */
+static uint64_t first_blocked(const pthread_attr_t *attr)
+{
+	uint64_t word;
+	sigset_t set;
+
+	if (!attr || !NEXT(pthread_attr_getsigmask_np) ||
+	    rt_next.pthread_attr_getsigmask_np(attr, &set) != 0)
+		return rt_client_blocked();
+	memcpy(&word, &set, sizeof(word));
+	return word & RT_SIG_CRITICAL;
+}
+
+HOOK int pthread_create(pthread_t *ret_thread, const pthread_attr_t *attr, void *(*fn)(void *),
+			void *arg)
+{
+	uint64_t blocked = rt.ready ? first_blocked(attr) : 0, lent;
+	struct newcomer *n;
+	int r;
+
+	if (!blocked)
+		return rt_thread_create(ret_thread, attr, fn, arg);
+	n = newcomer(blocked, arg);
+	if (!n)
+		return EAGAIN;
+	n->fn = fn;
+	/* Born with them blocked, so that what is sent to it waits for it to begin. */
+	lent = rt_client_lend(blocked);
+	r = rt_thread_create(ret_thread, attr, begins, n);
+	rt_client_lend_end(lent);
+	if (r)
+		free(n);
+	return r;
+}
+
 HOOK int thrd_create(thrd_t *ret_thread, thrd_start_t fn, void *arg)
 {
-	int r = NEXT(thrd_create)(ret_thread, fn, arg);
+	struct newcomer *n = NULL;
+	uint64_t lent = 0;
+	int r;
 
+	if (rt.ready && rt_client_blocked()) {
+		n = newcomer(rt_client_blocked(), arg);
+		if (!n)
+			return thrd_nomem;
+		n->fn_c11 = fn;
+		lent = rt_client_lend(n->blocked);
+	}
+	r = NEXT(thrd_create)(ret_thread, n ? begins_c11 : fn, n ? n : arg);
+	rt_client_lend_end(lent);
+	if (r != thrd_success)
+		free(n);
 	rt_signal_wrap_libc();
 	return r;
 }

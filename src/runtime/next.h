@@ -73,7 +73,9 @@
 	X(int, epoll_pwait, (int, struct epoll_event *, int, int, const sigset_t *))             \
 	X(int, epoll_pwait2,                                                                     \
 	  (int, struct epoll_event *, int, const struct timespec *, const sigset_t *))           \
-	X(int, pthread_attr_setsigmask_np, (pthread_attr_t *, const sigset_t *))                 \
+	X(int, pthread_attr_getsigmask_np, (const pthread_attr_t *, sigset_t *))                 \
+	X(int, sigwait, (const sigset_t *, int *))                                               \
+	X(int, sigtimedwait, (const sigset_t *, siginfo_t *, const struct timespec *))           \
 	X(int, pthread_create, (pthread_t *, const pthread_attr_t *, void *(*)(void *), void *)) \
 	X(int, pthread_cancel, (pthread_t))                                                      \
 	X(int, thrd_create, (thrd_t *, thrd_start_t, void *))

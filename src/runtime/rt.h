@@ -9,6 +9,7 @@
 #ifndef SWSGX_RUNTIME_RT_H
 #define SWSGX_RUNTIME_RT_H
 
+#include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -236,6 +237,9 @@ void rt_critical_leave(struct rt_thread *t);
 void rt_critical_defer(struct rt_thread *t, int sig, const siginfo_t *info);
 bool rt_critical_take(struct rt_thread *t, struct rt_deferred *ret);
 int rt_thread_arm_sud(struct rt_thread *t);
+/* hooks_thread.c: pthread_create() of a thread of ours, which keeps the kernel's mask that it begins with. */
+int rt_thread_create(pthread_t *ret_thread, const pthread_attr_t *attr, void *(*fn)(void *),
+		     void *arg);
 
 /* signal.c */
 void rt_signal_init(void);
@@ -258,10 +262,25 @@ uint64_t rt_client_blocked(void);
 void rt_client_signals_new(struct rt_thread *t, uint64_t blocked);
 /* Nor for the thread of a new process. */
 void rt_client_fork_child(void);
+/* This thread, just made by libc, believes @blocked blocked. */
+void rt_client_thread_begins(uint64_t blocked);
 /* What waited for the client to unblock it comes now. */
 void rt_client_unpend(void);
+/*
+ * Between the two, those critical signals of @set that the client believes blocked are, and wait at the kernel: nothing
+ * of the device may be touched.  The first returns what the second takes.
+ */
+uint64_t rt_client_lend(uint64_t set);
+void rt_client_lend_end(uint64_t lent);
+/* One of @set that waits, which does so no longer; 0: none does. */
+int rt_client_take(uint64_t set, siginfo_t *ret_info);
+/* Around a call that executes a program, which is to begin with what the client has blocked and ignored. */
+uint64_t rt_signal_exec_begin(void);
+void rt_signal_exec_end(uint64_t lent);
 /* Critical signals that wait for the client to unblock them: a set, for sigpending(). */
 uint64_t rt_pending_critical(void);
+/* rt_sigpending of the client, who has @blocked blocked at the kernel. */
+long rt_sigpending(void *ret_set, size_t bytes, uint64_t blocked);
 /* What sigreturn does with the frame at @frame: into @uc, which our own sigreturn loads. */
 void rt_frame_restore(ucontext_t *uc, uint64_t frame);
 void rt_signal_install(int sig, uint64_t client_flags);
@@ -433,6 +452,8 @@ void rt_restorer(void);
 extern char rt_restorer_end[];
 void rt_vdso_fast(void);
 void rt_kick(void);
+long rt_execve(const char *path, char *const *argv, char *const *envp, const uint64_t *mask,
+	       const uint8_t *deferred_nr);
 /* Run @handler(sig, info, uc) with the mask *@blocked, on stack @sp, whose first word is its return address. */
 void rt_call_client(int sig, void *info, void *uc, void *handler, uint64_t sp,
 		    const uint64_t *blocked) __attribute__((noreturn));

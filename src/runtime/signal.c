@@ -37,6 +37,7 @@
 extern const char rt_sigentry_end[], rt_return_check[], rt_return_go[], rt_return_popfq[];
 extern const char rt_return_jump[], rt_return_iretq[], rt_return_end[], rt_back[], rt_back_end[];
 extern const char rt_go_on[], rt_go_kick[], rt_go_end[];
+extern const char rt_execve_begun[], rt_execve_made[], rt_execve_late[];
 extern const uint64_t rt_sig_others;
 
 /* All but the critical ones, as the kernel shows it when that is blocked. For entry.S too. */
@@ -528,6 +529,8 @@ static void hold_all(ucontext_t *uc, struct rt_thread *t)
 		t->deferred_mask = mask;
 	t->deferred_masked = true;
 	*uc_mask(uc) |= rt_sig_others;
+	if (is_between(uc, rt_execve_begun, rt_execve_made))
+		uc->uc_mcontext.gregs[REG_RIP] = (greg_t)rt_execve_late;
 }
 
 static void release_all(ucontext_t *uc, struct rt_thread *t)

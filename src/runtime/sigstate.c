@@ -29,24 +29,73 @@ static size_t critical_index(int sig)
 	return (size_t)__builtin_popcountll(RT_SIG_CRITICAL & (RT_SIGBIT(sig) - 1));
 }
 
+/* One that waits already is the one that waits. */
 void rt_client_pend(int sig, const siginfo_t *info)
 {
-	client_pending |= RT_SIGBIT(sig);
+	if (client_pending & RT_SIGBIT(sig))
+		return;
 	pending_info[critical_index(sig)] = *info;
+	__atomic_fetch_or(&client_pending, RT_SIGBIT(sig), __ATOMIC_RELEASE);
+}
+
+/* The kernel has those of @set that wait, from now on.  A handler that comes meanwhile may do the same with the rest. */
+static void to_kernel(uint64_t set)
+{
+	uint64_t now = client_pending & set;
+
+	for (; now; now &= now - 1) {
+		int sig = __builtin_ctzll(now) + 1;
+		siginfo_t info = pending_info[critical_index(sig)];
+
+		if (!(__atomic_fetch_and(&client_pending, ~RT_SIGBIT(sig), __ATOMIC_ACQ_REL) &
+		      RT_SIGBIT(sig)))
+			continue;
+		sys4(SYS_rt_tgsigqueueinfo, sys(SYS_getpid, 0, 0, 0), sys(SYS_gettid, 0, 0, 0), sig,
+		     &info);
+	}
 }
 
 /* What waited for the client to unblock it comes now. */
 void rt_client_unpend(void)
 {
-	uint64_t now = client_pending & ~client_blocked;
+	to_kernel(~client_blocked);
+}
 
-	client_pending &= ~now;
-	for (; now; now &= now - 1) {
-		int sig = __builtin_ctzll(now) + 1;
+uint64_t rt_client_lend(uint64_t set)
+{
+	uint64_t lent = set & client_blocked;
 
-		sys4(SYS_rt_tgsigqueueinfo, sys(SYS_getpid, 0, 0, 0), sys(SYS_gettid, 0, 0, 0), sig,
-		     &pending_info[critical_index(sig)]);
-	}
+	if (!lent)
+		return 0;
+	sys4(SYS_rt_sigprocmask, SIG_BLOCK, &lent, 0, 8);
+	to_kernel(lent);
+	return lent;
+}
+
+/* What waits at the kernel comes, and waits here again. */
+void rt_client_lend_end(uint64_t lent)
+{
+	if (lent)
+		sys4(SYS_rt_sigprocmask, SIG_UNBLOCK, &lent, 0, 8);
+}
+
+int rt_client_take(uint64_t set, siginfo_t *ret_info)
+{
+	uint64_t now = client_pending & set;
+	int sig = now ? __builtin_ctzll(now) + 1 : 0;
+
+	if (!sig)
+		return 0;
+	*ret_info = pending_info[critical_index(sig)];
+	__atomic_fetch_and(&client_pending, ~RT_SIGBIT(sig), __ATOMIC_ACQ_REL);
+	return sig;
+}
+
+/* libc or an attribute may have had the kernel block some. */
+void rt_client_thread_begins(uint64_t blocked)
+{
+	client_blocked = blocked;
+	rt_signal_reopen();
 }
 
 void rt_client_signals_new(struct rt_thread *t, uint64_t blocked)
@@ -113,8 +162,13 @@ void rt_signal_shut(void)
 	sys4(SYS_rt_sigprocmask, SIG_BLOCK, &critical, 0, 8);
 }
 
+/* What has come through an exec is blocked, and waits, still. */
 void rt_signal_init(void)
 {
+	uint64_t mask = 0;
+
+	sys4(SYS_rt_sigprocmask, SIG_BLOCK, NULL, &mask, 8);
+	client_blocked = mask & RT_SIG_CRITICAL;
 	for (int sig = 1; sig < RT_NSIG; sig++) {
 		if (!(RT_SIG_CRITICAL & RT_SIGBIT(sig)))
 			continue;
@@ -122,6 +176,33 @@ void rt_signal_init(void)
 		rt_signal_install(sig, 0);
 	}
 	rt_signal_reopen();
+}
+
+/* Critical signals that the client ignores: to ignore one drops it where it waits at the kernel, so this comes first. */
+static void ignore(bool really)
+{
+	const struct rt_client_act act = { .handler = SIG_IGN };
+
+	for (int sig = 1; sig < RT_NSIG; sig++) {
+		if (!(RT_SIG_CRITICAL & RT_SIGBIT(sig)) || rt.act[sig].handler != SIG_IGN)
+			continue;
+		if (really)
+			kernel_act(sig, &act);
+		else
+			rt_signal_install(sig, 0);
+	}
+}
+
+uint64_t rt_signal_exec_begin(void)
+{
+	ignore(true);
+	return rt_client_lend(RT_SIG_CRITICAL);
+}
+
+void rt_signal_exec_end(uint64_t lent)
+{
+	ignore(false);
+	rt_client_lend_end(lent);
 }
 
 void rt_signal_use(void)

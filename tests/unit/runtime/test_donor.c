@@ -27,6 +27,11 @@ void rt_thread_stack_to(struct rt_thread *t, ucontext_t *uc) { (void)t, (void)uc
 struct rt_lp *rt_process_lp(void) { return NULL; }
 void rt_process_lp_done(struct rt_lp *lp) { (void)lp; }
 void rt_cpuid_trap(ucontext_t *uc) { (void)uc; }
+int rt_thread_create(pthread_t *ret_thread, const pthread_attr_t *attr, void *(*fn)(void *),
+		     void *arg)
+{
+	return pthread_create(ret_thread, attr, fn, arg);
+}
 void rt_client_signals_new(struct rt_thread *t, uint64_t blocked) { (void)t, (void)blocked; }
 
 static int last_cpu(const cpu_set_t *set)
