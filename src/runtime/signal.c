@@ -19,6 +19,7 @@
  */
 #include "runtime/signal_priv.h"
 
+#include <assert.h>
 #include <string.h>
 
 #include "runtime/direct.h"
@@ -417,11 +418,10 @@ static void upon_return(int sig, siginfo_t *info, ucontext_t *uc, struct rt_thre
 {
 	struct rt_back *next = interrupted_return(uc), *back = lowest_return(uc);
 
+	/* One that goes back as it came has every signal blocked from its beginning to its end. */
+	assert(!(back->code & RT_BACK_FOUND));
 	open_door(sig, info, t);
-	if (back->code & RT_BACK_FOUND)
-		rt_critical_defer(t, sig, info);
-	else
-		back->code = one_signal(sig, info, uc_of(back), t, back->code & RT_BACK_AWAY);
+	back->code = one_signal(sig, info, uc_of(back), t, back->code & RT_BACK_AWAY);
 	rt_signal_shut();
 	/* What is blocked there is not to come in between. */
 	*uc_mask(uc) |= *uc_mask(uc_of(back)) | RT_SIG_CRITICAL;
