@@ -3,11 +3,8 @@
  * Faults of each eviction policy over page traces, beside the optimum that knows the future (Belady's), through
  * the real manager: real batches, real watermarks, pages without contents.
  *
- *   bench_policy [OPTION] TRACE...          a page number a line; .zst is read by way of zstd(1)
- *   bench_policy [OPTION] --families PAGES  those that tests/lib/trace_family.c makes, of about so many pages
- *
- *   --sample N   the pages are those of the N-th owner, from 0: another sample of them is played, other ghosts collide
- *   --samples N  the default policy alone, in N samples: each of them, and the means of rows over all
+ *   bench_policy [OPTION...] TRACE...          a page number a line; .zst is read by way of zstd(1)
+ *   bench_policy [OPTION...] --families PAGES  those that tests/lib/trace_family.c makes, of about so many pages
  *
  * A row is a trace at an EPC of so many per cent of its pages.  "way" is how far a policy goes from upstream's
  * faults to the optimum's, on the geometric mean over the traces; "way, cost" is the same of what faults and soft faults
@@ -20,6 +17,8 @@
 
 #include "epc/policy.h"
 #include "lib/page_trace.h"
+#include "option.h"
+#include "table.h"
 
 enum {
 	POLICIES_MAX = 16,
@@ -62,62 +61,69 @@ static uint32_t epc_pages_of(const struct page_trace *trace, unsigned int percen
 }
 
 static void row(const char *name, const struct page_trace *trace, unsigned int percent,
-		unsigned int sample, struct sums *sums)
+		unsigned int sample, struct table *table, struct sums *sums)
 {
 	uint32_t epc_pages = epc_pages_of(trace, percent);
 	unsigned long best, upstream, faults, soft;
+	double value[1 + POLICIES_MAX];
+	char size[8];
 	unsigned int p;
 
 	best = page_trace_optimum(trace, epc_pages);
 	upstream = page_trace_faults(trace, epc_pages, "upstream", &soft);
-	printf("%-14.14s %3u%% %8lu", name, percent, best);
+	value[0] = (double)best;
 	for (p = 0; policy_at(p); p++) {
 		faults = page_trace_faults_of(trace, epc_pages, policy_at(p)->name, sample, &soft);
-		printf(" %10.3f", (double)faults / (double)best);
+		value[1 + p] = (double)faults / (double)best;
 		sums->soft[p] += (double)soft / (double)faults;
 		sums->log_ratio[p] += log((double)faults / (double)best);
 		sums->log_cost[p] += log(cost_of(faults, soft) / (double)best);
 		if ((double)faults / (double)upstream > sums->worst[p])
 			sums->worst[p] = (double)faults / (double)upstream;
 	}
-	putchar('\n');
+	snprintf(size, sizeof(size), "%u%%", percent);
+	table_row(table, name, size, value);
 	sums->nr++;
 }
 
 /* From upstream's to the optimum, which has 1. */
-static void way(const double log_sum[POLICIES_MAX], unsigned int nr, const char *name)
+static double part_of_way(double log_upstream, double log_sum, unsigned int nr)
 {
-	double upstream = 1;
-	unsigned int p;
+	double upstream = exp(log_upstream / nr);
+
+	return 100 * (upstream - exp(log_sum / nr)) / (upstream - 1);
+}
+
+static unsigned int upstream_index(void)
+{
+	unsigned int p = 0;
+
+	while (strcmp(policy_at(p)->name, "upstream") != 0)
+		p++;
+	return p;
+}
+
+static void means(struct table *table, const struct sums *sums, const char *name)
+{
+	double mean[1 + POLICIES_MAX] = { NAN }, soft[1 + POLICIES_MAX] = { NAN };
+	double way[POLICIES_MAX], cost[POLICIES_MAX], worst[POLICIES_MAX];
+	unsigned int upstream = upstream_index(), p;
 
 	for (p = 0; policy_at(p); p++) {
-		if (!strcmp(policy_at(p)->name, "upstream"))
-			upstream = exp(log_sum[p] / nr);
+		mean[1 + p] = exp(sums->log_ratio[p] / sums->nr);
+		soft[1 + p] = sums->soft[p] / sums->nr;
+		way[p] = part_of_way(sums->log_ratio[upstream], sums->log_ratio[p], sums->nr);
+		cost[p] = part_of_way(sums->log_cost[upstream], sums->log_cost[p], sums->nr);
+		worst[p] = 100 * (sums->worst[p] - 1);
 	}
-	printf("\n%-14s %13s", "", name);
-	for (p = 0; policy_at(p); p++)
-		printf(" %9.0f%%", 100 * (upstream - exp(log_sum[p] / nr)) / (upstream - 1));
+	table_row(table, name, "mean", mean);
+	table_row_percent(table, name, "way", way, p);
+	table_row_percent(table, name, "worst", worst, p);
+	table_row(table, name, "soft", soft);
+	table_row_percent(table, name, "way, cost", cost, p);
 }
 
-static void means(const struct sums *sums, const char *name)
-{
-	unsigned int p;
-
-	printf("%-14s %13s", name, "mean");
-	for (p = 0; policy_at(p); p++)
-		printf(" %10.3f", exp(sums->log_ratio[p] / sums->nr));
-	way(sums->log_ratio, sums->nr, "way");
-	printf("\n%-14s %13s", "", "worst");
-	for (p = 0; policy_at(p); p++)
-		printf(" %9.1f%%", 100 * (sums->worst[p] - 1));
-	printf("\n%-14s %13s", "", "soft");
-	for (p = 0; policy_at(p); p++)
-		printf(" %10.2f", sums->soft[p] / sums->nr);
-	way(sums->log_cost, sums->nr, "way, cost");
-	putchar('\n');
-}
-
-static void all_means(const struct sums *sums)
+static void all_means(struct table *table, const struct sums *sums)
 {
 	struct sums all = { .nr = 0 };
 	unsigned int p, k;
@@ -125,7 +131,7 @@ static void all_means(const struct sums *sums)
 
 	for (k = 0; k < PERCENTS && sums[k].nr; k++) {
 		snprintf(name, sizeof(name), "all at %u%%", percents[k]);
-		means(&sums[k], name);
+		means(table, &sums[k], name);
 		for (p = 0; policy_at(p); p++) {
 			all.log_ratio[p] += sums[k].log_ratio[p];
 			all.log_cost[p] += sums[k].log_cost[p];
@@ -136,7 +142,7 @@ static void all_means(const struct sums *sums)
 		all.nr += sums[k].nr;
 	}
 	if (all.nr)
-		means(&all, "all");
+		means(table, &all, "all");
 }
 
 /* ---- samples --------------------------------------------------------------------------------- */
@@ -194,43 +200,51 @@ static void samples_row(const char *name, const struct page_trace *trace, unsign
 	s->rows++;
 }
 
-static double part_of_way(double log_upstream, double log_sum, unsigned int nr)
+static void sample_print(struct table *table, const struct samples *s, const char *name,
+			 const struct sample *one)
 {
-	double upstream = exp(log_upstream / nr);
-
-	return 100 * (upstream - exp(log_sum / nr)) / (upstream - 1);
+	table_row(table, name, one->worst_row,
+		  (double[]){
+			  part_of_way(s->upstream.log_ratio, one->log_ratio, s->rows),
+			  part_of_way(s->upstream.log_cost, one->log_cost, s->rows),
+			  one->worse,
+			  one->soft / s->rows,
+			  100 * (one->worst - 1),
+		  });
 }
 
-static void sample_print(const struct samples *s, const char *name, const struct sample *one)
+static void samples_print(struct table *table, const struct samples *s)
 {
-	printf("%-8s %6.1f%% %10.1f%% %8u %6.2f %+7.1f%%  %s\n", name,
-	       part_of_way(s->upstream.log_ratio, one->log_ratio, s->rows),
-	       part_of_way(s->upstream.log_cost, one->log_cost, s->rows), one->worse,
-	       one->soft / s->rows, 100 * (one->worst - 1), one->worst_row);
-}
+	static const struct table_label label[TABLE_LABELS_MAX] = { { "sample", 8 },
+								    { "worst row", 16 } };
+	static const struct table_column column[] = {
+		{ "way", "%", 1 },   { "way, cost", "%", 1 }, { "over 3 %", NULL, 0 },
+		{ "soft", NULL, 2 }, { "worst", "%", 1 },
+	};
+	char name[48];
 
-static void samples_print(const struct samples *s)
-{
-	char name[16];
-
-	printf("%s, %u rows\n%-8s %7s %11s %8s %6s %8s\n", policy_at(0)->name, s->rows, "sample",
-	       "way", "way, cost", "over 3%", "soft", "worst");
+	snprintf(name, sizeof(name), "%s, %u rows", policy_at(0)->name, s->rows);
+	table_begin(table, name, label, column, sizeof(column) / sizeof(column[0]));
 	for (unsigned int i = 0; i < s->nr; i++) {
 		snprintf(name, sizeof(name), "%u", i);
-		sample_print(s, name, &s->one[i]);
+		sample_print(table, s, name, &s->one[i]);
 	}
-	sample_print(s, "means", &s->mean);
+	sample_print(table, s, "means", &s->mean);
 }
 
 /* ---- what is asked for ----------------------------------------------------------------------- */
 
 struct asked {
 	unsigned int sample;
+	unsigned long family_pages; /* 0: there are traces */
+	unsigned int trace_nr;
+	char **trace;
 	struct samples samples; /* of none: the table is */
 	struct sums sums[PERCENTS];
 };
 
-static void rows(const char *name, struct page_trace *trace, struct asked *asked)
+static void rows(const char *name, struct page_trace *trace, struct asked *asked,
+		 struct table *table)
 {
 	unsigned int k;
 
@@ -238,75 +252,103 @@ static void rows(const char *name, struct page_trace *trace, struct asked *asked
 		if (asked->samples.nr)
 			samples_row(name, trace, percents[k], &asked->samples);
 		else
-			row(name, trace, percents[k], asked->sample, &asked->sums[k]);
+			row(name, trace, percents[k], asked->sample, table, &asked->sums[k]);
 	}
 	page_trace_fini(trace);
 }
 
-static void head(const struct asked *asked)
+static void head(const struct asked *asked, struct table *table)
 {
+	const struct table_label label[TABLE_LABELS_MAX] = {
+		{ "trace", asked->family_pages ? 32 : 14 },
+		{ "EPC", 9 },
+	};
+	struct table_column column[1 + POLICIES_MAX] = { { "optimum", "faults", 0 } };
 	unsigned int p;
 
 	if (asked->samples.nr)
 		return;
-	printf("faults by those of the optimum\n%-14s %4s %8s", "trace", "EPC", "optimum");
 	for (p = 0; policy_at(p); p++)
-		printf(" %10s", policy_at(p)->name);
-	putchar('\n');
+		column[1 + p] = (struct table_column){ policy_at(p)->name, NULL, 3 };
+	table_begin(table, "faults by those of the optimum", label, column, 1 + p);
 }
 
-/* The first argument that is no option; 0: wrong. */
-static int options(struct asked *asked, int argc, char **argv)
+static error_t parse(int key, char *arg, struct argp_state *state)
 {
-	unsigned long nr;
+	struct asked *asked = state->input;
+	char *end;
 
-	if (argc < 2)
+	switch (key) {
+	case 'f':
+		asked->family_pages = option_number(state, "--families", arg);
+		if (asked->family_pages < 64 || asked->family_pages > 10000)
+			argp_error(state, "--families: from 64 to 10000 pages, and not %s", arg);
 		return 0;
-	if (strcmp(argv[1], "--sample") != 0 && strcmp(argv[1], "--samples") != 0)
-		return 1;
-	if (argc < 4)
+	case 's':
+		asked->sample = (unsigned int)strtoul(arg, &end, 10);
+		if (end == arg || *end || *arg == '-')
+			argp_error(state, "--sample: '%s' is no number", arg);
 		return 0;
-	nr = strtoul(argv[2], NULL, 10);
-	if (nr > SAMPLES_MAX)
+	case 'n':
+		asked->samples.nr = (unsigned int)option_number(state, "--samples", arg);
+		if (asked->samples.nr > SAMPLES_MAX)
+			argp_error(state, "--samples: %u at the most", SAMPLES_MAX);
 		return 0;
-	if (!strcmp(argv[1], "--sample"))
-		asked->sample = (unsigned int)nr;
-	else
-		asked->samples.nr = (unsigned int)nr;
-	return 3;
+	case ARGP_KEY_ARGS:
+		asked->trace = state->argv + state->next;
+		asked->trace_nr = (unsigned int)(state->argc - state->next);
+		return 0;
+	case ARGP_KEY_END:
+		if ((asked->family_pages != 0) == (asked->trace_nr != 0))
+			argp_error(state, "traces, or --families PAGES");
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
 }
 
 int main(int argc, char **argv)
 {
+	static const struct argp_option options[] = {
+		{ "families", 'f', "PAGES", 0, "programs that are made up, of about so many pages",
+		  0 },
+		{ "sample", 's', "N", 0,
+		  "the pages of the N-th owner, from 0: others of them are played, other ghosts "
+		  "collide",
+		  0 },
+		{ "samples", 'n', "N", 0,
+		  "the default policy alone, in N samples: each, and the means of rows over all",
+		  0 },
+		{ 0 },
+	};
+	static const struct argp own = { .options = options,
+					 .parser = parse,
+					 .args_doc = "[TRACE...]" };
 	static struct asked asked;
-	int i = options(&asked, argc, argv);
-	bool families = i > 0 && argc == i + 2 && !strcmp(argv[i], "--families");
-	unsigned long pages = families ? strtoul(argv[i + 1], NULL, 10) : 0;
 	struct page_trace trace;
-	unsigned int p;
+	struct table table;
+	unsigned int i;
 
-	if (i == 0 || (families && (pages < 64 || pages > 10000))) {
-		fprintf(stderr,
-			"bench_policy [--sample N | --samples N] TRACE... | --families PAGES\n"
-			"so many samples: %u at the most; 64 to 10000 pages\n",
-			SAMPLES_MAX);
-		return 1;
+	table_open(&table,
+		   option_parse(argc, argv,
+				"Faults of each policy over page traces, beside Belady's optimum.",
+				&own, &asked));
+	head(&asked, &table);
+	for (i = 0; asked.family_pages && trace_family_at(i); i++) {
+		page_trace_make(&trace, trace_family_at(i), (uint32_t)asked.family_pages, 1);
+		rows(trace_family_at(i)->name, &trace, &asked, &table);
 	}
-	head(&asked);
-	for (p = 0; families && trace_family_at(p); p++) {
-		page_trace_make(&trace, trace_family_at(p), (uint32_t)pages, 1);
-		rows(trace_family_at(p)->name, &trace, &asked);
-	}
-	for (; i < argc && !families; i++) {
-		if (!page_trace_read(&trace, argv[i])) {
-			fprintf(stderr, "bench_policy: cannot read %s\n", argv[i]);
+	for (i = 0; i < asked.trace_nr; i++) {
+		if (!page_trace_read(&trace, asked.trace[i])) {
+			fprintf(stderr, "bench_policy: cannot read %s\n", asked.trace[i]);
 			return 1;
 		}
-		rows(short_name(argv[i]), &trace, &asked);
+		rows(short_name(asked.trace[i]), &trace, &asked, &table);
 	}
 	if (asked.samples.nr)
-		samples_print(&asked.samples);
+		samples_print(&table, &asked.samples);
 	else
-		all_means(asked.sums);
+		all_means(&table, asked.sums);
+	table_close(&table);
 	return 0;
 }

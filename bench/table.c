@@ -74,8 +74,8 @@ void table_begin(struct table *table, const char *title,
 	fflush(stdout);
 }
 
-static void row_json(struct table *table, const char *const name[TABLE_LABELS_MAX],
-		     const double *value)
+static struct json_object *row_json(const struct table *table,
+				    const char *const name[TABLE_LABELS_MAX], const double *value)
 {
 	struct json_object *row = json_object_new_object();
 	unsigned int i;
@@ -86,6 +86,15 @@ static void row_json(struct table *table, const char *const name[TABLE_LABELS_MA
 		json_object_object_add(row, table->column[i].name,
 				       isnan(value[i]) ? NULL : json_object_new_double(value[i]));
 	json_object_array_add(table->rows, row);
+	return row;
+}
+
+static void print_labels(const struct table *table, const char *const name[TABLE_LABELS_MAX])
+{
+	unsigned int i;
+
+	for (i = 0; i < TABLE_LABELS_MAX && table->label[i].name; i++)
+		printf("%-*s ", table->label[i].width, name[i]);
 }
 
 void table_row(struct table *table, const char *first, const char *second, const double *value)
@@ -95,17 +104,41 @@ void table_row(struct table *table, const char *first, const char *second, const
 	unsigned int i;
 
 	if (table->json) {
-		row_json(table, name, value);
+		(void)row_json(table, name, value);
 		return;
 	}
-	for (i = 0; i < TABLE_LABELS_MAX && table->label[i].name; i++)
-		printf("%-*s ", table->label[i].width, name[i]);
+	print_labels(table, name);
 	for (i = 0; i < table->column_nr; i++) {
 		column = &table->column[i];
 		if (isnan(value[i]))
 			printf("%*s", width_of(column), "-");
 		else
 			printf("%*.*f", width_of(column), column->digits, value[i]);
+	}
+	printf("\n");
+	fflush(stdout);
+}
+
+void table_row_percent(struct table *table, const char *first, const char *second,
+		       const double *value, unsigned int nr)
+{
+	const char *const name[TABLE_LABELS_MAX] = { first, second };
+	unsigned int none = table->column_nr - nr, i;
+	double all[TABLE_COLUMNS_MAX];
+
+	assert(nr <= table->column_nr);
+	for (i = 0; i < table->column_nr; i++)
+		all[i] = i < none ? NAN : value[i - none];
+	if (table->json) {
+		json_object_object_add(row_json(table, name, all), "unit", text("%"));
+		return;
+	}
+	print_labels(table, name);
+	for (i = 0; i < table->column_nr; i++) {
+		if (i < none)
+			printf("%*s", width_of(&table->column[i]), "");
+		else
+			printf("%*.1f%%", width_of(&table->column[i]) - 1, all[i]);
 	}
 	printf("\n");
 	fflush(stdout);

@@ -41,5 +41,8 @@ void table_begin(struct table *table, const char *title,
 		 const struct table_column *column, unsigned int column_nr);
 /* @value: one for each column; NAN where there is none. */
 void table_row(struct table *table, const char *first, const char *second, const double *value);
+/* One whose numbers are all per cent, whatever the columns say: the last @nr of these, the others have none. */
+void table_row_percent(struct table *table, const char *first, const char *second,
+		       const double *value, unsigned int nr);
 
 #endif
