@@ -101,7 +101,7 @@ static void show(const struct epc_sample *sample, bool json)
 	const struct stat_row row = { &session, sample, NULL };
 	struct json_tokener *parser = json_tokener_new();
 	struct json_object *object;
-	struct stat_show *shown;
+	struct stat_show *shown = NULL;
 	FILE *terminal = stdout;
 	char *text = NULL;
 	size_t bytes = 0;
