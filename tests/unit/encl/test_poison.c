@@ -1,6 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
-/* Machine checks on the pages of an enclave: one page, its SECS, a VA page; and the frames never come back. */
+/*
+ * Machine checks on the pages of an enclave: one page, its SECS, a VA page, and one of these while others leave; and the
+ * frames never come back.
+ */
+#include <string.h>
+
 #include "arch/sgx.h"
+#include "encl/encl_priv.h"
+#include "epc/owner.h"
 #include "lib/world.h"
 
 enum { NR = 24 };
@@ -160,6 +167,136 @@ static void test_va_of_many(void)
 	TAP_CHECK(nth >= 2, "each of %u VA pages was broken once", nth);
 }
 
+/* ---- between block and write -------------------------------------------------------------------------- */
+
+enum { FIRST = 8 };
+
+/*
+ * Somebody whose page is in the batches too, and never goes: when it is asked, some of the enclave's pages are blocked
+ * and none is written.
+ */
+static struct trick {
+	struct world *w;
+	struct encl *encl;
+	unsigned int
+		level; /* the first time that so many pages with versions of that level are leaving, */
+	unsigned int leaving; /* their VA page breaks */
+	unsigned int broke;   /* with so many of them on their way */
+} trick;
+
+static bool trick_yes(struct epc_page *frame) { return true; }
+
+static int trick_write(struct epc_page *frame) { return -1; }
+
+static void trick_put(struct epc_page *frame) {}
+
+/* The pages on their way whose versions are of the level; and the VA page of one of them. */
+static unsigned int leaving_locked(struct encl *encl, unsigned int level, struct encl_va **ret_va)
+	REQUIRES(&encl->lock)
+{
+	struct encl_page *page;
+	unsigned int nr = 0;
+
+	for (uint64_t i = 0; level == 0 && i < encl->size / SGX_PAGE_SIZE; i++) {
+		page = pages_find_locked(encl, i);
+		if (page && page->flags & ENCL_PAGE_LEAVING) {
+			*ret_va = page->va;
+			nr++;
+		}
+	}
+	for (struct encl_va *va = va_first(encl); level > 0 && va; va = va_next(va)) {
+		if (va_level_of(&va->page) == level && va->page.flags & ENCL_PAGE_LEAVING) {
+			*ret_va = va->page.va;
+			nr++;
+		}
+	}
+	return nr;
+}
+
+static bool trick_block(struct epc_page *frame)
+{
+	struct encl_va *va = NULL;
+	unsigned int nr;
+
+	encl_lock(trick.encl);
+	nr = leaving_locked(trick.encl, trick.level, &va);
+	encl_unlock(trick.encl);
+	if (trick.broke || nr < trick.leaving)
+		return false;
+	if (epc_poison(trick.w->epc, epc_page_nr(trick.w->epc, va->page.epc_page)) == 0)
+		trick.broke = nr;
+	return false;
+}
+
+/* What the enclave knows of its slots is what can be counted. */
+static bool versions_are_right(struct encl *encl)
+{
+	struct va_level before[VA_LEVELS];
+	bool same = true;
+
+	encl_lock(encl);
+	memcpy(before, encl->versions.level, sizeof(before));
+	va_recount_locked(encl);
+	for (unsigned int i = 0; i < VA_LEVELS; i++) {
+		const struct va_level *level = &encl->versions.level[i];
+
+		same = same && level->nr == before[i].nr && level->here_nr == before[i].here_nr &&
+		       level->free_nr == before[i].free_nr;
+	}
+	encl_unlock(encl);
+	return same;
+}
+
+static void test_va_in_batch(unsigned int level, uint32_t pages, uint32_t frames,
+			     unsigned int leaving, const char *name)
+{
+	static const struct sgx_epc_page_ops ops = { .name = "trick",
+						     .get = trick_yes,
+						     .reclaim = trick_yes,
+						     .block = trick_block,
+						     .write = trick_write,
+						     .put = trick_put,
+						     .blanks = true };
+	struct epc_config policy = { .policy = "upstream" };
+	struct epc_owner_config config = { .ops = &ops };
+	unsigned int good = 0, lost = 0;
+	struct epc_owner *owner;
+	struct epc_page *frame;
+	struct world w;
+	struct build b;
+
+	world_init_epc(&w, frames, &policy);
+	TAP_MUST(build_create(&b, &w, 1024 * SGX_PAGE_SIZE, 0) == 0 &&
+			 build_add_many(&b, 0, FIRST) == 0,
+		 "%s: an enclave", name);
+	trick = (struct trick){ .w = &w, .encl = b.encl, .level = level, .leaving = leaving };
+	config.owner = &trick;
+	TAP_MUST(epc_owner_create(w.epc, &config, &owner) == 0 &&
+			 epc_alloc(w.epc, owner, 0, &frame) == 0,
+		 "%s: and somebody else in the midst of its pages", name);
+	epc_track(w.epc, frame);
+	TAP_MUST(build_add_many(&b, FIRST, pages - FIRST) == 0 && build_init(&b) == 0,
+		 "%s: all of them", name);
+	evict_all(&w);
+	TAP_CHECK(trick.broke >= leaving, "%s: with %u pages on their way, their VA page broke",
+		  name, trick.broke);
+	world_audit(&w, name);
+	TAP_CHECK(versions_are_right(b.encl), "%s: the slots are counted right", name);
+	for (uint64_t i = 0; i < pages; i++) {
+		good += touch_page(b.encl, i, 0, 0, NULL) == TOUCH_OK;
+		lost += is_poison(&b, i);
+	}
+	/* Only EWB and ELDU make a blocked page usable again, and there is no version for it any more. */
+	TAP_CHECK(good + lost == pages && lost == (level ? 0 : trick.broke),
+		  "%s: %u pages are what they were, %u are lost", name, good, lost);
+	TAP_CHECK(versions_are_right(b.encl), "%s: the slots still are", name);
+	while (epc_untrack(w.epc, frame) < 0)
+		;
+	epc_free(w.epc, frame);
+	epc_owner_destroy(owner);
+	end(&w, &b, 1, name);
+}
+
 int main(void)
 {
 	test_page();
@@ -167,5 +304,7 @@ int main(void)
 	test_type(SGX_PT_VA, true, "VA");
 	test_va_evict();
 	test_va_of_many();
+	test_va_in_batch(0, NR, 64, 4, "pages leave");
+	test_va_in_batch(1, MANY, MANY_FRAMES, 1, "VA pages leave");
 	return tap_done();
 }
