@@ -75,7 +75,9 @@ static void send_back(int sig, siginfo_t *info)
 	sys4(SYS_rt_tgsigqueueinfo, rt.pid, sys(SYS_gettid, 0, 0, 0), sig, info);
 }
 
-static void async(int sig, siginfo_t *info, ucontext_t *uc, struct rt_thread *t, bool in_enclave)
+/* @late: it did not find @uc, but a handler that goes back there. */
+static void async(int sig, siginfo_t *info, ucontext_t *uc, struct rt_thread *t, bool in_enclave,
+		  bool late)
 {
 	/* It and the one before are one, as two that wait are; else whoever sends many fills the stack with frames. */
 	if ((RT_SIG_CRITICAL & RT_SIGBIT(sig)) && !in_enclave && rt_frame_waits(sig, uc))
@@ -84,7 +86,8 @@ static void async(int sig, siginfo_t *info, ucontext_t *uc, struct rt_thread *t,
 		rt_client_pend(sig, info);
 		return;
 	}
-	if (*uc_mask(uc) & RT_SIGBIT(sig)) {
+	/* One that found it was let in: by sigsuspend(), say, until whose end the mask is another. */
+	if (late && (*uc_mask(uc) & RT_SIGBIT(sig))) {
 		send_back(sig, info);
 		return;
 	}
@@ -370,9 +373,9 @@ static unsigned int way_back(struct rt_thread *t, bool ours)
 	return !ours && (t->lp->in_enclave || t->foreign) ? RT_BACK_AWAY : 0;
 }
 
-/* A signal found @uc: with bases that are not the runtime's (@away), or maybe the runtime at work for such. */
+/* A signal found @uc: with bases that are not the runtime's (@away), or maybe the runtime at work for such. @late: async(). */
 static unsigned int one_signal(int sig, siginfo_t *info, ucontext_t *uc, struct rt_thread *t,
-			       bool away)
+			       bool away, bool late)
 {
 	bool ours = !away && (t->lp->in_enclave || t->foreign);
 
@@ -381,7 +384,7 @@ static unsigned int one_signal(int sig, siginfo_t *info, ucontext_t *uc, struct 
 	else if (must_wait(uc, t) || t->deferred_nr)
 		rt_critical_defer(t, sig, info);
 	else
-		async(sig, info, uc, t, away && t->lp->in_enclave);
+		async(sig, info, uc, t, away && t->lp->in_enclave, late);
 	return way_back(t, ours);
 }
 
@@ -421,7 +424,7 @@ static void upon_return(int sig, siginfo_t *info, ucontext_t *uc, struct rt_thre
 	/* One that goes back as it came has every signal blocked from its beginning to its end. */
 	assert(!(back->code & RT_BACK_FOUND));
 	open_door(sig, info, t);
-	back->code = one_signal(sig, info, uc_of(back), t, back->code & RT_BACK_AWAY);
+	back->code = one_signal(sig, info, uc_of(back), t, back->code & RT_BACK_AWAY, true);
 	rt_signal_shut();
 	/* What is blocked there is not to come in between. */
 	*uc_mask(uc) |= *uc_mask(uc_of(back)) | RT_SIG_CRITICAL;
@@ -463,7 +466,7 @@ static unsigned int in_program(int sig, siginfo_t *info, ucontext_t *uc, struct 
 	if (t->foreign && t->critical == 1)
 		rt_donor_keep_spare();
 	t->quick = false;
-	code = one_signal(sig, info, uc, t, away);
+	code = one_signal(sig, info, uc, t, away, false);
 	if (t->quick && (RT_SIG_OPEN & RT_SIGBIT(sig)))
 		code |= by_hand(uc, back);
 	t->quick = below;
@@ -497,7 +500,7 @@ static void off_slot(int sig, siginfo_t *info, ucontext_t *uc)
 	if (is_fault(sig, info))
 		sync_signal(sig, info, uc, NULL, false);
 	else
-		async(sig, info, uc, NULL, false);
+		async(sig, info, uc, NULL, false, false);
 	rt_elsewhere_end();
 	if (rt_thread_peek())
 		rt_thread_show_stack(uc);
@@ -558,7 +561,7 @@ bool rt_signal_drain(struct rt_back *top)
 		rt_signal_reopen();
 	release_all(uc, t);
 	while (rt_critical_take(t, &d)) {
-		async(d.sig, &d.info, uc, t, !ours && t->lp->in_enclave);
+		async(d.sig, &d.info, uc, t, !ours && t->lp->in_enclave, true);
 		back->code = way_back(t, ours);
 	}
 	/* One that came upon this very loop has been taken by it, and held nothing but this handler. */

@@ -9,13 +9,16 @@
  *        test_masks chain NR: where none is blocked, executed NR times more
  */
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/select.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <threads.h>
 #include <unistd.h>
@@ -363,6 +366,48 @@ static void check_waiting_thread(void)
 	block(old);
 }
 
+/* ---- masks for a while -------------------------------------------------------------------------------------- */
+
+static sigset_t mask_after;
+static bool worked;
+
+static void on_let_in(int sig, siginfo_t *info, void *context)
+{
+	ucontext_t *uc = context;
+
+	(void)sig, (void)info;
+	handled++;
+	memcpy(&mask_after, &uc->uc_sigmask, 8);
+	worked = enclave_works(0);
+}
+
+static int by_sigsuspend(const sigset_t *set) { return sigsuspend(set); }
+static int by_ppoll(const sigset_t *set) { return ppoll(NULL, 0, NULL, set); }
+static int by_pselect(const sigset_t *set) { return pselect(0, NULL, NULL, NULL, NULL, set); }
+
+/* What is blocked all the time but in these calls: as programs wait that want to miss none. */
+static void check_let_in(const char *name, int (*wait_call)(const sigset_t *))
+{
+	struct sigaction sa = { .sa_sigaction = on_let_in, .sa_flags = SA_SIGINFO };
+	uint64_t mask = BIT(SIGALRM) | BIT(SIGUSR1), old = block(mask);
+	struct itimerval soon = { { 0, 0 }, { 0, 20000 } };
+	sigset_t set = set_of(BIT(SIGUSR1));
+
+	sigaction(SIGALRM, &sa, NULL);
+	handled = 0;
+	raise(SIGALRM);
+	TAP_CHECK(wait_call(&set) == -1 && errno == EINTR && handled == 1,
+		  "%s lets in what waits (%d)", name, handled);
+	TAP_CHECK(worked && word_of(&mask_after) == mask && blocked() == mask && !pending(),
+		  "%s: the handler enters an enclave, and goes back to the mask before (%#llx)",
+		  name, (unsigned long long)word_of(&mask_after));
+	setitimer(ITIMER_REAL, &soon, NULL);
+	TAP_CHECK(wait_call(&set) == -1 && errno == EINTR && handled == 2 && worked,
+		  "%s lets in what comes (%d)", name, handled);
+	block(old);
+	signal(SIGALRM, SIG_DFL);
+}
+
 /* ---- processes ---------------------------------------------------------------------------------------------- */
 
 static int status_of(pid_t pid)
@@ -530,6 +575,9 @@ int main(int argc, char **argv)
 	check_shown();
 	check_waited_for();
 	check_waiting_thread();
+	check_let_in("sigsuspend", by_sigsuspend);
+	check_let_in("ppoll", by_ppoll);
+	check_let_in("pselect", by_pselect);
 	check_processes(0, "none");
 	check_processes(ALL, "all");
 	check_processes(BIT(SIGSEGV) | BIT(SIGUSR1), "two");
