@@ -99,10 +99,12 @@ static void audit_charges(struct audit *audit, const struct shard *shard)
 	}
 	for (i = 1; i < EPC_GROUPS_MAX; i++) {
 		if (group_at(audit->epc, i) &&
-		    group_at(audit->epc, i)->charged[charge_index(place)] != has[i])
+		    group_at(audit->epc, i)->charged[charge_index(audit->epc->shard_nr, place)] !=
+			    has[i])
 			fault(audit, "group %s has %u pages of the shard at %u, is charged for %u",
 			      group_at(audit->epc, i)->name, has[i], shard->first,
-			      group_at(audit->epc, i)->charged[charge_index(place)]);
+			      group_at(audit->epc, i)
+				      ->charged[charge_index(audit->epc->shard_nr, place)]);
 	}
 }
 

@@ -380,6 +380,6 @@ void backing_fail(struct backing *backing, int err)
 {
 	assert(err <= 0);
 	lock_acquire(&backing->lock);
-	backing->fail = err;
+	backing->fail = (int16_t)err;
 	lock_release(&backing->lock);
 }

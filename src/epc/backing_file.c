@@ -370,8 +370,8 @@ int backing_fetch(struct backing *backing, uint32_t slot)
 
 void backing_fail_file(struct backing *backing, const struct backing_faults *faults)
 {
-	atomic_store(&backing->fault_write, faults->write);
-	atomic_store(&backing->fault_read, faults->read);
+	atomic_store(&backing->fault_write, (int16_t)faults->write);
+	atomic_store(&backing->fault_read, (int16_t)faults->read);
 	atomic_store(&backing->fault_lies, faults->lies);
 }
 

@@ -37,9 +37,9 @@ struct backing {
 	/* Whose slot is changing hands, for whoever finds that its holder died; NULL: none is. */
 	uint32_t *moving;
 	uint32_t moving_slot;
-	int fail;
 	_Atomic uint32_t used;
 	_Atomic uint32_t waiting_nr;
+	int16_t fail;
 	/* BACKING_QUEUE, some of which may have been freed meanwhile; where there is a file */
 	uint32_t *waiting;
 
@@ -52,13 +52,13 @@ struct backing {
 	uint32_t *next;
 
 	/* Where there is a file. */
-	int file; /* -1: none */
-	bool direct;
 	_Atomic uint8_t *state;  /* of each slot: enum slot_state, written under the lock */
 	struct lock write_lock;  /* the right to write to the file */
 	_Atomic int write_error; /* of the last try, 0: it worked */
-	_Atomic int fault_write, fault_read; /* struct backing_faults */
-	atomic_bool fault_lies;
+	int file;                /* -1: none */
+	bool direct;
+	atomic_bool fault_lies; /* struct backing_faults */
+	_Atomic int16_t fault_write, fault_read;
 	_Atomic uint64_t written, read, write_errors, read_errors;
 	_Atomic uint64_t refused; /* with a file or without */
 };

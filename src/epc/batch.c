@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
- * The batches: as many as there are slots of the window, each made when so many are needed at once
- * for the first time.
+ * The batches: as many as there are slots of the window, each made with its slot when so many are needed at once
+ * for the first time; where there is no memory for another one, it goes on with fewer.
  *
  * They are numbered as they begin, so that whoever waits for what becomes of all that are under way
  * can tell when none of them is any more, though others have begun since.
@@ -29,6 +29,8 @@ static const struct late_kind batch_kind = { sizeof(struct batch), batch_make, b
 
 struct batch *batch_at(struct epc *epc, unsigned int slot)
 {
+	if (!window_slot_make(epc, epc->window, slot))
+		return NULL;
 	return late_make(epc, &epc->batch[slot], &batch_kind, slot);
 }
 
@@ -41,6 +43,7 @@ void batches_fini(struct epc *epc)
 {
 	for (unsigned int i = 0; i < WINDOW_SLOTS; i++)
 		late_fini(epc, &epc->batch[i], &batch_kind);
+	window_slots_unmake(epc, epc->window);
 }
 
 void batch_begin(struct epc *epc, struct batch *batch)

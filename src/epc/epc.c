@@ -18,12 +18,13 @@
 static void set_sizes(struct epc *epc)
 {
 	uint32_t part = epc->policy->batch_part ? epc->policy->batch_part : POLICY_BATCH_PART;
+	uint32_t batch_nr = epc->page_nr / part;
 
 	watermarks_init(epc);
-	epc->batch_nr = epc->page_nr / part < EPC_BATCH_MAX ? epc->page_nr / part : EPC_BATCH_MAX;
-	if (epc->batch_nr == 0)
-		epc->batch_nr = 1;
-	epc->count_slot_nr = counts_slot_nr();
+	if (batch_nr > EPC_BATCH_MAX)
+		batch_nr = EPC_BATCH_MAX;
+	epc->batch_nr = batch_nr ? (uint8_t)batch_nr : 1;
+	epc->count_slot_nr = (uint8_t)counts_slot_nr();
 }
 
 static void take_hooks(struct epc *epc, const struct epc_config *config)

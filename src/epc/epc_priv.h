@@ -16,6 +16,7 @@
 #include "base/lock.h"
 #include "epc/epc.h"
 #include "epc/group_priv.h"
+#include "epc/late.h"
 #include "epc/page.h"
 #include "epc/pagelist.h"
 #include "epc/policy.h"
@@ -38,8 +39,8 @@ struct section {
 	unsigned int shard_nr;
 	unsigned int shard_shift; /* pages of a shard, log2; the last one may have fewer */
 
-	/* groups_lock: its pages, as of the last epc_census(), and by the one that is under way */
-	uint32_t kind[EPC_KIND_NR], kind_seen[EPC_KIND_NR];
+	/* groups_lock: its pages, as of the last epc_census() */
+	uint32_t kind[EPC_KIND_NR];
 	struct pressure pressure; /* of threads that would take a page of it first */
 };
 
@@ -120,22 +121,6 @@ struct waiter {
 	atomic_bool late;                /* asleep because of all those before it */
 };
 
-/* Made when it is needed for the first time (late.c). */
-struct late {
-	void *_Atomic there; /* NULL: it never was needed */
-};
-
-struct late_kind {
-	size_t bytes;
-	void (*init)(void *made, unsigned int index);
-	void (*fini)(void *made);
-};
-
-static inline void *late_there(const struct late *late)
-{
-	return atomic_load_explicit(&late->there, memory_order_acquire);
-}
-
 struct epc {
 	/* constant */
 	struct arena *arena;
@@ -144,17 +129,17 @@ struct epc {
 	struct backing *backing;
 	struct epc_page *pages;
 	uint32_t page_nr;
-	uint32_t low, high, batch_nr;
+	uint32_t low, high;
 	uint32_t early_nr; /* waiters for the same who reclaim at once */
-	unsigned int section_nr;
 	unsigned int shard_nr;
-	uint32_t count_slot_nr;
+	uint8_t batch_nr, section_nr, count_slot_nr;
 	struct shard *shard;
 	struct nodes *nodes; /* NULL: there is one section, and no choice */
 	const struct epc_policy *policy;
 	struct policy_view view;
 	void (*unmap)(const uint64_t *win_offs, unsigned int nr);
 	const struct epc_clock *clock; /* NULL: the system's */
+	struct section *section;       /* section_nr of them */
 
 	/* the table: groups_lock; the links: group_priv.h */
 	struct lock groups_lock;
@@ -165,29 +150,28 @@ struct epc {
 		*_Atomic other;  /* by index, less one; NULL: there never was one */
 	struct stalled *stalled; /* stalled_nr of them; none before the first stall */
 	uint32_t stalled_nr;
+	_Atomic uint32_t reclaimer_nr; /* as many were there at once, at the most */
 	struct lock charge_lock;
-	struct lock census_lock; /* of who counts pages by kind */
+	/* that all of it takes, with what was made when it was needed */
+	_Atomic size_t arena_bytes;
+	struct late reclaimers; /* places for EPC_RECLAIMERS_MAX */
 
 	/* reclaim_lock */
 	_Alignas(64) struct lock reclaim_lock;
 	_Atomic uint32_t in_batch_nr; /* written under it, read by anyone */
+	atomic_bool background_stop;
 	uint64_t batch_seq;
 	_Atomic uint64_t batches_begun;
+	struct lock census_lock; /* of who counts pages by kind */
+	struct late line;        /* EPC_WAITERS_MAX waiters */
 
 	/* A bit for each shard with a page to be had: written under the shard's lock, when that changes. */
 	_Alignas(64) _Atomic uint64_t with_free;
 	/* A bit for each waiter; those that sleep; those of them who would reclaim, if there were anything. */
 	_Atomic uint64_t waiting, asleep, hungry;
 	_Atomic uint64_t tickets;
-	_Atomic uint32_t reclaimer_nr; /* as many were there at once, at the most */
-	atomic_bool background_stop;
 	struct epc_counters counters;
-	_Atomic size_t
-		arena_bytes;     /* that all of it takes, with what was made when it was needed */
-	struct section *section; /* section_nr of them */
 	struct late batch[WINDOW_SLOTS];
-	struct late line; /* EPC_WAITERS_MAX waiters */
-	struct late reclaimer[EPC_RECLAIMERS_MAX];
 };
 
 /* Something of @bytes was needed for the first time, and stays. */
@@ -304,12 +288,6 @@ void poison_shelve_locked(struct epc *epc, struct shard *shard, uint32_t nr) REQ
 /* A TRACKED page with the mark is OWNED from now on, and every translation of it goes: nobody can use it. */
 void page_leave_if_broken_locked(struct epc *epc, struct epc_page *page)
 	REQUIRES(&epc->reclaim_lock);
-
-/* late.c */
-/* The @index-th of its kind, if need be a new one.  NULL: no memory. */
-void *late_make(struct epc *epc, struct late *late, const struct late_kind *kind,
-		unsigned int index);
-void late_fini(struct epc *epc, struct late *late, const struct late_kind *kind);
 
 /* waiter.c */
 void waiters_init(struct epc *epc);

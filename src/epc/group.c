@@ -207,23 +207,30 @@ struct epc_group *group_over_high(struct epc_group *group)
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
+static size_t group_bytes(const struct epc *epc, const struct epc_group *parent)
+{
+	size_t charges = parent ? charge_places(epc->shard_nr) : 0;
+
+	return sizeof(struct epc_group) + charges * sizeof(_Atomic uint32_t);
+}
+
 static struct epc_group *group_new(struct epc *epc, struct epc_group *parent, const char *name,
 				   const struct epc_group_limits *limits)
 {
-	struct epc_group *group = arena_alloc(epc->arena, sizeof(*group));
+	struct epc_group *group = arena_alloc(epc->arena, group_bytes(epc, parent));
 
 	if (!group)
 		return NULL;
 	group->epc = epc;
 	group->parent = parent;
-	group->depth = parent ? parent->depth + 1 : 0;
+	group->depth = parent ? (uint8_t)(parent->depth + 1) : 0;
 	strncpy(group->name, name, sizeof(group->name) - 1);
 	list_init(&group->owners);
 	limits_store(group, limits);
 	group->policy_state = epc->policy->create(epc->arena, &epc->view);
 	if (group->policy_state)
 		return group;
-	arena_free(epc->arena, group, sizeof(*group));
+	arena_free(epc->arena, group, group_bytes(epc, parent));
 	return NULL;
 }
 
@@ -232,7 +239,7 @@ static void group_delete(struct epc_group *group)
 	struct epc *epc = group->epc;
 
 	epc->policy->destroy(group->policy_state, epc->arena);
-	arena_free(epc->arena, group, sizeof(*group));
+	arena_free(epc->arena, group, group_bytes(epc, group->parent));
 }
 
 int groups_init(struct epc *epc)
@@ -282,7 +289,7 @@ static int insert_locked(struct epc_group *group) REQUIRES(&group->epc->groups_l
 {
 	struct epc *epc = group->epc;
 	struct epc_group *_Atomic *table;
-	uint32_t i = 1;
+	uint16_t i = 1;
 
 	/* A machine without groups has no table of them. */
 	if (!epc->other) {
@@ -378,7 +385,7 @@ static void charge_add(_Atomic uint32_t *nr, uint32_t n)
 void group_charge(struct epc_group *group, unsigned int place)
 {
 	for (; group->parent; group = group->parent) {
-		charge_add(&group->charged[charge_index(place)], 1);
+		charge_add(&group->charged[charge_index(group->epc->shard_nr, place)], 1);
 		if (!atomic_load_explicit(&group->rising, memory_order_relaxed))
 			atomic_store_explicit(&group->rising, true, memory_order_relaxed);
 	}
@@ -408,7 +415,7 @@ void group_uncharge(struct epc_group *group, unsigned int place)
 {
 	for (; group->parent; group = group->parent) {
 		note_peak(group);
-		charge_add(&group->charged[charge_index(place)], UINT32_MAX);
+		charge_add(&group->charged[charge_index(group->epc->shard_nr, place)], UINT32_MAX);
 	}
 }
 
@@ -418,7 +425,7 @@ void groups_uncharge_all(struct epc *epc, unsigned int place)
 
 	for (i = 1; i < EPC_GROUPS_MAX; i++) {
 		if (group_at(epc, i))
-			group_at(epc, i)->charged[charge_index(place)] = 0;
+			group_at(epc, i)->charged[charge_index(epc->shard_nr, place)] = 0;
 	}
 }
 
@@ -432,7 +439,8 @@ uint32_t group_current(const struct epc_group *group)
 		return epc->page_nr -
 		       section_free_nr(epc); /* broken ones included: nobody else can have them */
 	for (i = 0; i < epc->shard_nr; i++)
-		nr += atomic_load_explicit(&group->charged[charge_index(i)], memory_order_relaxed);
+		nr += atomic_load_explicit(&group->charged[charge_index(epc->shard_nr, i)],
+					   memory_order_relaxed);
 	return nr;
 }
 

@@ -10,6 +10,7 @@
 #ifndef SWSGX_EPC_GROUP_PRIV_H
 #define SWSGX_EPC_GROUP_PRIV_H
 
+#include <assert.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -28,8 +29,6 @@ struct epc_group {
 	/* constant */
 	struct epc *epc;
 	struct epc_group *parent;
-	uint32_t index;
-	uint32_t depth;
 	char name[EPC_GROUP_NAME_BYTES];
 
 	/* written with groups_lock and reclaim_lock, read with either */
@@ -39,6 +38,16 @@ struct epc_group {
 	/* groups_lock */
 	struct list owners;
 	uint32_t owner_nr;
+
+	/* relaxed, for people */
+	_Atomic uint32_t peak;
+	atomic_bool rising; /* it has been charged since the peak was noted */
+
+	/* constant, but that a new group gets its index under groups_lock */
+	uint8_t depth;
+	uint16_t index;
+
+	/* groups_lock */
 	uint64_t retired[EPC_COUNT_NR]; /* of its owners that have gone */
 	struct pressure pressure;
 
@@ -55,26 +64,38 @@ struct epc_group {
 	_Atomic uint64_t evicted, unwritten;
 
 	/* relaxed, for people */
-	_Atomic uint32_t peak;
-	atomic_bool rising; /* it has been charged since the peak was noted */
 	_Atomic uint64_t event[EPC_GROUP_EVENT_NR];
 
 	/*
 	 * its pages of each shard, and of all groups below: written under the shard's lock, read by
-	 * anyone
+	 * anyone.  charge_places() of them, which the root has not
 	 */
-	_Alignas(64) _Atomic uint32_t charged[EPC_CHARGE_PLACES]; /* by charge_index() */
+	_Alignas(64) _Atomic uint32_t charged[]; /* by charge_index() */
 };
+
+enum { CHARGES_A_LINE = 64 / sizeof(uint32_t) };
+static_assert(EPC_CHARGE_PLACES == 4 * CHARGES_A_LINE, "charge_lines() are enough for all");
+
+/* Cache lines of charges, log2. */
+static inline unsigned int charge_lines(unsigned int shard_nr)
+{
+	return shard_nr > 2 ? 2 : shard_nr - 1;
+}
+
+static inline unsigned int charge_places(unsigned int shard_nr)
+{
+	return CHARGES_A_LINE << charge_lines(shard_nr);
+}
 
 /*
  * Shards next to each other are those of different CPUs: their numbers are on different cache
  * lines.
  */
-static inline unsigned int charge_index(unsigned int place)
+static inline unsigned int charge_index(unsigned int shard_nr, unsigned int place)
 {
-	enum { LINES = EPC_CHARGE_PLACES * sizeof(uint32_t) / 64 };
+	unsigned int lines = charge_lines(shard_nr);
 
-	return place % LINES * (EPC_CHARGE_PLACES / LINES) + place / LINES;
+	return (place & ((1u << lines) - 1)) * CHARGES_A_LINE + (place >> lines);
 }
 
 /* Whose a page is. */
@@ -96,7 +117,8 @@ struct epc_owner {
 	/* groups_lock */
 	struct list node; /* group.owners */
 	struct pressure pressure;
-	uint32_t kind[EPC_KIND_NR], kind_seen[EPC_KIND_NR]; /* as in struct section */
+	uint32_t kind[EPC_KIND_NR],
+		kind_seen[EPC_KIND_NR]; /* as of the last epc_census(), and so far */
 
 	/* alloc.c; by its threads, without order */
 	_Atomic uint32_t turn_left;

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
- * What is made when it is needed for the first time, and stays as long as the EPC: batches,
- * reclaimers, the line of waiters.  Most machines need one of each at the most.
+ * See late.h.
  *
  * Two may need it at once, also of two processes: the one that comes later gives its own back.
  */

@@ -59,6 +59,8 @@ uint64_t peek_layout(void)
 		offsetof(struct epc_group, owners),
 		offsetof(struct epc_group, pressure),
 		offsetof(struct epc_group, event),
+		offsetof(struct epc_group, charged),
+		offsetof(struct epc, shard_nr),
 		sizeof(struct epc_owner),
 		offsetof(struct epc_owner, node),
 		offsetof(struct epc_owner, told_as),
@@ -185,6 +187,25 @@ static int copy_owners(struct epc_peek *peek, unsigned int g)
 	return 0;
 }
 
+/* The root is charged for nothing. */
+static bool charges_add(const struct epc_peek *peek, uint64_t at, uint32_t *ret_sum)
+{
+	unsigned int nr = peek->epc.shard_nr;
+	const _Atomic uint32_t *charged;
+
+	*ret_sum = 0;
+	if (at == (uintptr_t)peek->epc.root)
+		return true;
+	if (nr == 0 || nr > EPC_SHARDS_MAX)
+		return false;
+	nr = charge_places(nr);
+	charged = look_at(peek->look, at + offsetof(struct epc_group, charged),
+			  nr * sizeof(*charged), _Alignof(struct epc_group));
+	for (unsigned int i = 0; charged && i < nr; i++)
+		*ret_sum += atomic_load_explicit(&charged[i], memory_order_relaxed);
+	return charged;
+}
+
 static int copy_group(struct epc_peek *peek, uint64_t at)
 {
 	const struct epc_group *group;
@@ -195,6 +216,8 @@ static int copy_group(struct epc_peek *peek, uint64_t at)
 	if (!group)
 		return -EAGAIN;
 	peek->group[peek->group_nr].at = at;
+	if (!charges_add(peek, at, &peek->group[peek->group_nr].charged))
+		return -EAGAIN;
 	memcpy(&peek->group[peek->group_nr].group, group, sizeof(*group));
 	return copy_owners(peek, peek->group_nr++);
 }
@@ -278,8 +301,6 @@ static void tell_group(struct epc_sample_group *told, const struct epc_group *gr
 	told->info.owner_nr = group->owner_nr;
 	for (unsigned int i = 0; i < EPC_GROUP_EVENT_NR; i++)
 		told->info.event[i] = atomic_load(&group->event[i]);
-	for (unsigned int i = 0; i < EPC_CHARGE_PLACES; i++)
-		told->info.current_pages += atomic_load(&group->charged[i]);
 	/* It is noted when they are about to be fewer. */
 	if (told->info.peak_pages < told->info.current_pages)
 		told->info.peak_pages = told->info.current_pages;
@@ -306,6 +327,7 @@ static void tell_groups(struct epc_peek *peek, uint64_t parent_at, int parent, u
 		memset(told, 0, sizeof(*told));
 		told->parent = parent;
 		told->depth = depth;
+		told->info.current_pages = peek->group[g].charged;
 		tell_group(told, &peek->group[g].group, sample->at_ns);
 		tell_groups(peek, peek->group[g].at, (int)peek->place[g], depth + 1);
 	}

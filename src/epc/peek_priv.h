@@ -52,7 +52,8 @@ struct epc_peek {
 	struct counted counted;
 	struct {
 		uint64_t at;
-		struct epc_group group;
+		uint32_t charged;
+		struct epc_group group; /* but for its charges */
 	} group[EPC_GROUPS_MAX];
 	struct epc_sample_group told_group[EPC_GROUPS_MAX];
 	unsigned int place[EPC_GROUPS_MAX]; /* of a group in the sample */

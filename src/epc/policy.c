@@ -41,12 +41,12 @@ const struct epc_policy *policy_find(const char *name)
 
 int policy_view_init(struct policy_view *view)
 {
-	view->samples = samples_create(view->arena, view->page_nr);
-	if (!view->samples)
-		return -ENOMEM;
 	view->ghosts = ghosts_create(view->page_nr);
 	view->shadows = shadows_create(view->page_nr);
-	if (view->ghosts && view->shadows)
+	if (view->shadows)
+		view->samples =
+			samples_create(view->arena, view->page_nr, shadows_node_nr(view->shadows));
+	if (view->ghosts && view->samples)
 		return 0;
 	shadows_destroy(view->shadows);
 	ghosts_destroy(view->ghosts);
@@ -58,6 +58,5 @@ void policy_view_fini(struct policy_view *view)
 {
 	shadows_destroy(view->shadows);
 	ghosts_destroy(view->ghosts);
-
 	samples_destroy(view->samples, view->arena);
 }

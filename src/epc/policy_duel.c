@@ -129,7 +129,7 @@ void score_scale(struct duel *d, bool up)
 				   &d->promise, &d->ahead[CLOCK], &d->ahead[LIRS] };
 	unsigned int i;
 
-	for (i = 0; i < sizeof(score) / sizeof(score[0]); i++)
+	for (i = 0; !d->is_scout && i < sizeof(score) / sizeof(score[0]); i++)
 		*score[i] = up ? *score[i] * 2 : *score[i] / 2;
 }
 
@@ -228,7 +228,7 @@ void duel_watch(struct duel *d)
 
 	if (!d->joined && !pool_join(d))
 		return;
-	memset(scout, 0, sizeof(*scout));
+	memset(scout, 0, SCOUT_BYTES);
 	duel_init(scout, d->view);
 	scout->is_scout = true;
 	scout->joined = true;
@@ -272,7 +272,7 @@ void duel_reset(struct duel *d)
 
 struct duel *duel_create(struct arena *arena, const struct policy_view *view)
 {
-	struct duel *d = arena_alloc(arena, 2 * sizeof(*d));
+	struct duel *d = arena_alloc(arena, sizeof(*d) + SCOUT_BYTES);
 
 	if (d)
 		duel_init(d, view);
@@ -284,7 +284,7 @@ void duel_destroy(struct duel *d, struct arena *arena)
 	scout_forget(d);
 	if (d->joined)
 		pool_leave(d);
-	arena_free(arena, d, 2 * sizeof(*d));
+	arena_free(arena, d, sizeof(*d) + SCOUT_BYTES);
 }
 
 bool duel_check(const struct duel *d)

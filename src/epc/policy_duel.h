@@ -36,6 +36,8 @@ enum duel_order { DUEL_UPSTREAM, DUEL_CLOCK, DUEL_LIRS };
 struct shadows *shadows_create(uint32_t page_nr);
 void shadows_destroy(struct shadows *shadows);
 size_t shadows_bytes(const struct shadows *shadows);
+/* No more pages than that are played. */
+uint32_t shadows_node_nr(const struct shadows *shadows);
 
 /* NULL: no memory. */
 struct duel *duel_create(struct arena *arena, const struct policy_view *view);

@@ -68,25 +68,25 @@ struct duel {
 	unsigned int shift; /* one page in 2^shift is in the sample */
 	uint32_t pages;     /* there is room for */
 	uint32_t capacity;  /* of a shadow */
-	uint16_t now;       /* LIRS's time, in grains */
-	uint32_t came;      /* its faults in this one */
+	uint32_t came;      /* LIRS's faults in this grain of its time */
+	uint16_t now;       /* and which it is */
+	uint8_t number;     /* in the pool, when it has joined */
+	bool is_scout;
 	struct node_queue fifo[FIFO_NR], hot, cold, ghosts;
-	struct node *node; /* of the pool */
 	uint32_t node_nr;  /* that it has */
+	struct node *node; /* of the pool */
 	struct duel *next; /* in the pool */
 	uint64_t uses;     /* of the sample, since it has joined */
 	uint32_t last_use; /* in those of the pool */
 	bool joined;
-	bool is_scout;
-	bool filling;   /* the shadows have fewer pages than there really are: they say nothing */
-	uint8_t number; /* in the pool, when it has joined */
+	bool filling; /* the shadows have fewer pages than there really are: they say nothing */
 
 	/* before it starts */
 	bool started;
 	struct duel *scout;         /* NULL: not there yet, or back */
 	uint64_t faults[SHADOW_NR]; /* of a scout */
 
-	/* the score, in faults */
+	/* the score, in faults: a scout has none, nor memory for it */
 	enum duel_order order;
 	int64_t lead;             /* LIRS's, of late, in SCORE_UNITs */
 	int64_t ahead[SHADOW_NR]; /* of the shadow in force, since it was last behind */
@@ -95,6 +95,8 @@ struct duel {
 	int64_t least_loss;       /* the least since then */
 	int64_t real_faults;      /* that Linux's shadow had */
 };
+
+enum { SCOUT_BYTES = offsetof(struct duel, order) };
 
 /* ---- policy_pool.c ------------------------------------------------------------------------------ */
 

@@ -11,6 +11,7 @@
  */
 #include "base/arena.h"
 #include "epc/policy_duel_priv.h"
+#include "epc/policy_sample.h"
 
 enum {
 	/*
@@ -19,18 +20,17 @@ enum {
 	 * and there are more soft faults.  More are for the groups that share the pool.
 	 *
 	 * All metadata may take 64 bytes a page.  Pages and ghosts leave ROOM_A_PAGE of that, and
-	 * what the manager takes as such is less than ROOM_TAKEN: from where NODE_NR_LEAST fit, no
-	 * more than fit.
+	 * what the manager takes as such, without samples, is ROOM_TAKEN in an EPC of one shard: from
+	 * where NODE_NR_LEAST fit, no more than fit.
 	 */
 	NODES_A_PAGE = 3,
 	NODE_NR_ENOUGH = 384,
-	NODE_NR_LEAST = 90,
+	NODE_NR_LEAST = 72,
 	ROOM_A_PAGE = 14,
-	ROOM_TAKEN = 6600,
+	ROOM_TAKEN = 2944,
 	POOL_BYTES_A_PAGE = 3,
 	NODE_NR_MAX = 2200,
 	NODES_A_BUCKET = 2,
-	NODE_BYTES = sizeof(struct node) + sizeof(uint16_t) / NODES_A_BUCKET,
 
 	CAPACITY_MIN = 4,
 	SHIFT_MAX = 31,
@@ -70,31 +70,50 @@ static uint64_t least(uint64_t a, uint64_t b)
 	return a < b ? a : b;
 }
 
-static uint64_t nodes_for(uint64_t page_nr)
+static uint64_t bucket_nr_for(uint64_t node_nr)
 {
-	uint64_t nr = least(page_nr * NODES_A_PAGE, NODE_NR_ENOUGH);
-	uint64_t room = page_nr * ROOM_A_PAGE;
-	uint64_t fit = room > ROOM_TAKEN ? (room - ROOM_TAKEN) / NODE_BYTES : 0;
-	uint64_t shared = least(page_nr * POOL_BYTES_A_PAGE / sizeof(struct node), NODE_NR_MAX);
+	return node_nr / NODES_A_BUCKET;
+}
+
+static size_t pool_bytes(uint64_t node_nr)
+{
+	return sizeof(struct shadows) + node_nr * sizeof(struct node) +
+	       bucket_nr_for(node_nr) * sizeof(uint16_t);
+}
+
+/* How many of @most fit into what 64 bytes a page leave, with the samples that they need. */
+static uint64_t nodes_that_fit(uint32_t page_nr, uint64_t most)
+{
+	uint64_t nr = most, room = (uint64_t)page_nr * ROOM_A_PAGE;
+
+	while (nr > 0 && ROOM_TAKEN + samples_bytes(page_nr, (uint32_t)nr) + pool_bytes(nr) > room)
+		nr--;
+	return nr;
+}
+
+static uint64_t nodes_for(uint32_t page_nr)
+{
+	uint64_t nr = least((uint64_t)page_nr * NODES_A_PAGE, NODE_NR_ENOUGH);
+	uint64_t fit = nodes_that_fit(page_nr, nr);
+	uint64_t shared =
+		least((uint64_t)page_nr * POOL_BYTES_A_PAGE / sizeof(struct node), NODE_NR_MAX);
 
 	if (fit >= NODE_NR_LEAST)
-		nr = least(nr, fit);
+		nr = fit;
 	return nr < shared ? shared : nr;
 }
 
 struct shadows *shadows_create(uint32_t page_nr)
 {
-	uint64_t node_nr = nodes_for(page_nr), bucket_nr = node_nr / NODES_A_BUCKET;
-	struct shadows *pool;
-	size_t bytes;
+	uint64_t node_nr = nodes_for(page_nr);
+	size_t bytes = pool_bytes(node_nr);
+	struct shadows *pool = shared_map(bytes);
 
-	bytes = sizeof(*pool) + node_nr * sizeof(struct node) + bucket_nr * sizeof(uint16_t);
-	pool = shared_map(bytes);
 	if (!pool)
 		return NULL;
 	pool->bytes = bytes;
 	pool->node_nr = (uint16_t)node_nr;
-	pool->bucket_nr = (uint16_t)bucket_nr;
+	pool->bucket_nr = (uint16_t)bucket_nr_for(node_nr);
 	shadows_reset(pool);
 	return pool;
 }
@@ -108,6 +127,11 @@ void shadows_destroy(struct shadows *pool)
 size_t shadows_bytes(const struct shadows *pool)
 {
 	return pool->bytes;
+}
+
+uint32_t shadows_node_nr(const struct shadows *pool)
+{
+	return pool->node_nr;
 }
 
 /* By all bits of the key: in a small sample the low ones are the same in all. */

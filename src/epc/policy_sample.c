@@ -7,75 +7,87 @@
  */
 #include "epc/policy_sample.h"
 
+#include <string.h>
+
 #include "base/arena.h"
 #include "epc/pagelist.h"
 
-enum { RING_MIN = 64, ARM_MAX = 256, USED_ENOUGH = 512, USED_PART = 8, USED_MAX = 1024 };
+enum {
+	USED_MIN = 64,
+	USED_MAX = 1024,
+	ARM_LIST = 256,
+	ARM_BITS_MAX = 8192, /* pages: as many bits are as long as the list */
+	WORD_BITS = 64,
+};
 
 /* A bit beside a page's number. */
 #define USED_FIRST        (1u << 31)
 #define USED_FIRST_NARROW (1u << 15)
 static_assert(PAGE_NR_MAX < USED_FIRST, "a bit beside a page's number");
 
-/* A power of two: a ring's head may wrap around. */
-static uint32_t ring_size(uint32_t wanted, uint32_t most)
+/*
+ * Of a loop that mostly fits all uses come between two faults: there is room for those of the pages that are watched, of
+ * which a part is not there to be used.  A power of two: the head may wrap around.
+ */
+static uint32_t used_size(uint32_t watched)
 {
-	uint32_t nr = RING_MIN;
+	uint32_t nr = USED_MIN;
 
-	while (nr < wanted && nr < most)
+	while (2 * nr <= watched && nr < USED_MAX)
 		nr *= 2;
 	return nr;
 }
 
-/*
- * Of a loop that mostly fits all uses come between two faults: there is room for those of all pages that are watched,
- * which are all of a small EPC, and few of a large one.
- */
-static uint32_t used_size(uint32_t page_nr)
+static size_t used_bytes(const struct samples *samples)
 {
-	return ring_size(page_nr, page_nr / USED_PART > USED_ENOUGH ? USED_MAX : USED_ENOUGH);
+	return samples->used_max * (samples->narrow ? sizeof(uint16_t) : sizeof(uint32_t));
 }
 
-/*
- * Shadows arm most of a small EPC at once; a page for which there is no room is not armed, though it counts as that.
- * It is no ring, and as long as it need be.
- */
-static uint32_t arm_size(uint32_t page_nr)
+static size_t arm_bytes(const struct samples *samples)
 {
-	uint32_t most = page_nr / 4 * 3;
-
-	if (most < RING_MIN)
-		return RING_MIN;
-	return most < ARM_MAX ? most : ARM_MAX;
+	return samples->arm_words ? samples->arm_words * sizeof(uint64_t)
+				  : ARM_LIST * sizeof(uint32_t);
 }
 
-static size_t ring_bytes(const struct samples *samples, uint32_t nr)
+/* All in one block. */
+static size_t block_bytes(const struct samples *samples)
 {
-	return nr * (samples->narrow ? sizeof(uint16_t) : sizeof(uint32_t));
+	return sizeof(*samples) + arm_bytes(samples) + used_bytes(samples);
 }
 
-struct samples *samples_create(struct arena *arena, uint32_t page_nr)
+static struct samples shape_of(uint32_t page_nr, uint32_t watched)
 {
-	struct samples *samples = arena_alloc(arena, sizeof(*samples));
+	return (struct samples){
+		.used_max = used_size(watched < page_nr ? watched : page_nr),
+		.arm_words = page_nr <= ARM_BITS_MAX ? (page_nr + WORD_BITS - 1) / WORD_BITS : 0,
+		.narrow = page_nr < USED_FIRST_NARROW,
+	};
+}
+
+size_t samples_bytes(uint32_t page_nr, uint32_t watched)
+{
+	struct samples shape = shape_of(page_nr, watched);
+
+	return arena_block_bytes(block_bytes(&shape));
+}
+
+struct samples *samples_create(struct arena *arena, uint32_t page_nr, uint32_t watched)
+{
+	struct samples shape = shape_of(page_nr, watched);
+	struct samples *samples = arena_alloc(arena, block_bytes(&shape));
 
 	if (!samples)
 		return NULL;
-	samples->used_max = used_size(page_nr);
-	samples->arm_max = arm_size(page_nr);
-	samples->narrow = page_nr < USED_FIRST_NARROW;
-	samples->used = arena_alloc(arena, ring_bytes(samples, samples->used_max));
-	samples->arm = arena_alloc(arena, ring_bytes(samples, samples->arm_max));
-	if (samples->used && samples->arm)
-		return samples;
-	samples_destroy(samples, arena);
-	return NULL;
+	memcpy(samples, &shape, sizeof(shape));
+	samples->arm_bit = (uint64_t *)(samples + 1);
+	samples->used = (void *)((char *)(samples + 1) + arm_bytes(samples));
+	return samples;
 }
 
 void samples_destroy(struct samples *samples, struct arena *arena)
 {
-	arena_free(arena, (void *)samples->used, ring_bytes(samples, samples->used_max));
-	arena_free(arena, samples->arm, ring_bytes(samples, samples->arm_max));
-	arena_free(arena, samples, sizeof(*samples));
+	if (samples)
+		arena_free(arena, samples, block_bytes(samples));
 }
 
 static void note(struct samples *samples, uint32_t nr, bool first)
@@ -154,26 +166,62 @@ uint32_t sample_next_used(const struct policy_view *view)
 }
 
 /* The last ones, in the order in which they came: those of pages side by side are dropped together. */
-unsigned int sample_take_armed(struct samples *samples, uint32_t nr[SAMPLE_BATCH])
+static unsigned int take_listed(struct samples *samples, uint32_t nr[SAMPLE_BATCH])
 {
-	unsigned int i, n = samples->arm_nr < SAMPLE_BATCH ? samples->arm_nr : SAMPLE_BATCH;
+	unsigned int n = samples->arm_nr < SAMPLE_BATCH ? samples->arm_nr : SAMPLE_BATCH;
 
 	samples->arm_nr -= n;
-	for (i = 0; i < n; i++)
-		nr[i] = samples->narrow ? samples->arm_narrow[samples->arm_nr + i]
-					: samples->arm[samples->arm_nr + i];
+	memcpy(nr, &samples->arm_list[samples->arm_nr], n * sizeof(*nr));
 	return n;
 }
 
+/* From where the last look ended, in the order of pages. */
+static unsigned int take_bits(struct samples *samples, uint32_t nr[SAMPLE_BATCH])
+{
+	uint32_t left = samples->arm_words, at = samples->arm_at;
+	unsigned int n = 0;
+	uint64_t *word;
+
+	while (n < SAMPLE_BATCH && samples->arm_nr > 0) {
+		word = &samples->arm_bit[at];
+		if (*word) {
+			samples->arm_nr--;
+			atomic_signal_fence(memory_order_release);
+			nr[n++] = at * WORD_BITS + (uint32_t)__builtin_ctzll(*word);
+			*word &= *word - 1;
+		} else if (left-- > 0) {
+			at = at + 1 < samples->arm_words ? at + 1 : 0;
+		} else {
+			samples->arm_nr = 0;
+		}
+	}
+	samples->arm_at = at;
+	return n;
+}
+
+unsigned int sample_take_armed(struct samples *samples, uint32_t nr[SAMPLE_BATCH])
+{
+	return samples->arm_words ? take_bits(samples, nr) : take_listed(samples, nr);
+}
+
+static void want_bit(struct samples *samples, uint32_t nr)
+{
+	uint64_t *word = &samples->arm_bit[nr / WORD_BITS], bit = 1ull << nr % WORD_BITS;
+
+	if (*word & bit)
+		return;
+	*word |= bit;
+	atomic_signal_fence(memory_order_release);
+	samples->arm_nr++;
+}
+
+/* A page for which there is no room is not armed, though it counts as that. */
 static void want(struct samples *samples, uint32_t nr)
 {
-	if (samples->arm_nr == samples->arm_max)
-		return;
-	if (samples->narrow)
-		samples->arm_narrow[samples->arm_nr] = (uint16_t)nr;
-	else
-		samples->arm[samples->arm_nr] = nr;
-	samples->arm_nr++;
+	if (samples->arm_words)
+		want_bit(samples, nr);
+	else if (samples->arm_nr < ARM_LIST)
+		samples->arm_list[samples->arm_nr++] = nr;
 }
 
 void sample_arm(const struct policy_view *view, uint32_t nr)

@@ -9,14 +9,16 @@
  *
  * struct samples is one per EPC, in shared memory: the pages whose translations are to be dropped, which the manager
  * does outside of its locks, and the pages whose use has been seen, in order, of which policies hear before
- * they next decide, where they watch a page.  Both are rings that forget when they overflow: what is forgotten is a use that was not seen, or
- * only seen in the page's bit.
+ * they next decide, where they watch a page.  Those are a ring that forgets when it overflows: what is forgotten is a use that is
+ * only seen in the page's bit.  The others are a bit each in a small EPC, and in a large one a list, in which there may be no room: then
+ * the use is not seen.
  */
 #ifndef SWSGX_EPC_POLICY_SAMPLE_H
 #define SWSGX_EPC_POLICY_SAMPLE_H
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "epc/page.h"
@@ -27,12 +29,13 @@ enum {
 };
 
 struct samples {
-	/* constant: how long the rings are, and whether numbers of pages have 16 bits in them, and not 32 */
-	uint32_t used_max, arm_max;
+	/* constant: whether numbers of pages have 16 bits in the ring, and not 32 */
+	uint32_t used_max;
+	uint32_t arm_words; /* of bits; 0: there is a list */
 	bool narrow;
 	union {
-		uint32_t *arm;
-		uint16_t *arm_narrow;
+		uint64_t *arm_bit; /* as many as arm_nr are set; one more, maybe, after a death */
+		uint32_t *arm_list;
 	};
 	union {
 		_Atomic uint32_t *used; /* page number + 1, and USED_FIRST; 0: none, or not yet */
@@ -45,14 +48,17 @@ struct samples {
 	/* reclaim_lock */
 	uint32_t used_tail;
 	uint32_t new_nr, arm_nr;
+	uint32_t arm_at; /* the word of bits to look at next */
 	uint32_t new_page[SAMPLE_BATCH];
 };
 
 /* ---- for the manager --------------------------------------------------------------------------- */
 
-/* NULL: no memory. */
-struct samples *samples_create(struct arena *arena, uint32_t page_nr);
+/* @watched: pages that are watched, at the most.  NULL: no memory. */
+struct samples *samples_create(struct arena *arena, uint32_t page_nr, uint32_t watched);
 void samples_destroy(struct samples *samples, struct arena *arena);
+/* What they would take. */
+size_t samples_bytes(uint32_t page_nr, uint32_t watched);
 /* A use of the page was seen. Any lock may be held. */
 void sample_use(struct samples *samples, struct epc_page *page, uint32_t nr);
 /*

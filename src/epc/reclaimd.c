@@ -55,10 +55,31 @@ static void reclaimer_unmake(void *made)
 static const struct late_kind reclaimer_kind = { sizeof(struct reclaimer), reclaimer_make,
 						 reclaimer_unmake };
 
+/* Where they are: the first of them takes it all. */
+struct reclaimers {
+	struct late at[EPC_RECLAIMERS_MAX];
+};
+
+static void reclaimers_make(void *made, unsigned int index) {}
+static void reclaimers_unmake(void *made) {}
+
+static const struct late_kind reclaimers_kind = { sizeof(struct reclaimers), reclaimers_make,
+						  reclaimers_unmake };
+
+static struct reclaimer *reclaimer_there(const struct epc *epc, unsigned int i)
+{
+	const struct reclaimers *reclaimers = late_there(&epc->reclaimers);
+
+	return reclaimers ? late_there(&reclaimers->at[i]) : NULL;
+}
+
 void reclaimers_fini(struct epc *epc)
 {
-	for (unsigned int i = 0; i < EPC_RECLAIMERS_MAX; i++)
-		late_fini(epc, &epc->reclaimer[i], &reclaimer_kind);
+	struct reclaimers *reclaimers = late_there(&epc->reclaimers);
+
+	for (unsigned int i = 0; reclaimers && i < EPC_RECLAIMERS_MAX; i++)
+		late_fini(epc, &reclaimers->at[i], &reclaimer_kind);
+	late_fini(epc, &epc->reclaimers, &reclaimers_kind);
 }
 
 /* The number of free pages below which the @i-th reclaimer has something to do. */
@@ -93,7 +114,7 @@ void background_wake(struct epc *epc)
 	struct reclaimer *reclaimer;
 
 	for (i = 0; i < nr && free_nr < low_of(epc, i); i++) {
-		reclaimer = late_there(&epc->reclaimer[i]);
+		reclaimer = reclaimer_there(epc, i);
 		if (atomic_load_explicit(&reclaimer->asleep, memory_order_relaxed))
 			reclaimer_wake(reclaimer);
 	}
@@ -125,12 +146,13 @@ unsigned int epc_background_once(struct epc *epc)
 /* A place that nobody has, or whose holder died; its lock is held then. */
 LOCK_ATTR(no_thread_safety_analysis) static struct reclaimer *reclaimer_claim(struct epc *epc)
 {
+	struct reclaimers *reclaimers = late_make(epc, &epc->reclaimers, &reclaimers_kind, 0);
 	struct reclaimer *reclaimer;
 	unsigned int i;
 	uint32_t nr;
 
-	for (i = 0; i < EPC_RECLAIMERS_MAX; i++) {
-		reclaimer = late_make(epc, &epc->reclaimer[i], &reclaimer_kind, i);
+	for (i = 0; reclaimers && i < EPC_RECLAIMERS_MAX; i++) {
+		reclaimer = late_make(epc, &reclaimers->at[i], &reclaimer_kind, i);
 		if (!reclaimer)
 			break;
 		if (!lock_try(&reclaimer->lock))
@@ -189,7 +211,7 @@ void epc_background_stop(struct epc *epc)
 
 	atomic_store(&epc->background_stop, true);
 	for (i = 0; i < EPC_RECLAIMERS_MAX; i++) {
-		reclaimer = late_there(&epc->reclaimer[i]);
+		reclaimer = reclaimer_there(epc, i);
 		if (!reclaimer)
 			break;
 		atomic_fetch_add(&reclaimer->wakes, 1);

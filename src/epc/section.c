@@ -78,7 +78,7 @@ int sections_init(struct epc *epc, unsigned int shards)
 	unsigned int i;
 
 	assert(config->section_nr > 0 && config->section_nr <= EPC_SECTIONS_MAX);
-	epc->section_nr = config->section_nr;
+	epc->section_nr = (uint8_t)config->section_nr;
 	epc->section = arena_alloc(epc->arena, epc->section_nr * sizeof(*epc->section));
 	if (!epc->section)
 		return -ENOMEM;

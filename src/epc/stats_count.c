@@ -152,11 +152,15 @@ static enum epc_kind kind_of(const struct epc *epc, uint32_t nr)
 
 enum { CENSUS_STEP = 1024 /* pages looked at while others wait for the lock of the groups */ };
 
-/* @end: of a census, whose numbers are told from now on; else its beginning. */
-static void kinds_turn_locked(struct epc *epc, bool end) REQUIRES(&epc->groups_lock)
+/* What a census has seen so far in each section. */
+struct seen {
+	uint32_t kind[EPC_SECTIONS_MAX][EPC_KIND_NR];
+};
+
+/* The end of a census, whose numbers are told from now on; NULL: its beginning. */
+static void kinds_turn_locked(struct epc *epc, const struct seen *end) REQUIRES(&epc->groups_lock)
 {
 	struct epc_owner *owner;
-	struct section *section;
 	struct list *pos;
 	unsigned int i;
 
@@ -170,16 +174,13 @@ static void kinds_turn_locked(struct epc *epc, bool end) REQUIRES(&epc->groups_l
 			memset(owner->kind_seen, 0, sizeof(owner->kind_seen));
 		}
 	}
-	for (section = epc->section; section < epc->section + epc->section_nr; section++) {
-		if (end)
-			memcpy(section->kind, section->kind_seen, sizeof(section->kind));
-		memset(section->kind_seen, 0, sizeof(section->kind_seen));
-	}
+	for (i = 0; end && i < epc->section_nr; i++)
+		memcpy(epc->section[i].kind, end->kind[i], sizeof(end->kind[i]));
 }
 
-/* From page *@nr on, which moves on. False: it is over. */
-static bool census_step_locked(struct epc *epc, struct section *section, const struct shard *shard,
-			       uint32_t *nr) REQUIRES(&epc->groups_lock)
+/* From page *@nr on, which moves on, to @seen, of EPC_KIND_NR. False: it is over. */
+static bool census_step_locked(struct epc *epc, const struct shard *shard, uint32_t *nr,
+			       uint32_t *seen) REQUIRES(&epc->groups_lock)
 {
 	/* Not the pages that were never handed out: to look at them would commit their metadata. */
 	uint32_t end = atomic_load_explicit(&shard->dirty_next, memory_order_relaxed), i;
@@ -193,24 +194,24 @@ static bool census_step_locked(struct epc *epc, struct section *section, const s
 			continue;
 		kind = kind_of(epc, *nr);
 		owner->told_as->kind_seen[kind]++;
-		section->kind_seen[kind]++;
+		seen[kind]++;
 	}
 	return *nr < end;
 }
 
-static void census_shard(struct epc *epc, struct section *section, const struct shard *shard)
+static void census_shard(struct epc *epc, const struct shard *shard, uint32_t *seen)
 {
 	uint32_t nr = shard->first;
 	bool more = true;
 
 	while (more) {
 		groups_lock(epc);
-		more = census_step_locked(epc, section, shard, &nr);
+		more = census_step_locked(epc, shard, &nr, seen);
 		groups_unlock(epc);
 	}
 }
 
-static void kinds_turn(struct epc *epc, bool end)
+static void kinds_turn(struct epc *epc, const struct seen *end)
 {
 	groups_lock(epc);
 	kinds_turn_locked(epc, end);
@@ -220,19 +221,20 @@ static void kinds_turn(struct epc *epc, bool end)
 /* One at a time.  Allocations that have to wait for a page need the lock of the groups, too: it is taken for little at once. */
 LOCK_ATTR(no_thread_safety_analysis) void epc_census(struct epc *epc)
 {
-	struct section *section;
+	const struct section *section;
+	struct seen seen = { 0 };
 	unsigned int s, i;
 
 	while (!lock_try(&epc->census_lock))
 		nap(epc, CENSUS_NAP_NS);
 	epc->census_lock.holder_died = false; /* what he had counted is forgotten */
-	kinds_turn(epc, false);
+	kinds_turn(epc, NULL);
 	for (s = 0; s < epc->section_nr; s++) {
 		section = &epc->section[s];
 		for (i = 0; i < section->shard_nr; i++)
-			census_shard(epc, section, &epc->shard[section->shard_first + i]);
+			census_shard(epc, &epc->shard[section->shard_first + i], seen.kind[s]);
 	}
-	kinds_turn(epc, true);
+	kinds_turn(epc, &seen);
 	lock_release(&epc->census_lock);
 }
 

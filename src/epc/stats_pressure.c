@@ -46,10 +46,9 @@ static void average(struct pressure *p, uint64_t now)
 		part = part < ONE ? part : ONE;
 		for (i = 0; i < 3; i++) {
 			for (n = 0; n < periods && n < PERIODS_MAX; n++)
-				p->kind[kind].avg[i] =
-					(uint32_t)((p->kind[kind].avg[i] * (uint64_t)keep[i] +
-						    part * (ONE - keep[i])) /
-						   ONE);
+				p->avg[kind][i] = (uint32_t)((p->avg[kind][i] * (uint64_t)keep[i] +
+							      part * (ONE - keep[i])) /
+							     ONE);
 		}
 		p->kind[kind].averaged_ns = p->kind[kind].total_ns;
 	}
@@ -67,7 +66,7 @@ static void advance(struct pressure *p, uint64_t now)
 	if (now < p->since_ns)
 		return;
 	for (kind = 0; kind < EPC_PRESSURE_NR; kind++) {
-		if (p->kind[kind].now && now > p->since_ns)
+		if (p->now[kind] && now > p->since_ns)
 			p->kind[kind].total_ns += now - p->since_ns;
 	}
 	p->since_ns = now;
@@ -136,8 +135,8 @@ static bool any_runs_locked(struct epc_group *group, unsigned int *looks)
 static void turn(struct pressure *p, uint64_t now, bool some, bool full)
 {
 	advance(p, now);
-	p->kind[EPC_SOME].now = some;
-	p->kind[EPC_FULL].now = full;
+	p->now[EPC_SOME] = some;
+	p->now[EPC_FULL] = full;
 }
 
 /* Something has begun or ended for @owner in @section. */
@@ -299,7 +298,7 @@ void pressure_tell(struct pressure *pressure, uint64_t now,
 	for (kind = 0; kind < EPC_PRESSURE_NR; kind++) {
 		ret[kind].total_ns = pressure->kind[kind].total_ns;
 		for (i = 0; i < 3; i++)
-			ret[kind].avg[i] = 100.0 * pressure->kind[kind].avg[i] / ONE;
+			ret[kind].avg[i] = 100.0 * pressure->avg[kind][i] / ONE;
 	}
 }
 

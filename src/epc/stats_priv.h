@@ -24,10 +24,10 @@ struct pressure {
 	uint64_t since_ns; /* told up to then */
 	uint64_t avg_ns;   /* averages up to then */
 	struct {
-		uint8_t now; /* 0 or 1; whoever looks from outside may find anything */
 		uint64_t total_ns, averaged_ns;
-		uint32_t avg[3]; /* parts of 65536 */
 	} kind[EPC_PRESSURE_NR];
+	uint32_t avg[EPC_PRESSURE_NR][3]; /* parts of 65536 */
+	uint8_t now[EPC_PRESSURE_NR];     /* 0 or 1; whoever looks from outside may find anything */
 };
 
 /* A thread that stands still for a page.  If it is killed, somebody takes it off. */

@@ -32,11 +32,26 @@ static_assert((int)SPAN_ORDER_BEST <= (int)WINDOW_ORDER_MAX &&
 		      (int)SPAN_ORDER_BEST - (int)WINDOW_ORDER_MIN <= 32,
 	      "a list for each order, and numbers of pages have 32 bits");
 
-/* Where the range of that order at @offset is, or would be. */
-static struct range **range_find(struct window *window, unsigned int order, uint64_t offset)
+/* Where the tree of that order is, or would be: before those that are larger. */
+static struct range **tree_find(struct window *window, unsigned int order)
 {
-	struct range **at = &window->free_ranges[order - WINDOW_ORDER_MIN];
-	uint64_t way = offset >> order;
+	struct range **tree = &window->free_ranges;
+
+	while (*tree && (*tree)->order < order)
+		tree = &(*tree)->larger;
+	return tree;
+}
+
+static bool tree_has(struct range *const *tree, unsigned int order)
+{
+	return *tree && (*tree)->order == order;
+}
+
+/* Where the range at @offset is, or would be, in a tree that there is. */
+static struct range **range_find(struct range **tree, uint64_t offset)
+{
+	uint64_t way = offset >> (*tree)->order;
+	struct range **at = tree;
 
 	for (; *at && (*at)->offset != offset; way >>= 1)
 		at = &(*at)->below[way & 1];
@@ -45,15 +60,21 @@ static struct range **range_find(struct window *window, unsigned int order, uint
 
 static int range_add(struct window *window, unsigned int order, uint64_t offset)
 {
-	struct range **at = range_find(window, order, offset), *range;
+	struct range **at = tree_find(window, order), *larger = *at, *range;
 
-	/* Whoever died in this had come so far. */
-	if (*at)
-		return 0;
+	if (tree_has(at, order)) {
+		at = range_find(at, offset);
+		larger = NULL;
+		/* Whoever died in this had come so far. */
+		if (*at)
+			return 0;
+	}
 	range = arena_alloc(window->arena, sizeof(*range));
 	if (!range)
 		return -ENOMEM;
 	range->offset = offset;
+	range->order = order;
+	range->larger = larger;
 	atomic_signal_fence(memory_order_release);
 	*at = range;
 	return 0;
@@ -67,7 +88,7 @@ static void range_delete(struct window *window, struct range **at)
 	while ((*last)->below[0] || (*last)->below[1])
 		last = &(*last)->below[!(*last)->below[0]];
 	range = *last;
-	*last = NULL;
+	*last = range->larger;
 	atomic_signal_fence(memory_order_seq_cst);
 	if (last != at)
 		(*at)->offset = range->offset;
@@ -87,12 +108,8 @@ static uint64_t first_offset(const struct window *window, unsigned int order)
 
 static void ranges_fini(struct window *window)
 {
-	struct range **tree;
-
-	for (tree = window->free_ranges; tree <= &window->free_ranges[WINDOW_ORDERS - 1]; tree++) {
-		while (*tree)
-			range_delete(window, tree);
-	}
+	while (window->free_ranges)
+		range_delete(window, &window->free_ranges);
 }
 
 static unsigned int order_of(uint64_t bytes)
@@ -106,9 +123,9 @@ static unsigned int order_of(uint64_t bytes)
 static bool range_pop_locked(struct window *window, unsigned int order, uint64_t *ret_offset)
 	REQUIRES(&window->lock)
 {
-	struct range **tree = &window->free_ranges[order - WINDOW_ORDER_MIN];
+	struct range **tree = tree_find(window, order);
 
-	if (*tree) {
+	if (tree_has(tree, order)) {
 		*ret_offset = (*tree)->offset;
 		range_delete(window, tree);
 		return true;
@@ -159,7 +176,10 @@ static bool range_take_locked(struct window *window, unsigned int order, uint64_
 		window->first_free &= ~(1ull << order);
 		return true;
 	}
-	at = range_find(window, order, offset);
+	at = tree_find(window, order);
+	if (!tree_has(at, order))
+		return false;
+	at = range_find(at, offset);
 	if (!*at)
 		return false;
 	range_delete(window, at);
@@ -197,24 +217,23 @@ static int map_file(struct window *window, unsigned int *ret_span_order)
 
 	for (order = SPAN_ORDER_BEST; order >= SPAN_ORDER_LEAST; order -= 2) {
 		window->span = 1ull << order;
-		window->file_bytes = window->span + (uint64_t)window->homes * SGX_PAGE_SIZE;
-		if (window->file_bytes > bytes_max) {
+		if (window_file_bytes(window) > bytes_max) {
 			r = -EFBIG;
 			continue;
 		}
-		if (ftruncate(window->fd, (off_t)window->file_bytes) < 0) {
+		if (ftruncate(window->fd, (off_t)window_file_bytes(window)) < 0) {
 			r = -errno;
 			continue;
 		}
-		alias = mmap(NULL, window->file_bytes, PROT_READ | PROT_WRITE,
+		alias = mmap(NULL, window_file_bytes(window), PROT_READ | PROT_WRITE,
 			     MAP_SHARED | MAP_NORESERVE, window->fd, 0);
 		if (alias == MAP_FAILED) {
 			r = -errno;
 			continue;
 		}
 		/* Advice: a core dump of terabytes helps nobody, a huge page is not one EPC page. */
-		(void)madvise(alias, window->file_bytes, MADV_DONTDUMP);
-		(void)madvise(alias, window->file_bytes, MADV_NOHUGEPAGE);
+		(void)madvise(alias, window_file_bytes(window), MADV_DONTDUMP);
+		(void)madvise(alias, window_file_bytes(window), MADV_NOHUGEPAGE);
 		window->alias = alias;
 		*ret_span_order = order;
 		return 0;
@@ -259,7 +278,7 @@ destroy_slots:
 	window_slots_destroy(window);
 free_ranges:
 	ranges_fini(window);
-	munmap(window->alias, window->file_bytes);
+	munmap(window->alias, window_file_bytes(window));
 close_fd:
 	close(window->fd);
 free_window:
@@ -275,7 +294,7 @@ void window_destroy(struct window *window)
 
 	window_slots_destroy(window);
 	ranges_fini(window);
-	munmap(window->alias, window->file_bytes);
+	munmap(window->alias, window_file_bytes(window));
 	close(window->fd);
 	lock_fini(&window->unmap_lock);
 	lock_fini(&window->lock);
@@ -293,8 +312,8 @@ bool window_owns_fd(const struct window *window, int fd)
 
 	if (fd == window->fd)
 		return true;
-	for (i = 0; i < sizeof(window->slots) / sizeof(window->slots[0]); i++) {
-		if (fd == window->slots[i].pipe[0] || fd == window->slots[i].pipe[1])
+	for (i = 0; i < WINDOW_SLOTS + 1; i++) {
+		if (fd == window->pipe[i][0] || fd == window->pipe[i][1])
 			return true;
 	}
 	return false;
@@ -302,7 +321,7 @@ bool window_owns_fd(const struct window *window, int fd)
 
 void *window_at(const struct window *window, uint64_t offset)
 {
-	assert(offset < window->file_bytes);
+	assert(offset < window_file_bytes(window));
 	return window->alias + offset;
 }
 
@@ -310,7 +329,7 @@ uint64_t window_offset(const struct window *window, const void *p)
 {
 	uint64_t offset = (uint64_t)((uintptr_t)p - (uintptr_t)window->alias);
 
-	return offset < window->file_bytes ? offset : WINDOW_NOWHERE;
+	return offset < window_file_bytes(window) ? offset : WINDOW_NOWHERE;
 }
 
 uint64_t window_home(const struct window *window, uint32_t nr)
@@ -323,7 +342,7 @@ int window_give(struct window *window, uint64_t offset, const void *bytes)
 {
 	ssize_t done;
 
-	assert(offset % SGX_PAGE_SIZE == 0 && offset < window->file_bytes);
+	assert(offset % SGX_PAGE_SIZE == 0 && offset < window_file_bytes(window));
 	if (window->give_by_alias) {
 		memcpy(window->alias + offset, bytes, SGX_PAGE_SIZE);
 		return 0;
@@ -337,7 +356,7 @@ int window_give(struct window *window, uint64_t offset, const void *bytes)
 
 bool window_has(const struct window *window, uint64_t offset)
 {
-	assert(offset % SGX_PAGE_SIZE == 0 && offset < window->file_bytes);
+	assert(offset % SGX_PAGE_SIZE == 0 && offset < window_file_bytes(window));
 	return lseek(window->fd, (off_t)offset, SEEK_DATA) == (off_t)offset;
 }
 
@@ -346,7 +365,7 @@ static int file_allocate(const struct window *window, int mode, uint64_t offset,
 {
 	int r;
 
-	assert(offset % SGX_PAGE_SIZE == 0 && offset + bytes <= window->file_bytes);
+	assert(offset % SGX_PAGE_SIZE == 0 && offset + bytes <= window_file_bytes(window));
 	do
 		r = fallocate(window->fd, mode | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)bytes);
 	while (r < 0 && errno == EINTR);

@@ -20,6 +20,7 @@
 #include <stdint.h>
 
 struct arena;
+struct epc;
 struct window;
 
 #define WINDOW_STAGE_PAGES 16u
@@ -43,6 +44,13 @@ uint64_t window_home(const struct window *window, uint32_t nr);
 int window_range_alloc(struct window *window, uint64_t bytes, uint64_t *ret_offset);
 /* Its pages go back to the system, mapped or not. */
 void window_range_free(struct window *window, uint64_t offset, uint64_t bytes);
+
+/*
+ * What the slot needs, when it is needed for the first time; those before it have it.  Slot 0 has it from the start.
+ * False: no memory.
+ */
+bool window_slot_make(struct epc *epc, struct window *window, unsigned int slot);
+void window_slots_unmake(struct epc *epc, struct window *window);
 
 /*
  * Take @nr pages (at most WINDOW_STAGE_PAGES) out of the memfd: every mapping in every process is

@@ -7,7 +7,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "arch/sgx.h"
 #include "base/lock.h"
+#include "epc/late.h"
 #include "epc/window.h"
 
 enum {
@@ -29,9 +31,9 @@ enum window_take_phase {
 	WINDOW_TAKE_MOVING,  /* the pipe, the stage or both have every page */
 };
 
-/* There is one for each reclaimer that may be at once, so it is small. */
+/* What is taken on a slot.  Its pipe is the window's: the same in all processes, made before the first fork. */
 struct window_slot {
-	int pipe[2]; /* the same in all processes: made before the first fork */
+	uint8_t number; /* constant */
 	uint8_t nr;
 	/* The part that is in the pipe: one store says that it has gone, or a death between two would take others' pages. */
 	uint8_t first, end;
@@ -39,6 +41,7 @@ struct window_slot {
 	_Atomic uint8_t phase;
 	uint8_t order[WINDOW_STAGE_PAGES]; /* by rising offset */
 	uint32_t page[WINDOW_STAGE_PAGES]; /* offsets, in pages */
+	struct late next;                  /* the slot behind it: window_slot_make() */
 };
 
 /*
@@ -51,6 +54,9 @@ struct window_slot {
 struct range {
 	struct range *below[2];
 	uint64_t offset;
+	/* Of the first range of a tree: its order, and the tree of the next order of which any is free. */
+	struct range *larger;
+	unsigned int order;
 };
 
 struct window {
@@ -58,22 +64,28 @@ struct window {
 	struct lock unmap_lock; /* the last slot */
 	struct arena *arena;
 	int fd;
-	enum window_pin pin;
-	bool give_by_alias;      /* where write() would bring in huge pages */
-	unsigned int pipe_pages; /* that one pipe holds */
+	uint8_t pin;        /* enum window_pin */
+	uint8_t pipe_pages; /* that one pipe holds */
+	bool give_by_alias; /* where write() would bring in huge pages */
+	uint32_t homes;
+	int pipe[WINDOW_SLOTS + 1][2];
 	char *alias;
 	char *stage;
 	uint64_t span; /* bytes of ranges; the homes come behind */
-	uint64_t file_bytes;
-	uint32_t homes;
 	/*
-	 * By order: free ranges, a tree each; and a bit for each order of which the one is free that was so at the start,
-	 * which is in no tree.
+	 * Free ranges, a tree for each order of which there are any; and a bit for each order of which the one is free that was so
+	 * at the start, which is in no tree.
 	 */
-	struct range *free_ranges[WINDOW_ORDERS];
+	struct range *free_ranges;
 	uint64_t first_free;
-	struct window_slot slots[WINDOW_SLOTS + 1];
+	struct window_slot first;    /* slot 0, and others behind it */
+	struct window_slot unmapped; /* the last one, of window_unmap() */
 };
+
+static inline uint64_t window_file_bytes(const struct window *window)
+{
+	return window->span + (uint64_t)window->homes * SGX_PAGE_SIZE;
+}
 
 int window_slots_create(struct window *window);
 void window_slots_destroy(struct window *window);

@@ -39,19 +39,19 @@ enum {
 	SLOT_NR = WINDOW_SLOTS + 1,
 };
 
-static int slot_init(struct window_slot *slot, unsigned int *pipe_pages)
+static int pipe_init(int pipe[2], uint8_t *pipe_pages)
 {
 	int bytes;
 
-	slot->pipe[0] = slot->pipe[1] = -1;
-	if (pipe2(slot->pipe, O_CLOEXEC) < 0)
+	pipe[0] = pipe[1] = -1;
+	if (pipe2(pipe, O_CLOEXEC) < 0)
 		return -errno;
-	slot->pipe[0] = fd_hide(slot->pipe[0]);
-	slot->pipe[1] = fd_hide(slot->pipe[1]);
-	bytes = fcntl(slot->pipe[1], F_GETPIPE_SZ);
+	pipe[0] = fd_hide(pipe[0]);
+	pipe[1] = fd_hide(pipe[1]);
+	bytes = fcntl(pipe[1], F_GETPIPE_SZ);
 	/* A user with many pipes gets small ones. */
 	if (bytes > 0 && (unsigned int)bytes / SGX_PAGE_SIZE < *pipe_pages)
-		*pipe_pages = (unsigned int)bytes / SGX_PAGE_SIZE;
+		*pipe_pages = (uint8_t)((unsigned int)bytes / SGX_PAGE_SIZE);
 	assert(*pipe_pages > 0);
 	return 0;
 }
@@ -62,13 +62,14 @@ int window_slots_create(struct window *window)
 	int r;
 
 	for (i = 0; i < SLOT_NR; i++)
-		window->slots[i].pipe[0] = window->slots[i].pipe[1] = -1;
+		window->pipe[i][0] = window->pipe[i][1] = -1;
+	window->unmapped.number = UNMAP_SLOT;
 	window->stage = shared_map((size_t)SLOT_NR * WINDOW_STAGE_PAGES * SGX_PAGE_SIZE);
 	if (!window->stage)
 		return -ENOMEM;
 	window->pipe_pages = WINDOW_STAGE_PAGES;
 	for (i = 0; i < SLOT_NR; i++) {
-		r = slot_init(&window->slots[i], &window->pipe_pages);
+		r = pipe_init(window->pipe[i], &window->pipe_pages);
 		if (r < 0) {
 			window_slots_destroy(window);
 			return r;
@@ -82,12 +83,54 @@ void window_slots_destroy(struct window *window)
 	unsigned int i;
 
 	for (i = 0; i < SLOT_NR; i++) {
-		if (window->slots[i].pipe[0] >= 0) {
-			close(window->slots[i].pipe[0]);
-			close(window->slots[i].pipe[1]);
+		if (window->pipe[i][0] >= 0) {
+			close(window->pipe[i][0]);
+			close(window->pipe[i][1]);
 		}
 	}
 	shared_unmap(window->stage, (size_t)SLOT_NR * WINDOW_STAGE_PAGES * SGX_PAGE_SIZE);
+}
+
+static void slot_make(void *made, unsigned int number)
+{
+	((struct window_slot *)made)->number = (uint8_t)number;
+}
+
+static void slot_unmake(void *made) {}
+
+static const struct late_kind slot_kind = { sizeof(struct window_slot), slot_make, slot_unmake };
+
+/* NULL: it was never needed. */
+static struct window_slot *slot_there(struct window *window, unsigned int nr)
+{
+	struct window_slot *slot = nr == UNMAP_SLOT ? &window->unmapped : &window->first;
+
+	assert(nr < SLOT_NR);
+	while (slot && slot->number < nr)
+		slot = late_there(&slot->next);
+	return slot;
+}
+
+static struct window_slot *slot_at(struct window *window, unsigned int nr)
+{
+	struct window_slot *slot = slot_there(window, nr);
+
+	assert(slot);
+	return slot;
+}
+
+bool window_slot_make(struct epc *epc, struct window *window, unsigned int nr)
+{
+	return nr == 0 || late_make(epc, &slot_at(window, nr - 1)->next, &slot_kind, nr);
+}
+
+/* The last one first: each is found by way of those before it. */
+void window_slots_unmake(struct epc *epc, struct window *window)
+{
+	for (unsigned int nr = WINDOW_SLOTS; nr-- > 1;) {
+		if (slot_there(window, nr - 1))
+			late_fini(epc, &slot_at(window, nr - 1)->next, &slot_kind);
+	}
 }
 
 void *window_stage(const struct window *window, unsigned int slot, unsigned int i)
@@ -144,8 +187,8 @@ static ssize_t pin_some(const struct window *window, const struct window_slot *s
 	struct iovec iov = { .iov_base = window->alias + offset, .iov_len = bytes };
 
 	return window->pin == WINDOW_PIN_SPLICE
-		       ? splice(window->fd, &from, slot->pipe[1], NULL, bytes, 0)
-		       : vmsplice(slot->pipe[1], &iov, 1, 0);
+		       ? splice(window->fd, &from, window->pipe[slot->number][1], NULL, bytes, 0)
+		       : vmsplice(window->pipe[slot->number][1], &iov, 1, 0);
 }
 
 static void pin_run(const struct window *window, const struct window_slot *slot, uint64_t offset,
@@ -186,11 +229,11 @@ static void punch_part(struct window *window, const struct window_slot *slot)
 }
 
 /* The bytes in the pipe of @slot: the last so many of the part that went in. */
-static size_t pipe_bytes(const struct window_slot *slot)
+static size_t pipe_bytes(const struct window *window, const struct window_slot *slot)
 {
 	int bytes = 0;
 
-	if (ioctl(slot->pipe[0], FIONREAD, &bytes) < 0)
+	if (ioctl(window->pipe[slot->number][0], FIONREAD, &bytes) < 0)
 		give_up("FIONREAD");
 	return (size_t)bytes;
 }
@@ -209,13 +252,11 @@ static void drain_part(const struct window *window, const struct window_slot *sl
 		skip = done_bytes % SGX_PAGE_SIZE;
 		for (nr = 0; pos < slot->end; nr++, pos++) {
 			iov[nr].iov_base =
-				(char *)window_stage(window, (unsigned int)(slot - window->slots),
-						     slot->order[pos]) +
-				skip;
+				(char *)window_stage(window, slot->number, slot->order[pos]) + skip;
 			iov[nr].iov_len = SGX_PAGE_SIZE - skip;
 			skip = 0;
 		}
-		done = readv(slot->pipe[0], iov, (int)nr);
+		done = readv(window->pipe[slot->number][0], iov, (int)nr);
 		if (done < 0 && !again(&tries))
 			give_up("readv");
 		if (done > 0)
@@ -226,13 +267,12 @@ static void drain_part(const struct window *window, const struct window_slot *sl
 /* What an unfinished pinning left behind. */
 static void pipe_discard(const struct window *window, struct window_slot *slot)
 {
-	size_t left = pipe_bytes(slot);
+	size_t left = pipe_bytes(window, slot);
 	unsigned int tries = 0;
 	ssize_t done;
 
 	while (left > 0) {
-		done = read(slot->pipe[0],
-			    window_stage(window, (unsigned int)(slot - window->slots), 0),
+		done = read(window->pipe[slot->number][0], window_stage(window, slot->number, 0),
 			    left < SGX_PAGE_SIZE ? left : SGX_PAGE_SIZE);
 		if (done < 0 && !again(&tries))
 			give_up("read");
@@ -273,9 +313,9 @@ static void take_parts(struct window *window, struct window_slot *slot)
 void window_take(struct window *window, unsigned int slot_nr, const uint64_t *offsets,
 		 unsigned int nr)
 {
-	struct window_slot *slot = &window->slots[slot_nr];
+	struct window_slot *slot = slot_at(window, slot_nr);
 
-	assert(slot_nr < SLOT_NR && nr <= WINDOW_STAGE_PAGES);
+	assert(nr <= WINDOW_STAGE_PAGES);
 	assert(slot->phase == WINDOW_TAKE_IDLE);
 	slot_sort(slot, offsets, nr);
 	slot->first = 0;
@@ -284,7 +324,7 @@ void window_take(struct window *window, unsigned int slot_nr, const uint64_t *of
 
 bool window_take_resume(struct window *window, unsigned int slot_nr)
 {
-	struct window_slot *slot = &window->slots[slot_nr];
+	struct window_slot *slot = slot_at(window, slot_nr);
 
 	if (slot->phase == WINDOW_TAKE_IDLE)
 		return false;
@@ -296,7 +336,7 @@ bool window_take_resume(struct window *window, unsigned int slot_nr)
 		}
 	} else if (slot->first < slot->end) {
 		punch_part(window, slot);
-		drain_part(window, slot, pipe_bytes(slot));
+		drain_part(window, slot, pipe_bytes(window, slot));
 		slot->first = slot->end;
 	}
 	take_parts(window, slot);
@@ -305,12 +345,12 @@ bool window_take_resume(struct window *window, unsigned int slot_nr)
 
 void window_take_done(struct window *window, unsigned int slot_nr)
 {
-	window->slots[slot_nr].phase = WINDOW_TAKE_IDLE;
+	slot_at(window, slot_nr)->phase = WINDOW_TAKE_IDLE;
 }
 
 void window_return(struct window *window, unsigned int slot_nr, unsigned int i)
 {
-	const struct window_slot *slot = &window->slots[slot_nr];
+	const struct window_slot *slot = slot_at(window, slot_nr);
 	unsigned int tries = 0;
 
 	assert(i < slot->nr);
@@ -325,9 +365,9 @@ void window_return(struct window *window, unsigned int slot_nr, unsigned int i)
 /* All of the stage goes back to where it was taken from. */
 static void give_back(struct window *window, unsigned int slot_nr)
 {
-	unsigned int i;
+	unsigned int i, nr = slot_at(window, slot_nr)->nr;
 
-	for (i = 0; i < window->slots[slot_nr].nr; i++)
+	for (i = 0; i < nr; i++)
 		window_return(window, slot_nr, i);
 	window_take_done(window, slot_nr);
 }
@@ -374,13 +414,13 @@ void window_unmap(struct window *window, uint64_t offset, uint64_t pages)
 /* One page written, pinned, written again and removed: true when the pipe gives the last words. */
 static bool pin_works(struct window *window, enum window_pin pin)
 {
-	struct window_slot *slot = &window->slots[UNMAP_SLOT];
+	struct window_slot *slot = &window->unmapped;
 	volatile unsigned char *stage = window_stage(window, UNMAP_SLOT, 0);
 	volatile unsigned char *page = (void *)window->alias;
 	uint64_t offset = 0;
 	bool ok;
 
-	window->pin = pin;
+	window->pin = (uint8_t)pin;
 	stage[0] = 'a';
 	if (window_give(window, 0, (void *)stage) < 0)
 		return false;

@@ -64,7 +64,7 @@ static void spoil_mark(void) { tracked->flags |= PAGE_POISONED; }
 static void spoil_taken(void) { tracked->flags |= PAGE_TAKEN; }
 static void spoil_invalid(void) { encls_eremove(m.cpu, epc_page_nr(m.epc, tracked)); }
 static void spoil_no_bytes(void) { cpu_set_bytes(m.cpu, epc_page_nr(m.epc, tracked), NULL); }
-static void spoil_charge(void) { group->charged[charge_index(0)]++; }
+static void spoil_charge(void) { group->charged[charge_index(m.epc->shard_nr, 0)]++; }
 static void spoil_list(void) { m.epc->shard[0].free.nr++; }
 static void spoil_link(void) { page_set_prev(m.epc->pages, m.epc->shard[0].free.last, PAGE_NONE); }
 static void spoil_free(void) { page_set_state(free_, EPC_PAGE_OWNED); }

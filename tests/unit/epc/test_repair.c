@@ -270,7 +270,7 @@ static void test_returns(enum death when, const char *name)
 	TAP_CHECK(!died || (s.owner->failed[FAKE_WRITE] == 1 && resident == MANY - FREE),
 		  "%s: a write has failed, and its batch has died", name);
 	epc_recover(s.m.epc);
-	TAP_CHECK(!died || resident - fake_resident(s.owner) == s.m.epc->batch_nr - 1,
+	TAP_CHECK(!died || resident - fake_resident(s.owner) == (uint32_t)s.m.epc->batch_nr - 1,
 		  "%s: that page stays, and the others of its batch go: %u", name,
 		  resident - fake_resident(s.owner));
 	scene_fini(&s, name);
@@ -298,7 +298,7 @@ static void test_loaded_anew(bool placed)
 	}
 	had = fake_resident(s.owner);
 	epc_recover(s.m.epc);
-	TAP_CHECK(out == 1 && had - fake_resident(s.owner) == s.m.epc->batch_nr - 1,
+	TAP_CHECK(out == 1 && had - fake_resident(s.owner) == (uint32_t)s.m.epc->batch_nr - 1,
 		  "%s: the others of its batch go: %u", name, had - fake_resident(s.owner));
 	scene_fini(&s, name);
 }

@@ -104,13 +104,14 @@ static void test_ranges_many(struct window *window)
 	static uint64_t offset[NR];
 	uint64_t used = arena_used_bytes(window->arena);
 	unsigned int i, depth, deepest = 0, failed = 0;
+	const struct range *tree;
 
 	for (i = 0; i < NR; i++)
 		failed += window_range_alloc(window, BYTES, &offset[i]) != 0;
 	for (i = 0; i < NR; i += 2)
 		window_range_free(window, offset[i], BYTES);
-	for (i = 0; i < WINDOW_ORDERS; i++) {
-		depth = depth_of(window->free_ranges[i]);
+	for (tree = window->free_ranges; tree; tree = tree->larger) {
+		depth = depth_of(tree);
 		deepest = depth > deepest ? depth : deepest;
 	}
 	TAP_CHECK(failed == 0 && deepest >= 13 && deepest <= 13 + 6,
@@ -139,16 +140,16 @@ static void test_give_take(struct window *window)
 	TAP_CHECK(wrong == 0 && file_pages(window) == before + WINDOW_STAGE_PAGES,
 		  "16 pages given");
 	TAP_CHECK(*(unsigned char *)window_at(window, offsets[3]) == 103, "the alias shows them");
-	window_take(window, 2, offsets, WINDOW_STAGE_PAGES);
+	window_take(window, 0, offsets, WINDOW_STAGE_PAGES);
 	for (i = 0; i < WINDOW_STAGE_PAGES; i++) {
 		memset(bytes, (int)(100 + i), PAGE);
-		wrong += memcmp(window_stage(window, 2, i), bytes, PAGE) != 0;
+		wrong += memcmp(window_stage(window, 0, i), bytes, PAGE) != 0;
 	}
 	TAP_CHECK(wrong == 0, "taken pages are on the stage, each in its place");
 	TAP_CHECK(file_pages(window) == before, "and no longer in the file");
-	window_take_done(window, 2);
-	window_take(window, 2, offsets, 0);
-	window_take_done(window, 2);
+	window_take_done(window, 0);
+	window_take(window, 0, offsets, 0);
+	window_take_done(window, 0);
 	TAP_CHECK(window_populate(window, base, 64) == 0 && file_pages(window) == before + 64,
 		  "populated pages are there");
 	TAP_CHECK(*(unsigned char *)window_at(window, base + 5 * PAGE) == 0, "and zero");
@@ -234,7 +235,8 @@ static void test_unmap(struct window *window)
 /* Die in window_take() at every point a kill can hit, and let another process see it through. */
 static void test_resume(struct window *window)
 {
-	struct window_slot *slot = &window->slots[3];
+	struct window_slot *slot = &window->first;
+	const int *pipe = window->pipe[0];
 	uint64_t base, offsets[2];
 	unsigned char bytes[PAGE];
 	bool ok = true;
@@ -248,48 +250,47 @@ static void test_resume(struct window *window)
 	window_give(window, offsets[0], bytes);
 	memset(bytes, 'y', PAGE);
 	window_give(window, offsets[1], bytes);
-	TAP_CHECK(!window_take_resume(window, 3), "nothing to resume on an idle slot");
+	TAP_CHECK(!window_take_resume(window, 0), "nothing to resume on an idle slot");
 	pid = fork();
 	if (pid == 0) {
-		window_take(window, 3, offsets, 2);
+		window_take(window, 0, offsets, 2);
 		_exit(0);
 	}
 	waitpid(pid, &status, 0);
-	ok &= window_take_resume(window, 3);
-	ok &= *(char *)window_stage(window, 3, 0) == 'x' &&
-	      *(char *)window_stage(window, 3, 1) == 'y';
+	ok &= window_take_resume(window, 0);
+	ok &= *(char *)window_stage(window, 0, 0) == 'x' &&
+	      *(char *)window_stage(window, 0, 1) == 'y';
 	TAP_CHECK(ok && status == 0, "pages taken by a process that died are on the stage");
-	window_take_done(window, 3);
+	window_take_done(window, 0);
 
 	/* Pinned, not yet punched. */
-	window_give(window, offsets[0], window_stage(window, 3, 0));
-	window_give(window, offsets[1], window_stage(window, 3, 1));
-	if (splice(window_fd(window), &(loff_t){ (loff_t)base }, slot->pipe[1], NULL, PAGE, 0) !=
-	    PAGE)
+	window_give(window, offsets[0], window_stage(window, 0, 0));
+	window_give(window, offsets[1], window_stage(window, 0, 1));
+	if (splice(window_fd(window), &(loff_t){ (loff_t)base }, pipe[1], NULL, PAGE, 0) != PAGE)
 		ok = false;
 	slot->first = 0;
 	slot->phase = WINDOW_TAKE_PINNING;
-	TAP_CHECK(ok && !window_take_resume(window, 3), "a death while pinning has taken nothing");
+	TAP_CHECK(ok && !window_take_resume(window, 0), "a death while pinning has taken nothing");
 	TAP_CHECK(*(char *)window_at(window, base) == 'y', "the file still has the page");
 
 	/* Pinned, punched, half read. */
-	window_take(window, 3, offsets, 2);
+	window_take(window, 0, offsets, 2);
 	memset(bytes, 'y', PAGE);
-	ok = write(slot->pipe[1], bytes, PAGE) == PAGE;
+	ok = write(pipe[1], bytes, PAGE) == PAGE;
 	memset(bytes, 'x', PAGE);
-	ok &= write(slot->pipe[1], bytes, PAGE) == PAGE;
-	ok &= read(slot->pipe[0], window_stage(window, 3, 1), 1000) == 1000;
-	memset(window_stage(window, 3, 0), 0, PAGE);
-	memset((char *)window_stage(window, 3, 1) + 1000, 0, PAGE - 1000);
+	ok &= write(pipe[1], bytes, PAGE) == PAGE;
+	ok &= read(pipe[0], window_stage(window, 0, 1), 1000) == 1000;
+	memset(window_stage(window, 0, 0), 0, PAGE);
+	memset((char *)window_stage(window, 0, 1) + 1000, 0, PAGE - 1000);
 	slot->first = 0;
 	slot->end = 2;
 	slot->phase = WINDOW_TAKE_MOVING;
-	ok &= window_take_resume(window, 3);
-	ok &= !memcmp(window_stage(window, 3, 0), bytes, PAGE);
+	ok &= window_take_resume(window, 0);
+	ok &= !memcmp(window_stage(window, 0, 0), bytes, PAGE);
 	memset(bytes, 'y', PAGE);
-	ok &= !memcmp(window_stage(window, 3, 1), bytes, PAGE);
+	ok &= !memcmp(window_stage(window, 0, 1), bytes, PAGE);
 	TAP_CHECK(ok, "a death in the middle of the read loses nothing");
-	window_take_done(window, 3);
+	window_take_done(window, 0);
 	window_range_free(window, base, 2 * PAGE);
 }
 
@@ -310,7 +311,7 @@ static pid_t taker(struct window *window, const uint64_t *offsets)
 		if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) < 0)
 			_exit(1);
 		raise(SIGSTOP);
-		window_take(window, 3, offsets, 1);
+		window_take(window, 0, offsets, 1);
 		_exit(0);
 	}
 	return pid;
@@ -391,27 +392,27 @@ static void test_die_anywhere(struct window *window)
 		offsets[i] = base + i * PAGE;
 	window_populate(window, base, NR);
 	follow(window, offsets, &path);
-	window_take_resume(window, 3);
-	window_take_done(window, 3);
+	window_take_resume(window, 0);
+	window_take_done(window, 0);
 	for (steps = 0; steps <= path.steps; steps += STRIDE) {
 		for (i = 0; i < NR; i++) {
 			memset(bytes, (int)i + 1, PAGE);
 			window_give(window, offsets[i], bytes);
 		}
-		window_take(window, 3, offsets, NR);
+		window_take(window, 0, offsets, NR);
 		for (i = 0; i < NR; i++)
-			window_return(window, 3, i);
-		window_take_done(window, 3);
+			window_return(window, 0, i);
+		window_take_done(window, 0);
 		die_at(window, offsets, &path, steps);
-		taken = window_take_resume(window, 3);
+		taken = window_take_resume(window, 0);
 		seen_through += taken;
 		for (i = 0; i < NR; i++) {
 			memset(bytes, (int)i + 1, PAGE);
-			at = taken && i == 0 ? window_stage(window, 3, 0) : NULL;
+			at = taken && i == 0 ? window_stage(window, 0, 0) : NULL;
 			wrong += !at && !window_has(window, offsets[i]);
 			wrong += memcmp(at ? at : window_at(window, offsets[i]), bytes, PAGE) != 0;
 		}
-		window_take_done(window, 3);
+		window_take_done(window, 0);
 	}
 	TAP_CHECK(!wrong && path.calls > 2 && seen_through > 0,
 		  "killed after each of %u instructions, %u times with the page: none is lost",
