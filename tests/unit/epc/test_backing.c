@@ -10,12 +10,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/ptrace.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "arch/sgx.h"
 #include "base/arena.h"
+#include "epc/backing_priv.h"
 #include "lib/tap.h"
 
 enum { NR = 1000 };
@@ -101,6 +103,91 @@ static void test_killed(struct arena *arena)
 	TAP_CHECK(backing_used(backing) == 0, "and none at the end");
 	backing_destroy(backing);
 	arena_free(arena, record, RECORDS * sizeof(*record));
+}
+
+enum { STEPS_MAX = 8192, STRIDE = 61 };
+
+/*
+ * A slot is had and given back by a child that is killed after so many instructions; false: it has done it by then.
+ * @ret_moving: after which of them the slot is changing hands.
+ */
+static bool killed_after(unsigned int steps, struct backing *backing, uint32_t *record,
+			 bool ret_moving[STEPS_MAX])
+{
+	unsigned int done = 0;
+	bool stopped = true;
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+		raise(SIGSTOP);
+		(void)backing_alloc(backing, record);
+		backing_free(backing, record);
+		_exit(0);
+	}
+	waitpid(pid, &status, 0);
+	while (stopped && done < steps) {
+		stopped = ptrace(PTRACE_SINGLESTEP, pid, NULL, NULL) == 0 &&
+			  waitpid(pid, &status, 0) == pid && WIFSTOPPED(status);
+		ret_moving[++done] = backing->moving;
+	}
+	if (stopped) {
+		kill(pid, SIGKILL);
+		waitpid(pid, NULL, 0);
+	}
+	return stopped;
+}
+
+/* What the next one finds: no slot is lost, and none is two's. */
+static unsigned int check_slots(struct backing *backing, uint32_t *record, const uint32_t *held)
+{
+	uint32_t more[2] = { BACKING_NO_SLOT, BACKING_NO_SLOT };
+	unsigned int wrong = 0;
+
+	for (unsigned int i = 0; i < 2; i++)
+		wrong += backing_alloc(backing, &more[i]) != 0 || more[i] == *record ||
+			 more[i] == *held;
+	wrong += more[0] == more[1];
+	wrong += backing_used(backing) != 3u + (*record != BACKING_NO_SLOT);
+	for (unsigned int i = 0; i < 2; i++)
+		backing_free(backing, &more[i]);
+	if (*record != BACKING_NO_SLOT)
+		backing_free(backing, record);
+	return wrong + (backing_used(backing) != 1);
+}
+
+/* Each instruction while the slot is changing hands, which a kill at random never hits, and some of the others. */
+static void test_killed_between(struct arena *arena)
+{
+	static bool moving[STEPS_MAX], ignored[STEPS_MAX];
+	uint32_t *record = arena_alloc(arena, sizeof(*record)), held = BACKING_NO_SLOT;
+	unsigned int steps, wrong = 0, had = 0, times = 0;
+	struct backing *backing;
+	bool stopped = true;
+
+	TAP_MUST(backing_create(arena, NULL, 0, &backing) == 0 &&
+			 backing_alloc(backing, &held) == 0,
+		 "a store for one");
+	*record = BACKING_NO_SLOT;
+	TAP_MUST(!killed_after(STEPS_MAX - 1, backing, record, moving),
+		 "a slot had and given back");
+	for (steps = 0; stopped && steps < STEPS_MAX; steps++) {
+		if (!moving[steps] && steps % STRIDE > 0)
+			continue;
+		stopped = killed_after(steps, backing, record, ignored);
+		times += moving[steps];
+		had += *record != BACKING_NO_SLOT;
+		wrong += check_slots(backing, record, &held);
+	}
+	TAP_CHECK(wrong == 0 && times > 8 && had > 0,
+		  "killed after each of %u instructions between, %u times with a slot: none is "
+		  "lost, none is "
+		  "two's",
+		  times, had);
+	backing_free(backing, &held);
+	backing_destroy(backing);
+	arena_free(arena, record, sizeof(*record));
 }
 
 static void test_cap(struct arena *arena)
@@ -427,6 +514,7 @@ int main(void)
 
 	test_slots(arena, NULL, "memory");
 	test_killed(arena);
+	test_killed_between(arena);
 	test_cap(arena);
 	test_give_back(arena);
 	test_files(arena);
