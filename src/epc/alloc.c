@@ -17,7 +17,10 @@
 #include <errno.h>
 #include <string.h>
 
+#include "epc/clock_priv.h"
 #include "epc/epc_priv.h"
+#include "epc/reclaim_priv.h"
+#include "epc/waiter_priv.h"
 
 enum {
 	LOOK_ROUNDS = 8,     /* two are needed to use up what a page has earned */

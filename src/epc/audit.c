@@ -12,6 +12,7 @@
 #include "cpu/cpu.h"
 #include "epc/epc_priv.h"
 #include "epc/owner.h"
+#include "epc/pagelist.h"
 
 struct audit {
 	struct epc *epc;

@@ -11,6 +11,7 @@
 #include <errno.h>
 
 #include "epc/epc_priv.h"
+#include "epc/window.h"
 
 static void batch_make(void *made, unsigned int slot)
 {

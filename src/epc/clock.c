@@ -7,6 +7,7 @@
 #include <sched.h>
 #include <time.h>
 
+#include "epc/clock_priv.h"
 #include "epc/epc_priv.h"
 
 uint64_t epc_now_ns(const struct epc *epc)

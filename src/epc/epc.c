@@ -14,6 +14,15 @@
 #include "cpu/cpu.h"
 #include "epc/backing.h"
 #include "epc/epc_priv.h"
+#include "epc/node_priv.h"
+#include "epc/peek_priv.h"
+#include "epc/poison_priv.h"
+#include "epc/policy_sample.h"
+#include "epc/reclaim_priv.h"
+#include "epc/reclaimd_priv.h"
+#include "epc/sample_priv.h"
+#include "epc/waiter_priv.h"
+#include "epc/window.h"
 
 static void set_sizes(struct epc *epc)
 {

@@ -17,6 +17,7 @@
 
 #include "base/arena.h"
 #include "epc/epc_priv.h"
+#include "epc/waiter_priv.h"
 
 enum { OTHER_BYTES = (EPC_GROUPS_MAX - 1) * sizeof(struct epc_group *) };
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
- * See late.h.
+ * See late_priv.h.
  *
  * Two may need it at once, also of two processes: the one that comes later gives its own back.
  */

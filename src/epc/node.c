@@ -21,6 +21,7 @@
 
 #include "base/arena.h"
 #include "epc/epc_priv.h"
+#include "epc/node_priv.h"
 
 enum {
 	NODES = 1024, /* as many as Linux can be made to know */

@@ -10,6 +10,7 @@
 #include "epc/epc_priv.h"
 #include "epc/owner.h"
 #include "epc/policy_ghost.h"
+#include "epc/window.h"
 
 uint32_t epc_page_nr(const struct epc *epc, const struct epc_page *page)
 {

@@ -12,6 +12,7 @@
 #include <time.h>
 
 #include "cpu/cpu.h"
+#include "epc/count_priv.h"
 #include "epc/peek_priv.h"
 
 enum {

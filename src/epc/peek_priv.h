@@ -59,6 +59,8 @@ struct epc_peek {
 	unsigned int place[EPC_GROUPS_MAX]; /* of a group in the sample */
 };
 
+/* Changes with the layout of what peek.c looks at. */
+uint64_t peek_layout(void);
 /* CLOCK_MONOTONIC */
 uint64_t peek_now_ns(void);
 /* The owner at that address; NULL: none was found there. */

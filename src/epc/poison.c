@@ -13,6 +13,8 @@
 
 #include "cpu/cpu.h"
 #include "epc/epc_priv.h"
+#include "epc/pagelist.h"
+#include "epc/poison_priv.h"
 
 bool epc_page_poisoned(const struct epc_page *page)
 {

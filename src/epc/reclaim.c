@@ -26,7 +26,14 @@
 #include "epc/backing.h"
 #include "epc/epc_priv.h"
 #include "epc/owner.h"
+#include "epc/pagelist.h"
+#include "epc/poison_priv.h"
 #include "epc/policy_ghost.h"
+#include "epc/policy_sample.h"
+#include "epc/reclaim_priv.h"
+#include "epc/sample_priv.h"
+#include "epc/waiter_priv.h"
+#include "epc/window.h"
 
 enum { LOOK_MAX = 256 /* pages of a group looked at for one batch */ };
 

@@ -21,6 +21,8 @@
 
 #include "base/arena.h"
 #include "epc/epc_priv.h"
+#include "epc/reclaim_priv.h"
+#include "epc/reclaimd_priv.h"
 
 enum {
 	IDLE_MS =

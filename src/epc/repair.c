@@ -8,6 +8,9 @@
  */
 #include "cpu/cpu.h"
 #include "epc/epc_priv.h"
+#include "epc/pagelist.h"
+#include "epc/poison_priv.h"
+#include "epc/window.h"
 
 /* True when a batch, of whomever, answers for page @nr. */
 static bool in_some_batch(struct epc *epc, uint32_t nr)

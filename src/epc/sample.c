@@ -7,6 +7,9 @@
  */
 #include "arch/sgx.h"
 #include "epc/epc_priv.h"
+#include "epc/pagelist.h"
+#include "epc/policy_sample.h"
+#include "epc/sample_priv.h"
 
 void sample_tell_locked(struct epc *epc)
 {

@@ -17,7 +17,13 @@
 
 #include "base/arena.h"
 #include "cpu/cpu.h"
+#include "epc/count_priv.h"
 #include "epc/epc_priv.h"
+#include "epc/node_priv.h"
+#include "epc/pagelist.h"
+#include "epc/poison_priv.h"
+#include "epc/reclaimd_priv.h"
+#include "epc/waiter_priv.h"
 
 enum {
 	SHARD_PAGES_MIN = 1024, /* fewer are not worth a lock of their own */

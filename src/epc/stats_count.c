@@ -12,7 +12,10 @@
 #include <unistd.h>
 
 #include "cpu/cpu.h"
+#include "epc/clock_priv.h"
+#include "epc/count_priv.h"
 #include "epc/epc_priv.h"
+#include "epc/node_priv.h"
 #include "epc/owner.h"
 
 #define CENSUS_NAP_NS 1000000

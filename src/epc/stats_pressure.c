@@ -16,7 +16,9 @@
 #include <unistd.h>
 
 #include "base/arena.h"
+#include "epc/clock_priv.h"
 #include "epc/epc_priv.h"
+#include "epc/node_priv.h"
 #include "epc/owner.h"
 
 #define PERIOD_NS 2000000000ull

@@ -24,7 +24,9 @@
 #include <unistd.h>
 
 #include "base/arena.h"
+#include "epc/clock_priv.h"
 #include "epc/epc_priv.h"
+#include "epc/waiter_priv.h"
 
 static_assert(EPC_WAITERS_MAX == 64, "a bit for each in the words of struct epc");
 

@@ -9,7 +9,7 @@
 
 #include "arch/sgx.h"
 #include "base/lock.h"
-#include "epc/late.h"
+#include "epc/late_priv.h"
 #include "epc/window.h"
 
 enum {

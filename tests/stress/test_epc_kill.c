@@ -25,6 +25,7 @@
 #include "epc/epc_priv.h"
 #include "epc/group.h"
 #include "epc/owner.h"
+#include "epc/waiter_priv.h"
 #include "epc/window.h"
 #include "lib/fake_owner.h"
 #include "lib/tap.h"

@@ -12,6 +12,7 @@
 
 #include "epc/epc_priv.h"
 #include "epc/owner.h"
+#include "epc/waiter_priv.h"
 #include "lib/bare_owner.h"
 #include "lib/fake_owner.h"
 #include "lib/tap.h"

@@ -10,7 +10,9 @@
 #include <unistd.h>
 
 #include "epc/epc_priv.h"
+#include "epc/pagelist.h"
 #include "epc/policy.h"
+#include "epc/window.h"
 #include "lib/fake_owner.h"
 #include "lib/tap.h"
 

@@ -16,6 +16,7 @@
 
 #include "base/arena.h"
 #include "base/look.h"
+#include "epc/clock_priv.h"
 #include "epc/epc_priv.h"
 #include "lib/fake_owner.h"
 #include "lib/tap.h"

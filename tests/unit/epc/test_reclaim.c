@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "epc/epc_priv.h"
+#include "epc/reclaim_priv.h"
 #include "lib/bare_owner.h"
 #include "lib/fake_owner.h"
 #include "lib/tap.h"

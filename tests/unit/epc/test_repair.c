@@ -23,6 +23,7 @@
 #include "epc/owner.h"
 #include "epc/policy.h"
 #include "epc/stats.h"
+#include "epc/window.h"
 #include "lib/fake_owner.h"
 #include "lib/tap.h"
 

@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "epc/clock_priv.h"
 #include "epc/epc_priv.h"
 #include "epc/owner.h"
 #include "lib/fake_owner.h"

@@ -11,6 +11,7 @@
 
 #include "base/arena.h"
 #include "epc/epc_priv.h"
+#include "epc/waiter_priv.h"
 #include "lib/bare_owner.h"
 #include "lib/fake_owner.h"
 #include "lib/tap.h"

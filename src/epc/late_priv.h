@@ -3,8 +3,8 @@
  * What is made when it is needed for the first time, and stays as long as the EPC: batches and their slots of the window,
  * reclaimers, the line of waiters.  Most machines need one of each at the most.
  */
-#ifndef SWSGX_EPC_LATE_H
-#define SWSGX_EPC_LATE_H
+#ifndef SWSGX_EPC_LATE_PRIV_H
+#define SWSGX_EPC_LATE_PRIV_H
 
 #include <stdatomic.h>
 #include <stddef.h>
