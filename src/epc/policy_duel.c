@@ -154,6 +154,8 @@ static void access(struct duel *d, uint64_t key64, uint32_t nr, bool real)
 	if (n == NO_NODE)
 		return;
 	d->node[n].nr = nr & NODE_NO_PAGE;
+	if (real && d->may_arm < UINT8_MAX)
+		d->may_arm++;
 	shadows_use(d, n, fault);
 	if (d->filling)
 		d->filling = !shadows_are_full(d);

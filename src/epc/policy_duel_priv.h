@@ -65,12 +65,14 @@ struct node_queue {
 
 struct duel {
 	const struct policy_view *view;
-	unsigned int shift; /* one page in 2^shift is in the sample */
-	uint32_t pages;     /* there is room for */
-	uint32_t capacity;  /* of a shadow */
-	uint32_t came;      /* LIRS's faults in this grain of its time */
-	uint16_t now;       /* and which it is */
-	uint8_t number;     /* in the pool, when it has joined */
+	uint8_t shift;    /* one page in 2^shift is in the sample */
+	uint8_t may_arm;  /* a scout: loads that it has seen and asked for no use for */
+	uint16_t believe; /* pages in whose use LIRS's shadow still may, for what it is shown now */
+	uint32_t pages;   /* there is room for */
+	uint32_t capacity; /* of a shadow */
+	uint32_t came;     /* LIRS's faults in this grain of its time */
+	uint16_t now;      /* and which it is */
+	uint8_t number;    /* in the pool, when it has joined */
 	bool is_scout;
 	struct node_queue fifo[FIFO_NR], hot, cold, ghosts;
 	uint32_t node_nr;  /* that it has */

@@ -89,6 +89,12 @@ static inline bool sample_is_used(const struct policy_view *view, uint32_t nr)
 	return atomic_load_explicit(&view->pages[nr].flags, memory_order_relaxed) & PAGE_REF_USED;
 }
 
+/* Its next use will be seen. */
+static inline bool sample_is_armed(const struct policy_view *view, uint32_t nr)
+{
+	return atomic_load_explicit(&view->pages[nr].flags, memory_order_relaxed) & PAGE_REF_ARMED;
+}
+
 /* It came before it was asked for, and no use is known. */
 static inline bool sample_is_ahead(const struct policy_view *view, uint32_t nr)
 {

@@ -18,6 +18,8 @@ enum {
 	GRAINS = 64,
 	STALE = 400,
 	STAMP_MASK = (1 << 10) - 1,
+
+	SCOUT_LOADS_AN_ARM = 2, /* so many pages come for each use that a scout may ask for */
 };
 
 /* ---- queues ------------------------------------------------------------------------------------- */
@@ -91,12 +93,23 @@ static uint32_t batch(const struct duel *d)
 	return nr ? nr : 1;
 }
 
-/* The shadow wants to know of the next use. */
+/*
+ * The shadow wants to know of the next use.  A scout may ask for few: it plays an EPC that is small for the program, and
+ * would ask for the same pages again and again.
+ */
 static void node_arm(struct duel *d, uint16_t n, unsigned int shadow)
 {
+	uint32_t nr = d->node[n].nr;
+
 	set_used(&d->node[n], shadow, false);
-	if (d->node[n].nr != NODE_NO_PAGE)
-		sample_arm(d->view, d->node[n].nr);
+	if (nr == NODE_NO_PAGE || sample_is_armed(d->view, nr))
+		return;
+	if (d->is_scout) {
+		if (d->may_arm < SCOUT_LOADS_AN_ARM)
+			return;
+		d->may_arm -= SCOUT_LOADS_AN_ARM;
+	}
+	sample_arm(d->view, nr);
 }
 
 /* ---- Linux's shadow and CLOCK's: each returns true for a fault --------------------------------------- */
@@ -145,11 +158,34 @@ static uint32_t hot_max(const struct duel *d)
 	return d->capacity - (cold < batch(d) + 1 ? batch(d) + 1 : cold);
 }
 
+/* Linux's shadow has seen a use since it asked last, and will ask again. */
+static bool is_asked_for(const struct node *node)
+{
+	return (node->in >> UPSTREAM & 1) && is_used(node, UPSTREAM);
+}
+
+/*
+ * The hand is at the node: was it used since it was there last?  If so, the next use has to be seen.  But one question is enough
+ * for two shadows: where Linux's will ask, LIRS's believes that the page is still in use, and learns from that answer.
+ * As often as there are pages at the most, so that the hand gets somewhere.
+ */
+static bool lirs_spares(struct duel *d, uint16_t n)
+{
+	const struct node *node = &d->node[n];
+
+	if (!is_used(node, LIRS))
+		return false;
+	if (d->believe > 0 && node->nr != NODE_NO_PAGE && is_asked_for(node))
+		d->believe--;
+	else
+		node_arm(d, n, LIRS);
+	return true;
+}
+
 static void hot_rotate(struct duel *d)
 {
 	uint16_t n = d->hot.first;
 
-	node_arm(d, n, LIRS);
 	d->node[n].stamp = d->now & STAMP_MASK;
 	queue_rotate(d, &d->hot, LIRS);
 }
@@ -186,13 +222,10 @@ static void lirs_time_passes(struct duel *d)
 /* Used since the hot page that was not used for longest. */
 static bool is_hotter(struct duel *d, uint16_t stamp)
 {
-	const struct node *oldest;
-
 	while (d->hot.nr > 0) {
-		oldest = &d->node[d->hot.first];
-		if (age_of(d, stamp) >= age_of(d, oldest->stamp))
+		if (age_of(d, stamp) >= age_of(d, d->node[d->hot.first].stamp))
 			return false;
-		if (!is_used(oldest, LIRS))
+		if (!lirs_spares(d, d->hot.first))
 			return true;
 		hot_rotate(d);
 	}
@@ -203,7 +236,7 @@ static void lirs_demote(struct duel *d)
 {
 	uint16_t n;
 
-	while (is_used(&d->node[d->hot.first], LIRS))
+	while (lirs_spares(d, d->hot.first))
 		hot_rotate(d);
 	n = d->hot.first;
 	queue_del(d, &d->hot, LIRS, n);
@@ -238,10 +271,9 @@ static void lirs_evict_step(struct duel *d)
 		lirs_demote(d);
 	n = d->cold.first;
 	queue_del(d, &d->cold, LIRS, n);
-	if (is_used(&d->node[n], LIRS)) {
+	if (lirs_spares(d, n)) {
 		stamp = d->node[n].stamp;
 		d->node[n].stamp = d->now & STAMP_MASK;
-		node_arm(d, n, LIRS);
 		lirs_add(d, n, is_hotter(d, stamp));
 		return;
 	}
@@ -257,6 +289,7 @@ static bool lirs_access(struct duel *d, uint16_t n)
 	struct node *node = &d->node[n];
 	bool ghost = node->lirs == LIRS_GHOST;
 
+	d->believe = (uint16_t)d->capacity;
 	if (node->lirs == LIRS_HOT || node->lirs == LIRS_COLD) {
 		set_used(node, LIRS, true);
 		return false;
