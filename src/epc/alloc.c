@@ -39,8 +39,14 @@ enum {
 
 /* How often pages of some group were tried, in vain. */
 struct tries {
-	uint64_t looked, unwritten;
+	uint64_t looked;
 	unsigned int rounds;
+};
+
+/* What all batches for @group had come to, when one last evicted anything of it. */
+struct since {
+	const struct epc_group *group;
+	uint64_t evicted, unwritten;
 };
 
 /* What an allocation has seen since it last freed anything. */
@@ -50,9 +56,8 @@ struct search {
 	struct group_pages seen;
 	struct tries others, own; /* own: of its groups that have no more than they were promised */
 	uint64_t looked_then;     /* others.looked at since_ns */
-	/* What batches for @top came to, when they last evicted anything. */
-	const struct epc_group *top;
-	uint64_t evicted_then, unwritten_then;
+	struct since since;       /* of the group whose pages it waits for */
+	struct since own_since[EPC_GROUP_DEPTH_MAX]; /* of those of @own, by their depth */
 	uint64_t batches_then; /* that had begun when there were failures enough; 0: not yet */
 	unsigned int still_rounds;
 	bool gave_own; /* those groups have been asked for a page of their own, often enough */
@@ -79,6 +84,22 @@ static bool enough_failed(uint64_t unwritten, uint32_t tracked)
 	return unwritten >= UNWRITTEN_MAX && unwritten >= (uint64_t)WRITE_ROUNDS * tracked;
 }
 
+static uint64_t evicted_of(const struct epc_group *group)
+{
+	return atomic_load_explicit(&group->evicted, memory_order_relaxed);
+}
+
+/* Failures of all together, in batches for @group, since one last evicted anything of it. */
+static uint64_t failed_since(struct since *since, const struct epc_group *group)
+{
+	uint64_t unwritten = atomic_load_explicit(&group->unwritten, memory_order_relaxed);
+	uint64_t evicted = evicted_of(group);
+
+	if (since->group != group || since->evicted != evicted)
+		*since = (struct since){ group, evicted, unwritten };
+	return unwritten - since->unwritten;
+}
+
 /*
  * Of the pages of @top each could be tried WRITE_ROUNDS times, by all together, and none was
  * evicted; and nobody has any in hand of whom that is not known yet.  Where many try there are
@@ -86,27 +107,19 @@ static bool enough_failed(uint64_t unwritten, uint32_t tracked)
  */
 static bool none_is_written(const struct epc_group *top, struct search *search)
 {
-	uint64_t unwritten = atomic_load_explicit(&top->unwritten, memory_order_relaxed);
-	uint64_t evicted = atomic_load_explicit(&top->evicted, memory_order_relaxed);
-
-	if (search->top != top || search->evicted_then != evicted) {
-		search->top = top;
-		search->evicted_then = evicted;
-		search->unwritten_then = unwritten;
+	if (!enough_failed(failed_since(&search->since, top), search->seen.tracked)) {
 		search->batches_then = 0;
-	}
-	if (!enough_failed(unwritten - search->unwritten_then, search->seen.tracked))
 		return false;
+	}
 	if (search->batches_then == 0)
 		search->batches_then = batches_begun(top->epc);
 	return batches_have_ended(top->epc, search->batches_then) &&
-	       atomic_load_explicit(&top->evicted, memory_order_relaxed) == evicted;
+	       evicted_of(top) == search->since.evicted;
 }
 
 static void tries_add(struct tries *tries, const struct reclaim_result *result)
 {
 	tries->looked += result->looked;
-	tries->unwritten += result->unwritten;
 	tries->rounds++;
 }
 
@@ -246,6 +259,7 @@ static struct epc_page *alloc_own(struct epc_owner *owner, const struct epc_grou
 {
 	struct epc_group *group = NULL;
 	struct reclaim_result result;
+	uint64_t failed = 0;
 	uint32_t tracked = 0;
 	bool again = false;
 	int freed;
@@ -265,10 +279,11 @@ static struct epc_page *alloc_own(struct epc_owner *owner, const struct epc_grou
 		if (freed == 0)
 			tries_add(&search->own, &result);
 		tracked += group_pages(group).tracked;
+		failed += failed_since(&search->own_since[group->depth], group);
 	}
 	/* Used pages are spared, and may be all that it has. */
-	search->gave_own = !again && (is_exhausted(&search->own, tracked) ||
-				      enough_failed(search->own.unwritten, tracked));
+	search->gave_own =
+		!again && (is_exhausted(&search->own, tracked) || enough_failed(failed, tracked));
 	return NULL;
 }
 
@@ -301,7 +316,8 @@ static struct epc_page *alloc_in_line(struct epc_owner *owner, struct waiter *se
 			return page;
 		switch (judge(waiter_top(self), &search, freed < 0)) {
 		case GIVE_UP:
-			return NULL;
+			/* Others may have freed one while it was being looked. */
+			return alloc_next(owner, self);
 		case GIVE_OWN: /* in the next round */
 			vain = VAIN_ROUNDS;
 			give_way(epc);

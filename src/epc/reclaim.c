@@ -269,11 +269,15 @@ static void pass_promises(struct epc *epc, struct batch *batch, const struct col
 	}
 }
 
-static void pass_block(struct epc *epc, struct batch *batch)
+/*
+ * Returns how many were refused, by owners who had let them go: those that take their place in the
+ * store here have none when that is full, or fails.
+ */
+static unsigned int pass_block(struct epc *epc, struct batch *batch)
 {
 	struct batch_entry *entry;
 	struct epc_page *page;
-	unsigned int i;
+	unsigned int i, refused = 0;
 
 	for (i = 0; i < batch->nr; i++) {
 		entry = &batch->entry[i];
@@ -282,6 +286,7 @@ static void pass_block(struct epc *epc, struct batch *batch)
 		page = &epc->pages[entry->nr];
 		if (!page_ops(page)->block(page)) {
 			entry_put_back(epc, entry, POLICY_NOT_NOW, true);
+			refused++;
 			continue;
 		}
 		/* Until now the owner could place it elsewhere. */
@@ -289,6 +294,7 @@ static void pass_block(struct epc *epc, struct batch *batch)
 		entry->phase = BATCH_BLOCKED;
 		epc_count(page_owner(page), page, EPC_BLOCKS, 1);
 	}
+	return refused;
 }
 
 /* The bytes of blocked pages that others may have mapped, onto the stage. */
@@ -398,6 +404,13 @@ static struct epc_page *free_locked(struct epc *epc, const uint32_t *nr, unsigne
 	return page;
 }
 
+/* Of @group, and so of all above it: whoever counts failures for one of them begins anew. */
+static void note_evicted(struct epc_group *group, unsigned int n)
+{
+	for (; group && n > 0; group = group->parent)
+		count(&group->evicted, n);
+}
+
 /*
  * Written pages are free, but one that @taker needs (NULL: nobody does). Returns how many there
  * were.
@@ -409,9 +422,9 @@ static unsigned int pass_free(struct epc *epc, struct batch *batch, struct epc_o
 	bool limited = taker && group_is_limited(taker->group);
 	struct owner_copy copy[EPC_BATCH_MAX];
 	uint32_t freed[EPC_BATCH_MAX];
-	struct epc_group *group;
+	struct epc_group *group, *last = NULL;
 	struct batch_entry *entry;
-	unsigned int i, nr = 0;
+	unsigned int i, nr = 0, of_last = 0;
 
 	for (i = 0; i < batch->nr; i++) {
 		entry = &batch->entry[i];
@@ -436,7 +449,14 @@ static unsigned int pass_free(struct epc *epc, struct batch *batch, struct epc_o
 		epc->policy->evicted(group->policy_state, freed[i]);
 		group->in_batch_nr--;
 		group_unshun_locked(group);
+		if (group != last) {
+			note_evicted(last, of_last);
+			last = group;
+			of_last = 0;
+		}
+		of_last++;
 	}
+	note_evicted(last, of_last);
 	*ret_page = free_locked(epc, freed, nr, taker);
 	atomic_fetch_sub_explicit(&epc->in_batch_nr, nr, memory_order_relaxed);
 	order_unlock(epc);
@@ -504,7 +524,7 @@ static void batch_recover(struct epc *epc, struct batch *batch) REQUIRES(&batch-
 			entry_put_back(epc, entry, POLICY_NOT_NOW, true);
 	}
 	/* Some that are READY were blocked, and that could not be noted any more. */
-	pass_block(epc, batch);
+	(void)pass_block(epc, batch);
 	if (!window_take_resume(epc->window, batch->slot))
 		pass_take(epc, batch);
 	pass_return(epc, batch);
@@ -567,14 +587,13 @@ int reclaim_batch(struct epc *epc, struct epc_group *top, struct epc_owner *take
 	if (batch->nr > 0) {
 		count(&epc->counters.batches, 1);
 		pass_promises(epc, batch, &collect);
-		pass_block(epc, batch);
+		ret->unwritten = pass_block(epc, batch);
 		pass_take(epc, batch);
 		show_stage(epc, batch);
-		ret->unwritten = pass_write(epc, batch);
+		ret->unwritten += pass_write(epc, batch);
 		freed = pass_free(epc, batch, collect.exchange ? taker : NULL, &ret->page);
 	}
 	count(&top->unwritten, ret->unwritten);
-	count(&top->evicted, freed);
 	atomic_store(&batch->begun, 0);
 	in_batches--;
 	count(&epc->counters.scanned, ret->looked);

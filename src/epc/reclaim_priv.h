@@ -16,7 +16,7 @@ struct epc_page;
 /* What one batch came to. */
 struct reclaim_result {
 	unsigned int looked;    /* pages looked at */
-	unsigned int unwritten; /* pages that their owner could not write */
+	unsigned int unwritten; /* pages that their owner could not write, or block */
 	struct epc_page *page;  /* the taker's; NULL: none */
 };
 /*

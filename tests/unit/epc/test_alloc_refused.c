@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * -ENOMEM, and when not: a page that comes free at the last moment, what all of a group find out together, and
+ * evictions that somebody else should know of.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <unistd.h>
+
+#include "epc/epc_priv.h"
+#include "epc/group.h"
+#include "lib/bare_owner.h"
+#include "lib/fake_owner.h"
+#include "lib/tap.h"
+
+/* ---- the last moment ------------------------------------------------------------------------- */
+
+enum { PAGES = 16, AFTER = 3 /* looks at the clock behind the very last try */ };
+
+/* Time that passes by a microsecond with each look, one of which is that at which a page is freed. */
+static struct {
+	struct epc *epc;
+	struct epc_page *page;
+	uint64_t now_ns;
+	unsigned int looks, free_at;
+} last;
+
+static uint64_t last_now_ns(void)
+{
+	if (++last.looks == last.free_at) {
+		epc_free(last.epc, last.page);
+		last.page = NULL;
+	}
+	return last.now_ns += 1000;
+}
+
+static void last_sleep(uint64_t ns) { last.now_ns += ns; }
+
+/* All pages are kept, but the last one is freed at look @free_at; the page that was had then, or NULL. */
+static struct epc_page *alloc_at_last(struct fake_machine *m, struct epc_owner *owner,
+				      unsigned int free_at)
+{
+	struct epc_page *page;
+
+	last.looks = 0;
+	last.free_at = free_at;
+	return epc_alloc(m->epc, owner, EPC_MAY_RECLAIM, &page) == 0 ? page : NULL;
+}
+
+static void test_last_moment(void)
+{
+	static const struct epc_clock clock = { last_now_ns, last_sleep };
+	struct epc_config config = { .clock = &clock };
+	struct epc_page *page[PAGES], *had;
+	unsigned int i, looks, refused = 0;
+	struct cpu_config cpu_config;
+	struct epc_owner *owner;
+	struct fake_machine m;
+
+	last.now_ns = 1000000000;
+	cpu_config_default(&cpu_config, PAGES * SGX_PAGE_SIZE);
+	TAP_MUST(fake_machine_create_as(&m, &cpu_config, &config) == 0, "an EPC");
+	last.epc = m.epc;
+	owner = bare_owner_create(m.epc, NULL);
+	for (i = 0; i < PAGES; i++) {
+		TAP_MUST(epc_alloc(m.epc, owner, 0, &page[i]) == 0, "page %u", i);
+		epc_keep(m.epc, page[i]);
+	}
+	TAP_MUST(!alloc_at_last(&m, owner, 0), "all are kept: -ENOMEM");
+	looks = last.looks;
+	for (i = 1; i <= looks - AFTER; i++) {
+		last.page = page[PAGES - 1];
+		had = alloc_at_last(&m, owner, i);
+		if (!had) {
+			printf("# freed at look %u of %u\n", i, looks);
+			refused++;
+			TAP_MUST(epc_alloc(m.epc, owner, 0, &had) == 0, "it is free");
+		}
+		page[PAGES - 1] = had;
+		epc_keep(m.epc, had);
+	}
+	TAP_CHECK(refused == 0 && looks > AFTER + 4,
+		  "a page that comes free at any of %u moments before is had", looks - AFTER);
+	for (i = 0; i < PAGES; i++)
+		epc_free(m.epc, page[i]);
+	epc_owner_destroy(owner);
+	fake_machine_destroy(&m);
+}
+
+/* ---- what all of a group find out together --------------------------------------------------- */
+
+enum { EPC_PAGES = 512, MIN = 200, THREADS = 16 };
+
+struct asker {
+	struct fake_owner *owner;
+	uint32_t page;
+	int r;
+	pthread_t thread;
+};
+
+static void fail_slowly(struct fake_owner *owner, enum fake_op op)
+{
+	if (op == FAKE_WRITE)
+		usleep(200);
+}
+
+static void *ask(void *arg)
+{
+	struct asker *a = arg;
+
+	do {
+		a->r = fake_use(a->owner, a->page, EPC_MAY_RECLAIM);
+	} while (a->r == -EAGAIN);
+	return NULL;
+}
+
+/*
+ * A group has no more than it was promised, everybody else keeps theirs, and it cannot write its own: how often that is
+ * tried until so many threads of it know.
+ */
+static uint32_t tries_of_own(unsigned int threads)
+{
+	struct epc_group_limits limits = EPC_GROUP_UNLIMITED;
+	struct asker asker[THREADS];
+	struct fake_owner *owner;
+	struct epc_group *group;
+	struct fake_machine m;
+	struct epc_owner *other;
+	struct epc_page *page;
+	unsigned int i, told = 0;
+	uint32_t tries;
+
+	fake_machine_create(&m, EPC_PAGES, NULL, NULL, 0);
+	limits.min_pages = MIN;
+	TAP_MUST(epc_group_create(epc_group_root(m.epc), "promised", &limits, &group) == 0,
+		 "a group");
+	owner = fake_owner_create_in(group, m.epc, 1, MIN + THREADS, true);
+	other = bare_owner_create(m.epc, NULL);
+	for (i = 0; i < MIN; i++)
+		(void)fake_use_surely(owner, i);
+	while (epc_alloc(m.epc, other, 0, &page) == 0)
+		epc_keep(m.epc, page);
+	owner->fail_every[FAKE_WRITE] = 1;
+	owner->on_op = fail_slowly;
+	for (i = 0; i < threads; i++) {
+		asker[i] = (struct asker){ .owner = owner, .page = MIN + i };
+		pthread_create(&asker[i].thread, NULL, ask, &asker[i]);
+	}
+	for (i = 0; i < threads; i++) {
+		pthread_join(asker[i].thread, NULL);
+		told += asker[i].r == -ENOMEM;
+	}
+	tries = atomic_load(&owner->calls[FAKE_WRITE]);
+	TAP_CHECK(told == threads && tries > MIN,
+		  "%u of %u threads know after %u tries to write one of %d pages", told, threads,
+		  tries, MIN);
+	fake_machine_destroy(&m);
+	return tries;
+}
+
+static void test_own_pages(void)
+{
+	uint32_t alone = tries_of_own(1), all = tries_of_own(THREADS);
+
+	TAP_CHECK(all < 4 * alone, "%d threads find out together: %.1f times as many as one",
+		  THREADS, (double)all / alone);
+}
+
+/* ---- evictions ------------------------------------------------------------------------------- */
+
+enum { MAX = 32, USES = 100 };
+
+static uint64_t evicted(const struct epc_group *group) { return atomic_load(&group->evicted); }
+
+/* What goes from a group goes from those above it, whoever ran the batch. */
+static void test_evicted(void)
+{
+	struct epc_group_limits limits = EPC_GROUP_UNLIMITED;
+	struct epc_group *root, *outer, *inner;
+	struct fake_owner *owner;
+	struct fake_machine m;
+	uint64_t by_max;
+	unsigned int failed = 0, freed = 0;
+	int r;
+
+	fake_machine_create(&m, EPC_PAGES, NULL, NULL, 0);
+	root = epc_group_root(m.epc);
+	TAP_MUST(epc_group_create(root, "outer", &limits, &outer) == 0, "a group");
+	limits.max_pages = MAX;
+	TAP_MUST(epc_group_create(outer, "inner", &limits, &inner) == 0, "and one in it");
+	owner = fake_owner_create_in(inner, m.epc, 1, USES, true);
+	for (unsigned int i = 0; i < USES; i++)
+		failed += !fake_use_surely(owner, i);
+	by_max = evicted(inner);
+	TAP_CHECK(failed == 0 && by_max >= USES - MAX && evicted(outer) == by_max &&
+			  evicted(root) == by_max,
+		  "at its max a group evicts %lu: those above know of %lu and %lu",
+		  (unsigned long)by_max, (unsigned long)evicted(outer),
+		  (unsigned long)evicted(root));
+	for (unsigned int i = 0; i < 100 && freed < 8; i++) {
+		r = epc_reclaim(m.epc);
+		freed += r > 0 ? (unsigned int)r : 0;
+	}
+	TAP_CHECK(freed >= 8 && evicted(inner) == by_max + freed && evicted(root) == by_max + freed,
+		  "%u that go for anybody are known below: %lu", freed,
+		  (unsigned long)(evicted(inner) - by_max));
+	fake_owner_put(owner);
+	fake_machine_destroy(&m);
+}
+
+int main(void)
+{
+	test_last_moment();
+	test_own_pages();
+	test_evicted();
+	return tap_done();
+}
