@@ -8,6 +8,7 @@
  */
 #include "encl/encl_priv.h"
 
+#include <assert.h>
 #include <errno.h>
 
 #include "epc/epc.h"
@@ -45,21 +46,11 @@ static int bring_here_locked(struct encl *encl, struct bring *b, struct encl_va 
 			return bring_wait_locked(encl, b, &va->page);
 		out = va;
 	}
+	if (epc_page_poisoned(va->page.epc_page))
+		return -EHWPOISON;
 	epc_touch(encl->epc, va->page.epc_page);
 	(void)hand_pin_locked(encl, b->hand, &va->page);
 	return out ? bring_one_locked(encl, b, out) : 0;
-}
-
-int bring_version_locked(struct encl *encl, struct bring *b, const struct encl_page *page)
-{
-	struct encl_va *wanted;
-	int r = bring_here_locked(encl, b, page->va);
-
-	if (r < 0)
-		return r;
-	/* Where slots that are free become few, before they are none. */
-	wanted = va_of_slots(va_wanted(&encl->versions, va_level_of(page), va_need_locked(encl)));
-	return wanted ? bring_here_locked(encl, b, wanted) : 0;
 }
 
 /* The first VA page of an enclave stays for ever, or one in its place. */
@@ -92,13 +83,33 @@ static int bring_new_locked(struct encl *encl, struct bring *b, unsigned int lev
 	return r < 0 ? r : -EAGAIN;
 }
 
+int bring_va_more_locked(struct encl *encl, struct bring *b)
+{
+	return bring_new_locked(encl, b, va_short_level(&encl->versions, va_need_locked(encl)));
+}
+
+/* Where slots that are free become few, before they are none.  One that cannot come any more is not waited for. */
+static int bring_wanted_locked(struct encl *encl, struct bring *b) REQUIRES(&encl->lock)
+{
+	struct encl_va *wanted = va_of_slots(va_wanted(&encl->versions, 0, va_need_locked(encl)));
+	int r = wanted ? bring_here_locked(encl, b, wanted) : 0;
+
+	return r == -EHWPOISON || r == -EBADMSG || r == -EREMOTEIO ? bring_va_more_locked(encl, b)
+								   : r;
+}
+
+int bring_version_locked(struct encl *encl, struct bring *b, const struct encl_page *page)
+{
+	int r;
+
+	assert(page->type != SGX_PT_VA);
+	r = bring_here_locked(encl, b, page->va);
+	return r < 0 ? r : bring_wanted_locked(encl, b);
+}
+
 int bring_va_locked(struct encl *encl, struct bring *b)
 {
-	struct va_need need = va_need_locked(encl);
-	struct encl_va *wanted;
-
-	if (va_is_short(&encl->versions, 0, need))
-		return bring_new_locked(encl, b, va_short_level(&encl->versions, need));
-	wanted = va_of_slots(va_wanted(&encl->versions, 0, need));
-	return wanted ? bring_here_locked(encl, b, wanted) : 0;
+	if (va_is_short(&encl->versions, 0, va_need_locked(encl)))
+		return bring_va_more_locked(encl, b);
+	return bring_wanted_locked(encl, b);
 }

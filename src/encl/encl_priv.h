@@ -169,6 +169,10 @@ struct encl {
 	bool giving; /* the bytes on the stage go to the window; no mapping can show them yet */
 	uint64_t doing_idx;
 	struct encl_hand *doing_hand; /* whose frame it is that becomes a page; NULL: none */
+	/* Its version is about to have another slot, for whoever finds that the holder died; NULL: none is. */
+	struct encl_page *mending;
+	struct encl_va *mended_va;
+	uint16_t mended_slot;
 	struct cpu_measurement measurement;
 	struct encl_hand *hands;
 	uint64_t attributes, attributes_allowed;
@@ -300,6 +304,10 @@ void va_recount_locked(struct encl *encl) REQUIRES(&encl->lock);
 /* A slot for a page that is in the EPC. False: none is free there now. */
 bool va_slot_get_locked(struct encl *encl, struct encl_page *page) REQUIRES(&encl->lock);
 void va_slot_put_locked(struct encl *encl, struct encl_page *page) REQUIRES(&encl->lock);
+/* Of a page that is in the EPC: one of a VA page that is not broken. False: none is free. */
+bool va_slot_mend_locked(struct encl *encl, struct encl_page *page) REQUIRES(&encl->lock);
+/* What somebody who died has begun of that is ended. */
+void va_mend_locked(struct encl *encl) REQUIRES(&encl->lock);
 
 /* x86 has no translation that can be written or executed but not read. */
 static inline bool encl_vma_denies(unsigned int vma_rwx, unsigned int access)
@@ -409,6 +417,8 @@ int page_untrack_locked(struct encl *encl, struct encl_page *page) REQUIRES(&enc
 
 /* Version slots for one more page: as bring_frame_locked(). */
 int bring_va_locked(struct encl *encl, struct bring *b) REQUIRES(&encl->lock);
+/* One VA page more, because those that there are cannot all be used: likewise, but never 0. */
+int bring_va_more_locked(struct encl *encl, struct bring *b) REQUIRES(&encl->lock);
 /* The VA page with the version of a page that is out is in, and stays: as bring_frame_locked(). */
 int bring_version_locked(struct encl *encl, struct bring *b, const struct encl_page *page)
 	REQUIRES(&encl->lock);

@@ -183,7 +183,8 @@ int evict_write_locked(struct encl *encl, struct encl_page *page)
 {
 	struct cpu_outcome out;
 
-	if (epc_page_poisoned(page->epc_page) || epc_page_poisoned(page->va->page.epc_page))
+	/* A version that cannot be read again would be the end of the page: it stays. */
+	if (epc_page_poisoned(page->epc_page) || !va_slot_mend_locked(encl, page))
 		return -EHWPOISON;
 	out = evict_ewb_locked(encl, page);
 	/* One ETRACK, when the first page of a batch asks for it, serves all that were blocked before. */

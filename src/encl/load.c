@@ -401,6 +401,11 @@ static int bring_unblock_locked(struct encl *encl, struct bring *b, struct encl_
 	else
 		epc_free(encl->epc, frame);
 	encl_end_locked(encl);
+	/* There are slots enough, but those that are free are of VA pages that broke. */
+	if (r == -EHWPOISON && !epc_page_poisoned(frame))
+		return bring_va_more_locked(encl, b);
+	if (r == -EHWPOISON)
+		return r;
 	return r < 0 ? -EFAULT : -EAGAIN;
 }
 
@@ -408,7 +413,7 @@ static int bring_unblock_locked(struct encl *encl, struct bring *b, struct encl_
 static bool is_broken(const struct encl *encl, const struct encl_page *page)
 {
 	return (page->epc_page && epc_page_poisoned(page->epc_page)) ||
-	       (page->va && page->va->page.epc_page &&
+	       (!page->epc_page && page->va && page->va->page.epc_page &&
 		epc_page_poisoned(page->va->page.epc_page)) ||
 	       (encl->secs.epc_page && epc_page_poisoned(encl->secs.epc_page));
 }

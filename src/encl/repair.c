@@ -259,6 +259,7 @@ static void repair_changes_locked(struct encl *encl) REQUIRES(&encl->lock)
 	uint64_t pages = encl->size / SGX_PAGE_SIZE;
 	struct encl_page *page;
 
+	va_mend_locked(encl);
 	if (!encl_created(encl))
 		repair_create_locked(encl);
 	repair_frames_locked(encl);

@@ -134,3 +134,38 @@ void va_slot_put_locked(struct encl *encl, struct encl_page *page)
 	va_slot_put(&encl->versions, &page->va->slots, page->va_slot);
 	page->va = NULL;
 }
+
+void va_mend_locked(struct encl *encl)
+{
+	struct encl_page *page = encl->mending;
+
+	if (!page)
+		return;
+	page->va_slot = encl->mended_slot;
+	page->va = encl->mended_va;
+	atomic_signal_fence(memory_order_seq_cst);
+	encl->mending = NULL;
+}
+
+bool va_slot_mend_locked(struct encl *encl, struct encl_page *page)
+{
+	struct encl_va *broken = page->va;
+	uint16_t slot, broken_slot = page->va_slot;
+	struct va_page *va;
+
+	if (!epc_page_poisoned(broken->page.epc_page))
+		return true;
+	va = va_slot_get(&encl->versions, va_level_of(page), is_usable, &slot);
+	if (!va)
+		return false;
+	encl->mended_va = va_of_slots(va);
+	encl->mended_slot = slot;
+	/* Slot and VA page change together: of one of each another page may have the version. */
+	atomic_signal_fence(memory_order_seq_cst);
+	encl->mending = page;
+	atomic_signal_fence(memory_order_seq_cst);
+	va_mend_locked(encl);
+	va_slot_idle(&broken->slots);
+	va_slot_put(&encl->versions, &broken->slots, broken_slot);
+	return true;
+}

@@ -149,13 +149,27 @@ static int bring_va_here_locked(struct load *l, struct va *va)
 	return -EAGAIN;
 }
 
-/* Where slots that are free become few, before they are none. */
+/* One VA page more. */
+static int bring_va_more_locked(struct load *l, unsigned int level)
+{
+	int r = need_frame_locked(l, NULL);
+
+	if (r == 0)
+		r = guest_va_add_locked(l->guest, level, l->hold->frame);
+	if (r < 0)
+		return r;
+	frame_take(l);
+	return -EAGAIN;
+}
+
+/* Where slots that are free become few, before they are none. One that cannot come any more is not waited for. */
 static int bring_va_wanted_locked(struct load *l)
 {
 	struct va *wanted =
 		guest_va_of(va_wanted(&l->guest->versions, 0, guest_va_need_locked(l->guest)));
+	int r = wanted ? bring_va_here_locked(l, wanted) : 0;
 
-	return wanted ? bring_va_here_locked(l, wanted) : 0;
+	return r == -EHWPOISON || r == -EIO ? bring_va_more_locked(l, 0) : r;
 }
 
 /* Slots for one more page. */
@@ -163,17 +177,10 @@ static int bring_va_room_locked(struct load *l)
 {
 	struct va_need need = guest_va_need_locked(l->guest);
 	const struct va_set *set = &l->guest->versions;
-	int r;
 
 	if (!va_is_short(set, 0, need))
 		return bring_va_wanted_locked(l);
-	r = need_frame_locked(l, NULL);
-	if (r == 0)
-		r = guest_va_add_locked(l->guest, va_short_level(set, need), l->hold->frame);
-	if (r < 0)
-		return r;
-	frame_take(l);
-	return -EAGAIN;
+	return bring_va_more_locked(l, va_short_level(set, need));
 }
 
 /* ---- a page that was never here, or had no contents ---------------------------------------------- */
@@ -355,19 +362,6 @@ static int bring_wait_locked(struct load *l, struct kept *kept, struct vepc_page
 	return -EAGAIN;
 }
 
-/* There are slots enough, but those that are free are of VA pages that broke. */
-static int bring_va_more_locked(struct load *l)
-{
-	int r = need_frame_locked(l, NULL);
-
-	if (r == 0)
-		r = guest_va_add_locked(l->guest, 0, l->hold->frame);
-	if (r < 0)
-		return r;
-	frame_take(l);
-	return -EAGAIN;
-}
-
 /* An eviction that failed half way, or that nobody sees through: finish it, so that it is a load as any other. */
 static int bring_unblock_locked(struct load *l, struct kept *kept, struct vepc_page *page)
 {
@@ -379,7 +373,8 @@ static int bring_unblock_locked(struct load *l, struct kept *kept, struct vepc_p
 	}
 	if (!guest_slots_mend_locked(l->guest, 0, &kept->slots)) {
 		guest_page_track_locked(l->guest, page);
-		return bring_va_more_locked(l);
+		/* There are slots enough, but those that are free are of VA pages that broke. */
+		return bring_va_more_locked(l, 0);
 	}
 	if (guest_evict_write_locked(l->guest, kept, page) < 0) {
 		guest_page_track_locked(l->guest, page);

@@ -160,6 +160,20 @@ bool guest_slots_get_locked(struct virt_guest *guest, unsigned int level, struct
 	return false;
 }
 
+/* What was begun is ended, by whomever. */
+static void mend_locked(struct virt_guest *guest)
+{
+	struct slots *slots = guest->mending;
+
+	if (!slots)
+		return;
+	slots->slot = guest->mends_to.slot;
+	slots->va = guest->mends_to.va;
+	slots->busy = true;
+	atomic_signal_fence(memory_order_seq_cst);
+	guest->mending = NULL;
+}
+
 bool guest_slots_mend_locked(struct virt_guest *guest, unsigned int level, struct slots *slots)
 {
 	struct slots other = { .backing = BACKING_NO_SLOT }, broken = *slots;
@@ -168,10 +182,12 @@ bool guest_slots_mend_locked(struct virt_guest *guest, unsigned int level, struc
 		return true;
 	if (!slot_get_locked(guest, level, &other))
 		return false;
-	slots->slot = other.slot;
-	atomic_signal_fence(memory_order_release);
-	slots->va = other.va;
-	slots->busy = true;
+	/* Slot and VA page change together: of one of each another page may have the version. */
+	guest->mends_to = other;
+	atomic_signal_fence(memory_order_seq_cst);
+	guest->mending = slots;
+	atomic_signal_fence(memory_order_seq_cst);
+	mend_locked(guest);
 	broken.backing = BACKING_NO_SLOT;
 	guest_slots_put_locked(guest, &broken);
 	return true;
@@ -244,6 +260,7 @@ void guest_va_repair_locked(struct virt_guest *guest)
 {
 	struct va *va;
 
+	mend_locked(guest);
 	for (va = guest_va_first_locked(guest); va; va = guest_va_next_locked(va))
 		repair_one(guest, va);
 	va_forget_slots(&guest->versions);

@@ -120,6 +120,9 @@ struct virt_guest {
 	struct guest_file *files;
 	struct virt_region region[VIRT_SLOTS];
 	struct va_set versions;
+	struct slots *
+		mending; /* is about to be as mends_to says, for whoever finds that its holder died */
+	struct slots mends_to;
 	uint64_t page_nr; /* resident or away: each is sure of a slot */
 	uint64_t evictions, loads, away, lost;
 	uint64_t works; /* how often a leaf of ours has been in the guest's way at a SECS */

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "vepc/keeper.h"
+#include "virt/virt_priv.h"
 #include "vm.h"
 
 enum { SECS = 0, OWN_PAGES = 60, OWN_VA = 200, CHILDREN = 20 };
@@ -141,6 +143,80 @@ static void test_broken(void)
 	vm_fini(&vm, "a VA page that broke");
 }
 
+/* ---- a slot that changes -------------------------------------------------------------------------------- */
+
+/* The first page that has its version's slot, number @slot or another one, in @va. */
+static struct kept *kept_with(struct va *va, uint16_t slot)
+{
+	for (uint32_t i = 1; i <= CHILDREN; i++) {
+		struct vepc_page *page = vepc_page_locked(vm.file[0], i);
+		struct kept *kept = page ? kept_of(page) : NULL;
+
+		if (kept && kept->slots.va == va && kept->slots.slot == slot)
+			return kept;
+	}
+	return NULL;
+}
+
+static bool is_usable(const struct va_page *page) { return true; }
+
+/* No slot is noted twice. */
+static bool slots_add_up(void)
+{
+	for (struct va *va = guest_va_first_locked(vm.guest); va; va = guest_va_next_locked(va)) {
+		uint32_t nr = 0;
+
+		for (unsigned int i = 0; i < SGX_VA_SLOTS / 64; i++)
+			nr += (uint32_t)__builtin_popcountll(va->page.used[i]);
+		if (nr != va->page.used_nr)
+			return false;
+	}
+	return true;
+}
+
+/* Somebody dies while a page gets another slot, which has the number of another page's in the old VA page: @stores were done. */
+static void test_mended(unsigned int stores)
+{
+	struct va *old, *other;
+	struct kept *kept;
+	bool ok = true;
+	uint16_t slot;
+
+	vm_init(&vm, 64);
+	TAP_MUST(vm_ecreate(&vm, SECS), "an enclave");
+	for (uint32_t i = 1; i <= CHILDREN; i++)
+		ok = ok && vm_eadd(&vm, SECS, i, i, FLAGS_RW);
+	blocked = broken = 0;
+	virt_set_hook(vm.guest, on_leaf, NULL);
+	vm_reclaim(&vm);
+	virt_set_hook(vm.guest, NULL, NULL);
+	old = guest_va_first_locked(vm.guest);
+	kept = kept_with(old, 1);
+	TAP_MUST(ok && broken == 1 && kept && vm_touch(&vm, (uint32_t)kept->idx) == 0,
+		 "three pages have slots of a VA page that broke; one moves to another");
+	guest_lock(vm.guest);
+	kept = kept_with(old, 2);
+	other = guest_va_of(va_slot_get(&vm.guest->versions, 0, is_usable, &slot));
+	while (other == old)
+		other = guest_va_of(va_slot_get(&vm.guest->versions, 0, is_usable, &slot));
+	TAP_MUST(kept && kept_with(old, 0) && other && slot == 0, "the next is about to");
+	vm.guest->mends_to = (struct slots){ .va = other, .slot = slot };
+	vm.guest->mending = &kept->slots;
+	if (stores > 0)
+		kept->slots.slot = slot;
+	if (stores > 1)
+		kept->slots.va = other;
+	guest_repair_locked(vm.guest);
+	TAP_CHECK(slots_add_up() && kept->slots.va == other && kept->slots.slot == slot &&
+			  !vm.guest->mending,
+		  "after a death behind %u stores every slot is noted once", stores);
+	guest_unlock(vm.guest);
+	for (uint32_t i = 1; ok && i <= CHILDREN; i++)
+		ok = vm_is_intact(&vm, i, i, FLAGS_RW);
+	TAP_CHECK(ok, "and no page is lost");
+	vm_fini(&vm, "a slot that changes");
+}
+
 /* ---- regions that come and go --------------------------------------------------------------------------- */
 
 static _Atomic bool stop;
@@ -235,6 +311,8 @@ int main(void)
 	test_host();
 	test_guest();
 	test_broken();
+	for (unsigned int stores = 0; stores <= 2; stores++)
+		test_mended(stores);
 	test_regions();
 	return tap_done();
 }
