@@ -29,13 +29,13 @@
 static const char help[] =
 	"usage: swsgx stat [OPTIONS] [PID]\n"
 	"\n"
-	"List the EPCs of programs that run now under swsgx run or swsgx vm; or show the\n"
-	"one that process PID has a part in: its sections, groups, and owners of pages.\n"
+	"List the EPCs of programs that run now under swsgx run or swsgx vm; or show\n"
+	"each that process PID has a part in: its sections, groups, and owners of pages.\n"
 	"Reading costs those programs nothing.\n"
 	"\n"
 	"  --interval SECONDS  again and again, with what was done in a second\n"
 	"  --count N           so many times (every second, without --interval)\n"
-	"  --json              print one JSON object a line and sample\n"
+	"  --json              print one JSON object a line: of an EPC and sample\n"
 	"\n"
 	"The exit status is 0, also when the program ends meanwhile; 1 when there is\n"
 	"nothing to show of PID.\n";
@@ -148,7 +148,7 @@ static void beat_wait(struct beat *beat)
 		beat->next = now;
 }
 
-/* ---- one session ------------------------------------------------------------------------------------- */
+/* ---- those of one process -------------------------------------------------------------------------- */
 
 static int refuse(int pid, int r, struct report *rep)
 {
@@ -164,33 +164,80 @@ static int refuse(int pid, int r, struct report *rep)
 }
 
 struct watch {
-	struct session session;
 	struct look *look;
 	struct epc_peek *peek;
-	uint64_t seen_ns; /* the session's processes */
+	struct stat_part part; /* without a sample: it has ended */
+};
+
+/* EPCs that one process has, or had, a part in. */
+struct watches {
+	struct session *session;
+	struct watch *watch;      /* one for each */
+	struct stat_part **shown; /* room for as many */
+	unsigned int nr;
+	uint64_t seen_ns; /* their processes */
 };
 
 static void watch_end(struct watch *watch)
 {
 	epc_peek_close(watch->peek);
 	look_close(watch->look);
-	session_free(&watch->session);
+	stat_part_fini(&watch->part);
+	*watch = (struct watch){ .look = NULL };
 }
 
-static int watch_begin(struct watch *watch, int pid, struct report *rep)
+static void watches_end(struct watches *all)
 {
-	int r = session_find(pid, &watch->session, rep);
+	for (unsigned int i = 0; all->watch && i < all->nr; i++)
+		watch_end(&all->watch[i]);
+	free(all->watch);
+	free((void *)all->shown);
+	session_list_free(all->session, all->nr);
+}
 
-	if (r == 0)
-		r = session_look(&watch->session, &watch->look, rep);
+static int watch_begin(struct watch *watch, const struct session *session, int pid,
+		       struct report *rep)
+{
+	int r = session_look(session, &watch->look, rep);
+
 	if (r < 0)
 		return r;
+	watch->part.session = session;
 	r = epc_peek_open(watch->look, &watch->peek);
 	return r < 0 ? refuse(pid, r, rep) : 0;
 }
 
+/* One that cannot be looked at does not hide others. */
+static int watches_begin(struct watches *all, int pid, struct report *rep)
+{
+	unsigned int begun = 0;
+	int r = session_find(pid, &all->session, &all->nr, rep);
+
+	if (r < 0)
+		return r;
+	all->watch = calloc(all->nr, sizeof(*all->watch));
+	all->shown = calloc(all->nr, sizeof(struct stat_part *));
+	if (!all->watch || !all->shown)
+		return refuse(pid, -ENOMEM, rep);
+	for (unsigned int i = 0; i < all->nr; i++) {
+		struct report why;
+
+		report_init(&why);
+		r = watch_begin(&all->watch[i], &all->session[i], pid, &why);
+		begun += r == 0;
+		if (r < 0)
+			watch_end(&all->watch[i]);
+		if (r < 0 && begun == 0)
+			*rep = why;
+	}
+	if (begun == 0)
+		return r;
+	report_init(rep);
+	return 0;
+}
+
 /* 0; -ESRCH: it has ended; else -errno, and @rep says why. */
-static int watch_one(struct watch *watch, struct stat_show *show, struct report *rep)
+static int watch_read(struct watches *all, struct watch *watch, struct report *rep)
 {
 	const struct epc_sample *sample;
 	int r = epc_peek_read(watch->peek, &sample);
@@ -198,33 +245,60 @@ static int watch_one(struct watch *watch, struct stat_show *show, struct report 
 	if (r < 0)
 		return r == -ESRCH ? r : report_fail(rep, r, "cannot read the EPC's numbers");
 	/* The memory is there as long as somebody looks at it: that does not tell whether it has ended. */
-	if (sample->at_ns - watch->seen_ns >= REFRESH_NS || !session_lives(&watch->session)) {
-		if (!session_refresh(&watch->session))
-			return -ESRCH;
-		watch->seen_ns = sample->at_ns;
+	if (sample->at_ns - all->seen_ns >= REFRESH_NS || !session_lives(watch->part.session)) {
+		session_refresh(all->session, all->nr);
+		all->seen_ns = sample->at_ns;
 	}
-	r = stat_show_sample(show, &watch->session, sample);
+	watch->part.sample = sample;
+	return watch->part.session->nr > 0 ? 0 : -ESRCH;
+}
+
+/* 0; -ESRCH: all have ended; else -errno, and @rep says why. */
+static int watches_read(struct watches *all, struct stat_show *show, struct report *rep)
+{
+	unsigned int nr = 0;
+	int r;
+
+	for (unsigned int i = 0; i < all->nr; i++) {
+		struct watch *watch = &all->watch[i];
+
+		if (!watch->peek)
+			continue;
+		r = watch_read(all, watch, rep);
+		if (r == -ESRCH)
+			watch_end(watch);
+		else if (r < 0)
+			return r;
+	}
+	/* Behind the last look at who is there. */
+	for (unsigned int i = 0; i < all->nr; i++) {
+		if (all->watch[i].peek && all->session[i].nr > 0)
+			all->shown[nr++] = &all->watch[i].part;
+	}
+	if (nr == 0)
+		return -ESRCH;
+	r = stat_show_samples(show, all->shown, nr);
 	return r < 0 ? report_fail(rep, r, "cannot write") : 0;
 }
 
 static int show_one(const struct stat_options *o, struct stat_show *show, struct report *rep)
 {
-	struct watch watch = { .look = NULL };
+	struct watches all = { .nr = 0 };
 	struct beat beat;
 	uint64_t nr = 0;
-	int r = watch_begin(&watch, o->pid, rep);
+	int r = watches_begin(&all, o->pid, rep);
 
 	if (r < 0) {
-		watch_end(&watch);
+		watches_end(&all);
 		return r;
 	}
 	beat_begin(&beat, o->interval);
-	while ((r = watch_one(&watch, show, rep)) == 0) {
+	while ((r = watches_read(&all, show, rep)) == 0) {
 		if (++nr == o->count)
 			break;
 		beat_wait(&beat);
 	}
-	watch_end(&watch);
+	watches_end(&all);
 	if (r != -ESRCH)
 		return r;
 	if (nr == 0)
@@ -235,60 +309,53 @@ static int show_one(const struct stat_options *o, struct stat_show *show, struct
 
 /* ---- all of them ------------------------------------------------------------------------------------ */
 
-struct all {
-	struct session *session;
-	struct watch *watch; /* without sessions of their own */
-	struct stat_row *row;
-	unsigned int nr;
-};
-
-/* What cannot be read is said in its row. */
-static void read_row(const struct session *session, struct watch *watch, struct stat_row *row)
+/* What cannot be read is said in its row. One after the other: nobody has room for all at once who shows very many. */
+static void read_row(const struct session *session, struct stat_row *row)
 {
+	const struct epc_sample *sample;
+	struct epc_peek *peek = NULL;
+	struct look *look = NULL;
 	struct report rep;
 	int r;
 
 	report_init(&rep);
 	*row = (struct stat_row){ .session = session };
-	r = session_look(session, &watch->look, &rep);
+	r = session_look(session, &look, &rep);
 	if (r == 0)
-		r = epc_peek_open(watch->look, &watch->peek);
+		r = epc_peek_open(look, &peek);
 	if (r == 0)
-		r = epc_peek_read(watch->peek, &row->sample);
-	if (r == -EPROTO)
+		r = epc_peek_read(peek, &sample);
+	if (r == 0) {
+		row->stats = sample->stats;
+		row->owner_nr = sample->owner_nr;
+	} else if (r == -EPROTO) {
 		row->why = "another version's";
-	else if (r < 0)
+	} else {
 		row->why = r == -ESRCH ? "no EPC yet, or no more" : "cannot be read";
-}
-
-static void all_free(struct all *all)
-{
-	for (unsigned int i = 0; all->watch && i < all->nr; i++) {
-		epc_peek_close(all->watch[i].peek);
-		look_close(all->watch[i].look);
 	}
-	free(all->watch);
-	free(all->row);
-	session_list_free(all->session, all->nr);
+	epc_peek_close(peek);
+	look_close(look);
 }
 
 static int show_all_once(struct stat_show *show, struct report *rep)
 {
-	struct all all = { .nr = 0 };
-	int r = session_list(&all.session, &all.nr, rep);
+	struct session *sessions;
+	struct stat_row *row;
+	unsigned int nr;
+	int r = session_list(&sessions, &nr, rep);
 
 	if (r < 0)
 		return r;
-	all.watch = calloc(all.nr + 1, sizeof(*all.watch));
-	all.row = calloc(all.nr + 1, sizeof(*all.row));
-	if (!all.watch || !all.row) {
-		all_free(&all);
+	row = calloc(nr + 1, sizeof(*row));
+	if (!row) {
+		session_list_free(sessions, nr);
 		return report_fail(rep, -ENOMEM, "cannot list the EPCs");
 	}
-	for (unsigned int i = 0; i < all.nr; i++)
-		read_row(&all.session[i], &all.watch[i], &all.row[i]);
-	r = stat_show_list(show, all.row, all.nr);
-	all_free(&all);
+	for (unsigned int i = 0; i < nr; i++)
+		read_row(&sessions[i], &row[i]);
+	r = stat_show_list(show, row, nr);
+	free(row);
+	session_list_free(sessions, nr);
 	return r < 0 ? report_fail(rep, r, "cannot write") : 0;
 }
 

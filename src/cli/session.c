@@ -18,6 +18,8 @@
 #include "base/look.h"
 #include "base/report.h"
 
+enum { PARTS_MAX = 256 /* of one process: more is no use that anybody has for EPCs */ };
+
 #define LINK_NAME "/memfd:" LOOK_FILE_NAME " (deleted)"
 
 /* ---- one process ------------------------------------------------------------------------------- */
@@ -68,20 +70,6 @@ static int parts_next(DIR *dir, struct stat *ret_st)
 	return -ENODATA;
 }
 
-/* The first one of process @pid; -ENODATA: it has none. */
-static int part_of(int pid, struct stat *ret_st)
-{
-	DIR *dir;
-	int r;
-
-	dir = parts_open(pid, &r);
-	if (!dir)
-		return r;
-	r = parts_next(dir, ret_st);
-	closedir(dir);
-	return r;
-}
-
 static void read_program(int pid, char *text, size_t bytes)
 {
 	char path[32];
@@ -104,65 +92,68 @@ static void read_program(int pid, char *text, size_t bytes)
 
 /* ---- all of them --------------------------------------------------------------------------------- */
 
-static int by_pid(const void *a, const void *b)
-{
-	const struct session_process *x = a, *y = b;
+/* That a process has a file of a session. */
+struct part {
+	dev_t dev;
+	ino_t ino;
+	struct session_process process;
+};
 
-	return x->pid < y->pid ? -1 : x->pid > y->pid;
+struct parts {
+	struct part *part;
+	size_t nr, max;
+};
+
+static int by_process(const struct session_process *x, const struct session_process *y)
+{
+	if (x->pid != y->pid)
+		return x->pid < y->pid ? -1 : 1;
+	return x->fd < y->fd ? -1 : x->fd > y->fd;
 }
 
-static int sessions_by_pid(const void *a, const void *b)
+static int by_file(const struct part *x, const struct part *y)
+{
+	if (x->dev != y->dev)
+		return x->dev < y->dev ? -1 : 1;
+	return x->ino < y->ino ? -1 : x->ino > y->ino;
+}
+
+static int parts_in_order(const void *a, const void *b)
+{
+	const struct part *x = a, *y = b;
+	int by = by_file(x, y);
+
+	return by ? by : by_process(&x->process, &y->process);
+}
+
+static int sessions_in_order(const void *a, const void *b)
 {
 	const struct session *x = a, *y = b;
-	int by = by_pid(x->process, y->process);
 
-	return by ? by : x->process->fd - y->process->fd;
+	return by_process(x->process, y->process);
 }
 
-static int add_process(struct session *session, struct session_process process)
+static int parts_add(struct parts *parts, const struct part *part)
 {
-	unsigned int max = session->max ? 2 * session->max : 4;
-	struct session_process *grown;
+	size_t max = parts->max ? 2 * parts->max : 16;
+	struct part *grown;
 
-	if (session->nr == session->max) {
-		grown = realloc(session->process, max * sizeof(*grown));
+	if (parts->nr == parts->max) {
+		grown = realloc(parts->part, max * sizeof(*grown));
 		if (!grown)
 			return -ENOMEM;
-		session->process = grown;
-		session->max = max;
+		parts->part = grown;
+		parts->max = max;
 	}
-	session->process[session->nr++] = process;
+	parts->part[parts->nr++] = *part;
 	return 0;
 }
 
-/* A process may have made several, and have a descriptor twice. */
-static int add_part(struct session **sessions, unsigned int *nr, const struct stat *st,
-		    struct session_process process)
+/* Those of one process, as many as anybody will want to see. */
+static int parts_of(struct parts *parts, int pid)
 {
-	struct session *grown, *session;
-	unsigned int i;
-
-	for (i = 0; i < *nr; i++) {
-		if ((*sessions)[i].dev == st->st_dev && (*sessions)[i].ino == st->st_ino)
-			break;
-	}
-	if (i == *nr) {
-		grown = realloc(*sessions, (i + 1) * sizeof(*grown));
-		if (!grown)
-			return -ENOMEM;
-		*sessions = grown;
-		grown[i] = (struct session){ .dev = st->st_dev, .ino = st->st_ino };
-		++*nr;
-	}
-	session = &(*sessions)[i];
-	if (session->nr > 0 && session->process[session->nr - 1].pid == process.pid)
-		return 0;
-	return add_process(session, process);
-}
-
-/* @only: nobody but this one; NULL: all, and new ones are added. */
-static int add(struct session **sessions, unsigned int *nr, const struct session *only, int pid)
-{
+	struct part part = { .process = { .pid = pid } };
+	unsigned int nr = 0;
 	struct stat st;
 	int fd, r = 0;
 	DIR *dir;
@@ -171,51 +162,88 @@ static int add(struct session **sessions, unsigned int *nr, const struct session
 	dir = parts_open(pid, &r);
 	if (!dir)
 		return 0;
-	for (r = 0; r == 0 && (fd = parts_next(dir, &st)) >= 0;) {
-		if (!only || (only->dev == st.st_dev && only->ino == st.st_ino))
-			r = add_part(sessions, nr, &st, (struct session_process){ pid, fd });
+	for (r = 0; r == 0 && nr < PARTS_MAX && (fd = parts_next(dir, &st)) >= 0; nr++) {
+		part.dev = st.st_dev;
+		part.ino = st.st_ino;
+		part.process.fd = fd;
+		r = parts_add(parts, &part);
 	}
 	closedir(dir);
 	return r;
 }
 
-static int scan(struct session **sessions, unsigned int *nr, const struct session *only)
+/* Of a session, sorted: a process may have a descriptor twice. */
+static int session_init(struct session *session, const struct part *part, size_t nr)
 {
+	*session = (struct session){ .dev = part->dev, .ino = part->ino };
+	session->process = calloc(nr, sizeof(*session->process));
+	if (!session->process)
+		return -ENOMEM;
+	for (size_t i = 0; i < nr; i++) {
+		if (i == 0 || part[i].process.pid != part[i - 1].process.pid)
+			session->process[session->nr++] = part[i].process;
+	}
+	read_program(session->process[0].pid, session->program, sizeof(session->program));
+	return 0;
+}
+
+/* @part: all that there are, sorted. What was made is the caller's also where it is not all. */
+static int sessions_make(const struct parts *parts, struct session **ret_sessions,
+			 unsigned int *ret_nr)
+{
+	const struct part *part = parts->part, *end = part + parts->nr, *first;
+	struct session *sessions = calloc(parts->nr, sizeof(*sessions));
+	int r = 0;
+
+	*ret_sessions = sessions;
+	*ret_nr = 0;
+	if (!sessions)
+		return -ENOMEM;
+	while (r == 0 && part < end) {
+		for (first = part; part < end && by_file(part, first) == 0;)
+			part++;
+		r = session_init(&sessions[*ret_nr], first, (size_t)(part - first));
+		*ret_nr += r == 0;
+	}
+	qsort(sessions, *ret_nr, sizeof(*sessions), sessions_in_order);
+	return r;
+}
+
+static int scan(struct session **ret_sessions, unsigned int *ret_nr)
+{
+	struct parts parts = { .nr = 0 };
 	struct dirent *entry;
 	DIR *dir = opendir("/proc");
 	int r = 0, pid;
 
+	*ret_sessions = NULL;
+	*ret_nr = 0;
 	if (!dir)
 		return -errno;
 	while (r == 0 && (entry = readdir(dir))) {
 		pid = number_of(entry->d_name);
 		if (pid > 0)
-			r = add(sessions, nr, only, pid);
+			r = parts_of(&parts, pid);
 	}
 	closedir(dir);
-	for (unsigned int i = 0; i < *nr; i++) {
-		struct session *s = &(*sessions)[i];
-
-		qsort(s->process, s->nr, sizeof(*s->process), by_pid);
-		read_program(s->process[0].pid, s->program, sizeof(s->program));
+	if (r == 0 && parts.nr > 0) {
+		qsort(parts.part, parts.nr, sizeof(*parts.part), parts_in_order);
+		r = sessions_make(&parts, ret_sessions, ret_nr);
+	}
+	free(parts.part);
+	if (r < 0) {
+		session_list_free(*ret_sessions, *ret_nr);
+		*ret_sessions = NULL;
+		*ret_nr = 0;
 	}
 	return r;
 }
 
 int session_list(struct session **ret_sessions, unsigned int *ret_nr, struct report *rep)
 {
-	int r;
+	int r = scan(ret_sessions, ret_nr);
 
-	*ret_sessions = NULL;
-	*ret_nr = 0;
-	r = scan(ret_sessions, ret_nr, NULL);
-	if (r < 0) {
-		session_list_free(*ret_sessions, *ret_nr);
-		return report_fail(rep, r, "cannot see what runs (/proc)");
-	}
-	if (*ret_nr > 0)
-		qsort(*ret_sessions, *ret_nr, sizeof(**ret_sessions), sessions_by_pid);
-	return 0;
+	return r < 0 ? report_fail(rep, r, "cannot see what runs (/proc)") : 0;
 }
 
 void session_list_free(struct session *sessions, unsigned int nr)
@@ -242,53 +270,74 @@ static int refuse(int pid, int r, struct report *rep)
 	return report_fail(rep, r, "cannot look at process %d", pid);
 }
 
-int session_find(int pid, struct session *ret_session, struct report *rep)
+/* The descriptor by which process @pid has a part in it; -1: it has none. */
+static int fd_of(const struct session *session, int pid)
 {
-	struct session *found = NULL, only;
-	unsigned int nr = 0;
-	struct stat st;
-	int r = part_of(pid, &st);
+	for (unsigned int i = 0; i < session->nr; i++) {
+		if (session->process[i].pid == pid)
+			return session->process[i].fd;
+	}
+	return -1;
+}
 
+int session_find(int pid, struct session **ret_sessions, unsigned int *ret_nr, struct report *rep)
+{
+	struct session *all;
+	unsigned int nr, kept = 0;
+	DIR *dir;
+	int r;
+
+	*ret_sessions = NULL;
+	*ret_nr = 0;
+	dir = parts_open(pid, &r);
+	if (!dir)
+		return refuse(pid, r, rep);
+	closedir(dir);
+	r = scan(&all, &nr);
 	if (r < 0)
 		return refuse(pid, r, rep);
-	only = (struct session){ .dev = st.st_dev, .ino = st.st_ino };
-	r = scan(&found, &nr, &only);
-	if (r == 0 && nr == 0)
-		r = -ESRCH;
-	if (r < 0) {
-		session_list_free(found, nr);
-		return refuse(pid, r, rep);
+	for (unsigned int i = 0; i < nr; i++) {
+		if (fd_of(&all[i], pid) >= 0)
+			all[kept++] = all[i];
+		else
+			free(all[i].process);
 	}
-	*ret_session = found[0];
-	free(found);
+	if (kept == 0) {
+		free(all);
+		return refuse(pid, -ENODATA, rep);
+	}
+	*ret_sessions = all;
+	*ret_nr = kept;
 	return 0;
 }
 
-void session_free(struct session *session)
+static struct session *session_same(struct session *among, unsigned int nr,
+				    const struct session *session)
 {
-	free(session->process);
-	session->process = NULL;
-	session->nr = 0;
+	for (unsigned int i = 0; i < nr; i++) {
+		if (among[i].dev == session->dev && among[i].ino == session->ino)
+			return &among[i];
+	}
+	return NULL;
 }
 
-bool session_refresh(struct session *session)
+void session_refresh(struct session *sessions, unsigned int nr)
 {
-	struct session *found = NULL;
-	unsigned int nr = 0;
+	struct session *now, *same, empty;
+	unsigned int now_nr;
 
-	/* Not for want of memory: then it is as it was. */
-	if (scan(&found, &nr, session) < 0) {
-		session_list_free(found, nr);
-		return true;
+	/* Not for want of memory: then they are as they were. */
+	if (scan(&now, &now_nr) < 0)
+		return;
+	for (unsigned int i = 0; i < nr; i++) {
+		same = session_same(now, now_nr, &sessions[i]);
+		empty = (struct session){ .dev = sessions[i].dev, .ino = sessions[i].ino };
+		free(sessions[i].process);
+		sessions[i] = same ? *same : empty;
+		if (same)
+			same->process = NULL;
 	}
-	if (nr == 0) {
-		free(found);
-		return false;
-	}
-	session_free(session);
-	*session = found[0];
-	free(found);
-	return true;
+	session_list_free(now, now_nr);
 }
 
 static void path_of(const struct session_process *process, char path[48])

@@ -18,7 +18,7 @@ struct report;
 struct session {
 	dev_t dev;
 	ino_t ino;
-	unsigned int nr, max;
+	unsigned int nr; /* of processes; 0: it has ended */
 	struct session_process {
 		int pid;
 		int fd;
@@ -26,22 +26,21 @@ struct session {
 	char program[128]; /* of the first, as it was called; what is no text is '?' */
 };
 
-/* All that this user may look at, by pid. 0 or -errno. */
+/* All that this user may look at, by pid and descriptor, up to 256 of a process. 0 or -errno. */
 int session_list(struct session **ret_sessions, unsigned int *ret_nr, struct report *rep);
 void session_list_free(struct session *sessions, unsigned int nr);
 
 /*
- * The one that process @pid has a part in.  0, or:
+ * Those that process @pid has a part in, likewise.  0, or:
  *   -ESRCH   there is no such process
  *   -EACCES  it is not ours to look at
  *   -ENODATA it has no EPC
  */
-int session_find(int pid, struct session *ret_session, struct report *rep);
-void session_free(struct session *session);
+int session_find(int pid, struct session **ret_sessions, unsigned int *ret_nr, struct report *rep);
 /* Somebody whom we know still has a part in it. */
 bool session_lives(const struct session *session);
-/* Look again who has a part in it. False: nobody, it has ended. */
-bool session_refresh(struct session *session);
+/* Look again who has a part in each. */
+void session_refresh(struct session *sessions, unsigned int nr);
 /* For reading alone. 0 or -errno. */
 int session_look(const struct session *session, struct look **ret_look, struct report *rep);
 

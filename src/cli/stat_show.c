@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -22,9 +23,6 @@
 
 struct stat_show {
 	bool json, rates, in_place, begun;
-	uint64_t before_ns; /* 0: there was none */
-	unsigned int before_nr;
-	struct epc_sample_owner *before; /* before_nr of them */
 };
 
 int stat_show_create(bool json, bool rates, struct stat_show **ret_show)
@@ -42,10 +40,13 @@ int stat_show_create(bool json, bool rates, struct stat_show **ret_show)
 
 void stat_show_destroy(struct stat_show *show)
 {
-	if (!show)
-		return;
-	free(show->before);
 	free(show);
+}
+
+void stat_part_fini(struct stat_part *part)
+{
+	free(part->past.owner);
+	part->past = (struct stat_past){ .at_ns = 0 };
 }
 
 /* ---- where it goes ------------------------------------------------------------------------------- */
@@ -102,6 +103,7 @@ static int write_table(struct stat_show *show, char *text)
 static void json_session(struct tell *tell, const struct session *session)
 {
 	tell_number(tell, "pid", (uint64_t)session->process[0].pid);
+	tell_number(tell, "descriptor", (uint64_t)session->process[0].fd);
 	tell_list(tell, "processes");
 	for (unsigned int i = 0; i < session->nr; i++)
 		tell_element(tell, (uint64_t)session->process[i].pid);
@@ -158,8 +160,9 @@ static const char *size_of_pages(uint64_t pages, char text[24])
 	return text;
 }
 
-/* 80 columns hold all but the last of pressure. */
-static void table_head(FILE *to, const struct session *session, const struct epc_sample *sample)
+/* 80 columns hold all but the last of pressure. @several: others are shown beside it. */
+static void table_head(FILE *to, const struct session *session, const struct epc_sample *sample,
+		       bool several)
 {
 	const struct epc_stats *s = &sample->stats;
 	char size[24];
@@ -167,6 +170,8 @@ static void table_head(FILE *to, const struct session *session, const struct epc
 	fprintf(to, "EPC of process %d", session->process[0].pid);
 	if (session->nr > 1)
 		fprintf(to, " and %u more", session->nr - 1);
+	if (several)
+		fprintf(to, ", descriptor %d", session->process[0].fd);
 	fprintf(to, ", %s: %s\n", size_of_pages(s->pages, size), session->program);
 	if (sample->torn)
 		fputs("groups and owners were changing all the time: they may not be of one "
@@ -233,32 +238,41 @@ static void table_groups(FILE *to, const struct epc_sample *sample)
 
 static const enum epc_count rated[] = { EPC_FAULTS, EPC_EVICTIONS, EPC_LOADS };
 
+static int by_key(const void *a, const void *b)
+{
+	const struct epc_sample_owner *x = a, *y = b;
+
+	return x->key < y->key ? -1 : x->key > y->key;
+}
+
 /* The same owner in the sample before: one with another's key has counted less. NULL: it is new. */
-static const struct epc_sample_owner *before_of(const struct stat_show *show,
+static const struct epc_sample_owner *before_of(const struct stat_past *past,
 						const struct epc_sample_owner *owner)
 {
-	for (unsigned int i = 0; i < show->before_nr; i++) {
-		if (show->before[i].key == owner->key &&
-		    show->before[i].info.id == owner->info.id &&
-		    show->before[i].info.count[EPC_ALLOCS] <= owner->info.count[EPC_ALLOCS] &&
-		    show->before[i].info.count[EPC_FAULTS] <= owner->info.count[EPC_FAULTS])
-			return &show->before[i];
-	}
+	const struct epc_sample_owner *before =
+		past->owner_nr > 0
+			? bsearch(owner, past->owner, past->owner_nr, sizeof(*owner), by_key)
+			: NULL;
+
+	if (before && before->info.id == owner->info.id &&
+	    before->info.count[EPC_ALLOCS] <= owner->info.count[EPC_ALLOCS] &&
+	    before->info.count[EPC_FAULTS] <= owner->info.count[EPC_FAULTS])
+		return before;
 	return NULL;
 }
 
 /* An owner that is new has counted since it was made, which was in between. */
-static void rates(const struct stat_show *show, FILE *to, const struct epc_sample_owner *owner,
+static void rates(const struct stat_past *past, FILE *to, const struct epc_sample_owner *owner,
 		  uint64_t at_ns)
 {
-	const struct epc_sample_owner *before = before_of(show, owner);
-	double seconds = (double)(at_ns - show->before_ns) / 1e9;
+	const struct epc_sample_owner *before = before_of(past, owner);
+	double seconds = (double)(at_ns - past->at_ns) / 1e9;
 
 	for (unsigned int i = 0; i < sizeof(rated) / sizeof(rated[0]); i++) {
 		uint64_t was = before ? before->info.count[rated[i]] : 0;
 		uint64_t now = owner->info.count[rated[i]];
 
-		if (show->before_ns && seconds > 0 && now >= was)
+		if (past->at_ns && seconds > 0 && now >= was)
 			fprintf(to, " %8.0f", (double)(now - was) / seconds);
 		else
 			fprintf(to, " %8s", "-");
@@ -285,8 +299,10 @@ static void table_pages(FILE *to, const struct epc_sample *sample)
 	}
 }
 
-static void table_events(const struct stat_show *show, FILE *to, const struct epc_sample *sample)
+static void table_events(const struct stat_show *show, FILE *to, const struct stat_part *part)
 {
+	const struct epc_sample *sample = part->sample;
+
 	fprintf(to, "\n%-8s %4s %10s %10s %10s %6s", "OWNER", "ID", "FAULTS", "EVICTIONS", "LOADS",
 		"SOME10");
 	if (show->rates)
@@ -299,48 +315,63 @@ static void table_events(const struct stat_show *show, FILE *to, const struct ep
 			info->name, info->id, info->count[EPC_FAULTS], info->count[EPC_EVICTIONS],
 			info->count[EPC_LOADS], info->pressure[EPC_SOME].avg[0]);
 		if (show->rates)
-			rates(show, to, &sample->owner[i], sample->at_ns);
+			rates(&part->past, to, &sample->owner[i], sample->at_ns);
 		fputc('\n', to);
 	}
 }
 
-static int remember(struct stat_show *show, const struct epc_sample *sample)
+static int remember(struct stat_past *past, const struct epc_sample *sample)
 {
-	struct epc_sample_owner *before =
-		realloc(show->before, (sample->owner_nr + 1) * sizeof(*before));
+	struct epc_sample_owner *owner =
+		realloc(past->owner, (sample->owner_nr + 1) * sizeof(*owner));
 
-	if (!before)
+	if (!owner)
 		return -ENOMEM;
-	show->before = before;
+	past->owner = owner;
 	for (unsigned int i = 0; i < sample->owner_nr; i++)
-		before[i] = sample->owner[i];
-	show->before_nr = sample->owner_nr;
-	show->before_ns = sample->at_ns;
+		owner[i] = sample->owner[i];
+	qsort(owner, sample->owner_nr, sizeof(*owner), by_key);
+	past->owner_nr = sample->owner_nr;
+	past->at_ns = sample->at_ns;
 	return 0;
 }
 
-int stat_show_sample(struct stat_show *show, const struct session *session,
-		     const struct epc_sample *sample)
+static void table_part(const struct stat_show *show, FILE *to, const struct stat_part *part,
+		       bool several)
+{
+	table_head(to, part->session, part->sample, several);
+	table_sections(to, part->sample);
+	table_groups(to, part->sample);
+	table_pages(to, part->sample);
+	table_events(show, to, part);
+}
+
+int stat_show_samples(struct stat_show *show, struct stat_part *const *part, unsigned int nr)
 {
 	char *text = NULL;
 	size_t bytes;
 	FILE *to;
-	int r;
+	int r = 0;
 
-	if (show->json)
-		return json_sample(session, sample);
+	if (show->json) {
+		for (unsigned int i = 0; i < nr && r == 0; i++)
+			r = json_sample(part[i]->session, part[i]->sample);
+		return r;
+	}
 	to = open_memstream(&text, &bytes);
 	if (!to)
 		return -ENOMEM;
-	table_head(to, session, sample);
-	table_sections(to, sample);
-	table_groups(to, sample);
-	table_pages(to, sample);
-	table_events(show, to, sample);
+	for (unsigned int i = 0; i < nr; i++) {
+		if (i > 0)
+			fputc('\n', to);
+		table_part(show, to, part[i], nr > 1);
+	}
 	if (fclose(to) != 0)
 		return -ENOMEM;
 	r = write_table(show, text);
-	return r < 0 || !show->rates ? r : remember(show, sample);
+	for (unsigned int i = 0; i < nr && r == 0 && show->rates; i++)
+		r = remember(&part[i]->past, part[i]->sample);
+	return r;
 }
 
 /* ---- all sessions ------------------------------------------------------------------------------------ */
@@ -354,9 +385,9 @@ static int json_list(const struct stat_row *row, unsigned int nr)
 	for (unsigned int i = 0; i < nr; i++) {
 		tell_object(&tell);
 		json_session(&tell, row[i].session);
-		if (row[i].sample) {
-			tell_epc(&tell, &row[i].sample->stats);
-			tell_number(&tell, "owners", row[i].sample->owner_nr);
+		if (!row[i].why) {
+			tell_epc(&tell, &row[i].stats);
+			tell_number(&tell, "owners", row[i].owner_nr);
 		} else {
 			tell_text(&tell, "unreadable", row[i].why);
 		}
@@ -369,17 +400,16 @@ static int json_list(const struct stat_row *row, unsigned int nr)
 
 static void table_row(FILE *to, const struct stat_row *row)
 {
-	const struct epc_stats *s;
+	const struct epc_stats *s = &row->stats;
 	char size[24];
 
 	fprintf(to, "%7d %5u", row->session->process[0].pid, row->session->nr);
-	if (!row->sample) {
+	if (row->why) {
 		fprintf(to, " %-56s", row->why);
 	} else {
-		s = &row->sample->stats;
 		fprintf(to, " %7s %8" PRIu64 " %6u %10" PRIu64 " %10" PRIu64 " %10" PRIu64,
-			size_of_pages(s->pages, size), s->pages - s->free - s->dirty,
-			row->sample->owner_nr, s->faults, s->evictions, s->loads);
+			size_of_pages(s->pages, size), s->pages - s->free - s->dirty, row->owner_nr,
+			s->faults, s->evictions, s->loads);
 	}
 	fprintf(to, "  %s\n", row->session->program);
 }
@@ -399,7 +429,7 @@ int stat_show_list(struct stat_show *show, const struct stat_row *row, unsigned 
 	fprintf(to, "%7s %5s %7s %8s %6s %10s %10s %10s  %s\n", "PID", "PROCS", "EPC", "PAGES",
 		"OWNERS", "FAULTS", "EVICTIONS", "LOADS", "PROGRAM");
 	for (unsigned int i = 0; i < nr; i++) {
-		if (row[i].sample && row[i].sample->stats.allocs == 0)
+		if (!row[i].why && row[i].stats.allocs == 0)
 			unused++;
 		else
 			table_row(to, &row[i]);

@@ -25,7 +25,8 @@ enum {
 	TRIES = 200,         /* unless he does not get to run */
 	PAUSE_NS = 200000,
 	COUNT_EVERY_NS = 250000000,
-	OWNERS_MAX = 1 << 20, /* more is a list that leads nowhere */
+	OWNERS_MAX = 1 << 17, /* more is a list that leads nowhere */
+	TIRED_NS = 500000000, /* of trying, which takes its time where there is much to copy */
 };
 
 uint64_t peek_now_ns(void)
@@ -218,6 +219,7 @@ static int copy_group(struct epc_peek *peek, uint64_t at)
 	peek->group[peek->group_nr].at = at;
 	if (!charges_add(peek, at, &peek->group[peek->group_nr].charged))
 		return -EAGAIN;
+	peek->group[peek->group_nr].first = peek->found_nr;
 	memcpy(&peek->group[peek->group_nr].group, group, sizeof(*group));
 	return copy_owners(peek, peek->group_nr++);
 }
@@ -240,10 +242,10 @@ static int copy_all(struct epc_peek *peek)
 static int copy_at_rest(struct epc_peek *peek, bool *ret_torn)
 {
 	const struct timespec pause = { .tv_nsec = PAUSE_NS };
-	uint64_t seq, after;
+	uint64_t seq, after, begun = peek_now_ns();
 	int r = 0;
 
-	for (unsigned int i = 0; i < TRIES; i++) {
+	for (unsigned int i = 0; i < TRIES && (i < 2 || peek_now_ns() - begun < TIRED_NS); i++) {
 		seq = atomic_load_explicit(&peek->live->groups_seq, memory_order_acquire);
 		r = copy_all(peek);
 		if (r == -ENOMEM)
@@ -373,6 +375,7 @@ static int tell_owners(struct epc_peek *peek)
 	struct epc_sample *sample = &peek->sample;
 	size_t room = peek->found_nr + 1;
 	void *owner = realloc(sample->owner, room * sizeof(*sample->owner));
+	unsigned int group_at[EPC_GROUPS_MAX];
 	void *named;
 
 	if (!owner)
@@ -385,15 +388,17 @@ static int tell_owners(struct epc_peek *peek)
 	sample->owner_nr = 0;
 	for (unsigned int i = 0; i < peek->found_nr; i++)
 		peek->named[i] = (struct named){ peek->found[i].at, UINT32_MAX };
+	for (unsigned int g = 0; g < peek->group_nr; g++) {
+		if (peek->place[g] < sample->group_nr)
+			group_at[peek->place[g]] = g;
+	}
 	for (unsigned int place = 0; place < sample->group_nr; place++) {
-		for (unsigned int i = 0; i < peek->found_nr; i++) {
-			const struct found *found = &peek->found[i];
+		unsigned int i = peek->group[group_at[place]].first;
 
-			if (peek->place[found->group] != place)
-				continue;
+		for (; i < peek->found_nr && peek->found[i].group == group_at[place]; i++) {
 			peek->named[i].told = sample->owner_nr;
-			if ((uintptr_t)found->owner.told_as == found->at)
-				tell_owner(peek, found);
+			if ((uintptr_t)peek->found[i].owner.told_as == peek->found[i].at)
+				tell_owner(peek, &peek->found[i]);
 		}
 	}
 	name_all(peek);

@@ -152,6 +152,13 @@ static uint64_t cpu_ns(void)
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
+static int by_key(const void *a, const void *b)
+{
+	const struct counted_owner *x = a, *y = b;
+
+	return x->key < y->key ? -1 : x->key > y->key;
+}
+
 static int count_all(struct census *census)
 {
 	const struct epc_sample *sample = &census->peek->sample;
@@ -173,6 +180,8 @@ static int count_all(struct census *census)
 			count_run(census, &census->run[section->shard_first + s],
 				  counted->section[i].state, counted->section[i].kind);
 	}
+	/* Until here in the order of the sample. */
+	qsort(owner, counted->owner_nr, sizeof(*owner), by_key);
 	counted->at_ns = peek_now_ns();
 	counted->took_ns = cpu_ns() - begun;
 	return 0;
@@ -227,20 +236,19 @@ static void tell_section(const struct census *census, unsigned int i)
 	stats->poisoned += state[EPC_PAGE_POISONED];
 }
 
-/* Most have the place that they had. */
 static void tell_kinds(struct epc_peek *peek)
 {
 	const struct counted *counted = &peek->counted;
+	const struct counted_owner *found;
 	struct epc_sample_owner *told;
-	unsigned int c;
+	struct counted_owner key;
 
-	for (unsigned int o = 0; o < peek->sample.owner_nr; o++) {
+	for (unsigned int o = 0; o < peek->sample.owner_nr && counted->owner_nr > 0; o++) {
 		told = &peek->sample.owner[o];
-		c = o < counted->owner_nr && counted->owner[o].key == told->key ? o : 0;
-		while (c < counted->owner_nr && counted->owner[c].key != told->key)
-			c++;
-		if (c < counted->owner_nr)
-			memcpy(told->info.kind, counted->owner[c].kind, sizeof(told->info.kind));
+		key.key = told->key;
+		found = bsearch(&key, counted->owner, counted->owner_nr, sizeof(key), by_key);
+		if (found)
+			memcpy(told->info.kind, found->kind, sizeof(told->info.kind));
 	}
 }
 

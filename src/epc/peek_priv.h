@@ -33,6 +33,7 @@ struct counted {
 		uint32_t kind[EPC_KIND_NR];
 	} section[EPC_SECTIONS_MAX];
 	unsigned int owner_nr;
+	/* by key, which is found again whatever has come between */
 	struct counted_owner {
 		uint64_t key; /* struct epc_sample_owner */
 		uint32_t kind[EPC_KIND_NR];
@@ -52,6 +53,7 @@ struct epc_peek {
 	struct counted counted;
 	struct {
 		uint64_t at;
+		unsigned int first; /* of its owners in @found, where they follow each other */
 		uint32_t charged;
 		struct epc_group group; /* but for its charges */
 	} group[EPC_GROUPS_MAX];

@@ -98,7 +98,9 @@ static void show(const struct epc_sample *sample, bool json)
 {
 	struct session_process process = { .pid = 1 };
 	struct session session = { .nr = 1, .process = &process, .program = "program" };
-	const struct stat_row row = { &session, sample, NULL };
+	const struct stat_row row = { &session, sample->stats, sample->owner_nr, NULL };
+	struct stat_part part = { .session = &session, .sample = sample };
+	struct stat_part *parts[] = { &part, &part };
 	struct json_tokener *parser = json_tokener_new();
 	struct json_object *object;
 	struct stat_show *shown = NULL;
@@ -108,11 +110,12 @@ static void show(const struct epc_sample *sample, bool json)
 
 	must(parser && stat_show_create(json, !json, &shown) == 0, "memory");
 	stdout = open_memstream(&text, &bytes);
-	must(stat_show_sample(shown, &session, sample) == 0, "it is shown");
-	must(json || stat_show_sample(shown, &session, sample) == 0, "and with rates");
+	must(stat_show_samples(shown, parts, 1) == 0, "it is shown");
+	must(json || stat_show_samples(shown, parts, 2) == 0, "and with rates");
 	if (!json)
 		must(stat_show_list(shown, &row, 1) == 0, "and in a list");
 	fclose(stdout);
+	stat_part_fini(&part);
 	stdout = terminal;
 	for (size_t i = 0; i < bytes; i++)
 		must(text[i] == '\n' || (text[i] >= ' ' && text[i] <= '~'), "it is text");

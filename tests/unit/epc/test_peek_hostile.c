@@ -18,6 +18,7 @@
 #include "base/look.h"
 #include "epc/clock_priv.h"
 #include "epc/epc_priv.h"
+#include "lib/bare_owner.h"
 #include "lib/fake_owner.h"
 #include "lib/tap.h"
 #include "unit/epc/seen.h"
@@ -219,8 +220,48 @@ static void test_claims(void)
 	seen_destroy(&s);
 }
 
+/* ---- very many owners ------------------------------------------------------------------------------ */
+
+enum { MANY_OWNERS = 60000 };
+
+static uint64_t read_ns(struct seen *s, unsigned int *ret_owners)
+{
+	uint64_t start = epc_now_ns(s->m.epc);
+	const struct epc_sample *sample;
+
+	*ret_owners = epc_peek_read(s->peek, &sample) == 0 ? sample->owner_nr : 0;
+	return epc_now_ns(s->m.epc) - start;
+}
+
+/* Pages are as they were counted, and no owner is where it was: it is found again without a look at all the others. */
+static void test_owners(void)
+{
+	static struct epc_owner *owner[MANY_OWNERS];
+	unsigned int told, told_then, made = 0;
+	uint64_t counted, again;
+	struct seen s;
+
+	seen_create(&s, PAGES, 256 << 20);
+	for (unsigned int i = 0; i < MANY_OWNERS; i++) {
+		owner[i] = bare_owner_create(s.m.epc, NULL);
+		made += owner[i] != NULL;
+	}
+	TAP_MUST(made == MANY_OWNERS, "%u owners", made);
+	epc_peek_count_every(s.peek, UINT64_MAX);
+	counted = read_ns(&s, &told);
+	epc_owner_destroy(owner[0]);
+	again = read_ns(&s, &told_then);
+	TAP_CHECK(told == MANY_OWNERS && told_then == MANY_OWNERS - 1 && again < 4 * counted,
+		  "%u owners take %lu ms, and %lu ms when the first has gone", told,
+		  (unsigned long)(counted / 1000000), (unsigned long)(again / 1000000));
+	for (unsigned int i = 1; i < MANY_OWNERS; i++)
+		epc_owner_destroy(owner[i]);
+	seen_destroy(&s);
+}
+
 int main(void)
 {
+	test_owners();
 	test_changes();
 	test_names();
 	test_files();
