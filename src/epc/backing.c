@@ -234,10 +234,15 @@ static int grow_locked(struct backing *backing) REQUIRES(&backing->lock)
 	}
 	if (r < 0)
 		return r;
-	for (slot = backing->grown + nr; slot > backing->grown;)
-		free_push_locked(backing, --slot);
+	/* All of them come to the chain at once: of some a death would leave the others to nobody. */
+	for (slot = backing->grown; slot + 1 < backing->grown + nr; slot++)
+		backing->next[slot] = slot + 1;
+	backing->next[slot] = backing->free_first;
+	in_order();
+	backing->free_first = backing->grown;
 	in_order();
 	backing->grown += nr;
+	backing->free_nr += nr;
 	return 0;
 }
 

@@ -269,7 +269,9 @@ void stall_end(struct stalled *stalled, struct epc_owner *owner)
 		return;
 	owner = owner->told_as;
 	groups_lock(owner->epc);
-	stalled->owner = NULL;
+	/* Who cannot see this thread, from another PID namespace, took it for dead: the place may be another's. */
+	if (stalled->owner == owner && stalled->tid == (uint32_t)gettid())
+		stalled->owner = NULL;
 	edge_locked(owner, stalled->section, epc_now_ns(owner->epc));
 	groups_unlock(owner->epc);
 }

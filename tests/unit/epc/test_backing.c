@@ -190,6 +190,39 @@ static void test_killed_between(struct arena *arena)
 	arena_free(arena, record, sizeof(*record));
 }
 
+/* Killed as soon as the store has a free slot: it has all that came with it, or none. */
+static void test_killed_growing(struct arena *arena)
+{
+	uint32_t *record = arena_alloc(arena, sizeof(*record));
+	struct backing *backing;
+	int status = 0;
+	pid_t pid;
+
+	*record = BACKING_NO_SLOT;
+	TAP_MUST(record && backing_create(arena, NULL, 0, &backing) == 0, "a store");
+	pid = fork();
+	if (pid == 0) {
+		ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+		raise(SIGSTOP);
+		(void)backing_alloc(backing, record);
+		_exit(0);
+	}
+	waitpid(pid, &status, WUNTRACED);
+	while (WIFSTOPPED(status) && backing->free_first == BACKING_NO_SLOT) {
+		if (ptrace(PTRACE_SINGLESTEP, pid, NULL, NULL) < 0)
+			break;
+		waitpid(pid, &status, 0);
+	}
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	if (*record == BACKING_NO_SLOT)
+		TAP_MUST(backing_alloc(backing, record) == 0, "a slot after that");
+	TAP_CHECK(backing_used(backing) == 1, "one slot is in use: %u", backing_used(backing));
+	backing_free(backing, record);
+	backing_destroy(backing);
+	arena_free(arena, record, sizeof(*record));
+}
+
 static void test_cap(struct arena *arena)
 {
 	struct backing *backing;
@@ -515,6 +548,7 @@ int main(void)
 	test_slots(arena, NULL, "memory");
 	test_killed(arena);
 	test_killed_between(arena);
+	test_killed_growing(arena);
 	test_cap(arena);
 	test_give_back(arena);
 	test_files(arena);
