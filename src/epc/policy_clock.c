@@ -6,15 +6,24 @@
  * They differ in how a new page starts.  In Linux the fault that brings a page in leaves its accessed bit set, so every
  * page gets a second chance, used or not.  Here a page has to be used again to earn one, which keeps pages
  * that are used once from pushing out those that are used often.
+ *
+ * Where all pages of a large EPC have been used the queue is not walked whole for one victim.
  */
 #include "base/arena.h"
 #include "epc/pagelist.h"
 #include "epc/policy.h"
 #include "epc/policy_sample.h"
 
+/*
+ * Used pages that are spared for one victim: then the next one goes.  So many are more than a second chance is
+ * worth waiting for; 256 MiB of EPC are walked whole, as both rules have it.
+ */
+enum { SPARED_MAX = 65536 };
+
 struct clock_state {
 	struct policy_view view;
 	struct pagelist queue;
+	uint32_t spared; /* since the last victim */
 };
 
 static void *clock_create(struct arena *arena, const struct policy_view *view)
@@ -68,8 +77,11 @@ static uint32_t clock_pick(void *p, unsigned int *ret_looked)
 		if (nr == PAGE_NONE)
 			break;
 		looked++;
-		if (!sample_test_and_arm(&state->view, nr))
+		if (!sample_test_and_arm(&state->view, nr) || state->spared == SPARED_MAX) {
+			state->spared = 0;
 			break;
+		}
+		state->spared++;
 		pagelist_add_tail(state->view.pages, &state->queue, nr);
 		nr = PAGE_NONE;
 	}
@@ -91,6 +103,7 @@ static void clock_reset(void *p)
 	struct clock_state *state = p;
 
 	pagelist_init(&state->queue);
+	state->spared = 0;
 }
 
 static uint32_t clock_nr(const void *p)

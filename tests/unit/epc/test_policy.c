@@ -523,6 +523,38 @@ static void test_first_victim(bool used)
 	cache_close(&c);
 }
 
+enum { SPARED_MAX = 65536, ALL_USED = 4 * SPARED_MAX };
+
+/* The rules that know one queue: it is not walked whole either, and not for the next victims. */
+static void test_victims_bounded(const char *name)
+{
+	unsigned int looked, looks, most = 0;
+	struct policy_cache c;
+	uint32_t page, nr;
+
+	policy_cache_open(&c, &(struct policy_cache_config){ .policy = policy_find(name),
+							     .frames = ALL_USED,
+							     .pages = ALL_USED });
+	for (page = 0; page < ALL_USED; page++)
+		policy_cache_use(&c, page);
+	policy_cache_tell(&c);
+	for (page = 0; page < ALL_USED; page++)
+		policy_cache_use(&c, page);
+	policy_cache_tell(&c);
+	for (unsigned int victims = 0; victims < 8; victims++) {
+		looks = 0;
+		do {
+			nr = c.config.policy->pick(c.state, &looked);
+			looks += looked;
+		} while (nr == PAGE_NONE && looks <= ALL_USED);
+		most = looks > most ? looks : most;
+	}
+	TAP_CHECK(most <= SPARED_MAX + POLICY_LOOK_MAX && most > POLICY_LOOK_MAX,
+		  "%s: a victim of %u pages that were all used takes %u looks at the most", name,
+		  ALL_USED, most);
+	cache_close(&c);
+}
+
 int main(void)
 {
 	unsigned int i;
@@ -537,6 +569,8 @@ int main(void)
 	}
 	test_first_victim(false);
 	test_first_victim(true);
+	test_victims_bounded("clock");
+	test_victims_bounded("upstream");
 	test_loop();
 	test_duel();
 	test_cold_part();
