@@ -122,7 +122,7 @@ static void to_libc(struct sigaction *to, const struct rt_client_act *from)
 {
 	memset(to, 0, sizeof(*to));
 	to->sa_handler = from->handler;
-	to->sa_flags = (int)(from->flags & ~SA_RESTORER_FLAG);
+	to->sa_flags = (int)from->flags; /* SA_RESTORER too: the C library shows it */
 	memcpy(&to->sa_mask, &from->mask, sizeof(from->mask));
 }
 
