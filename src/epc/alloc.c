@@ -354,8 +354,9 @@ static void step_back(struct epc_owner *owner)
 static struct epc_page *alloc_reclaiming(struct epc_owner *owner, struct epc_group *top)
 {
 	struct epc *epc = owner->epc;
-	struct stalled *stalled = stall_begin(owner);
+	/* What pressure has of it lies within, whenever this thread is kept from running. */
 	uint64_t start = epc_now_ns(epc);
+	struct stalled *stalled = stall_begin(owner);
 	struct waiter *self, outside = { 0 };
 	struct epc_page *page;
 
@@ -369,10 +370,10 @@ static struct epc_page *alloc_reclaiming(struct epc_owner *owner, struct epc_gro
 	atomic_store_explicit(&owner->turn_left, page ? TURN_PAGES : 0, memory_order_relaxed);
 	if (!page)
 		group_event(top, EPC_GROUP_OOM);
+	stall_end(stalled, owner);
 	start = epc_now_ns(epc) - start;
 	count(&epc->counters.stall_ns, start);
 	epc_count(owner, NULL, EPC_STALL_NS, start);
-	stall_end(stalled, owner);
 	return page;
 }
 
