@@ -77,18 +77,17 @@ static int map_segment(int fd, const Elf64_Phdr *ph, uint64_t bias)
 /* Where the image may lie: its own addresses, or for a position-independent one wherever there is room. */
 static int reserve(const Elf64_Ehdr *eh, const Elf64_Phdr *ph, uint64_t *ret_bias)
 {
-	uint64_t low = UINT64_MAX, high = 0;
+	uint64_t low = UINT64_MAX, high = 0, end;
 	void *at;
 
 	for (int i = 0; i < eh->e_phnum; i++) {
 		if (ph[i].p_type != PT_LOAD)
 			continue;
-		if (ph[i].p_vaddr + ph[i].p_memsz < ph[i].p_vaddr || ph[i].p_filesz > ph[i].p_memsz)
+		end = ph[i].p_vaddr + ph[i].p_memsz;
+		if (end < ph[i].p_vaddr || page_up(end) < end || ph[i].p_filesz > ph[i].p_memsz)
 			return -ENOEXEC;
 		low = page_down(ph[i].p_vaddr) < low ? page_down(ph[i].p_vaddr) : low;
-		high = page_up(ph[i].p_vaddr + ph[i].p_memsz) > high
-			       ? page_up(ph[i].p_vaddr + ph[i].p_memsz)
-			       : high;
+		high = page_up(end) > high ? page_up(end) : high;
 	}
 	if (low >= high)
 		return -ENOEXEC;

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "cpu/cpu.h"
+#include "encl/encl_priv.h"
 #include "epc/epc.h"
 #include "lib/tap.h"
 #include "lib/thread.h"
@@ -28,8 +29,19 @@ static void start(struct world *w, struct build *b, struct thread *t, uint32_t e
 	TAP_MUST(cpu_ok(thread_enter(t)), "a thread is in");
 }
 
+static unsigned int hands_of(const struct encl *encl)
+{
+	unsigned int nr = 0;
+
+	for (const struct encl_hand *hand = encl->hands; hand; hand = hand->next)
+		nr++;
+	return nr;
+}
+
 static void stop(struct world *w, struct build *b, struct thread *t, const char *name)
 {
+	TAP_CHECK(hands_of(b->encl) <= 1, "%s: one thread works with one hand, which it gives back",
+		  name);
 	TAP_CHECK(cpu_ok(thread_exit(t)), "%s: it comes out", name);
 	thread_fini(t);
 	build_fini(b);

@@ -109,6 +109,7 @@ static void test_nodes(void)
 	check_order("2200", 0, "2301");
 	check_order("-1-0", 1, "1023"); /* none is named: as far as a remote one */
 	check_order("01", 77, "10");    /* (77 + 4 - 1) % 4 == 0 */
+	check_order("10", 1024, "10");  /* no node that Linux has: as on 0 */
 }
 
 /* Who runs on a node that is full gets pages of the other one, and nobody's page is evicted for that. */
