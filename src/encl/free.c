@@ -115,6 +115,17 @@ static void announce_pages(struct encl *encl, uint64_t idx)
 	epc_announce(encl->epc, frames, nr);
 }
 
+/* From *idx on.  The tree does not change any more, but a batch does what it knows of its pages. */
+static struct encl_page *next_page(struct encl *encl, uint64_t *idx, uint64_t pages)
+{
+	struct encl_page *page;
+
+	encl_lock(encl);
+	page = pages_next_locked(encl, idx, pages);
+	encl_unlock(encl);
+	return page;
+}
+
 /* Backing slots, and the frames that the tree knows of. Returns how many frames could not be freed. */
 static unsigned int free_pages(struct encl *encl)
 	LOCK_ATTR(no_thread_safety_analysis) /* the tree does not change any more */
@@ -123,7 +134,7 @@ static unsigned int free_pages(struct encl *encl)
 	struct encl_page *page;
 	unsigned int left = 0, done = 0;
 
-	for (uint64_t idx = 0; (page = pages_next_locked(encl, &idx, pages)); idx++) {
+	for (uint64_t idx = 0; (page = next_page(encl, &idx, pages)); idx++) {
 		if (done++ % ANNOUNCED == 0)
 			announce_pages(encl, idx);
 		left += !free_page(encl, page);

@@ -53,8 +53,12 @@ static void check_load(const char *path)
 {
 	struct load_image image;
 	int status = 0, r;
-	pid_t pid = fork();
+	pid_t pid;
 
+#ifdef __SANITIZE_THREAD__
+	return; /* it ends a program that maps something where it does not want it */
+#endif
+	pid = fork();
 	must(pid >= 0, "fork");
 	if (pid == 0) {
 		signal(SIGBUS, SIG_DFL);

@@ -17,7 +17,7 @@
 #include "lib/fake_owner.h"
 #include "lib/tap.h"
 
-enum { OWNERS_MAX = 64, EPC_PAGES = 64, PAGES = 80, SECONDS_MAX = 60 };
+enum { OWNERS_MAX = 64, EPC_PAGES = 64, PAGES = 80, STILL_SECONDS_MAX = 60 };
 
 struct fair {
 	struct fake_machine m;
@@ -55,15 +55,20 @@ static void *lend(void *epc)
 	return NULL;
 }
 
-/* Until each has done @least, or for so long. */
+/* Until each has done @least, or one of those who have not stands still. */
 static void wait_for(struct fair *fair, unsigned int owners, uint64_t least)
 {
 	const struct timespec ts = { .tv_nsec = 500000 };
-	time_t start = time(NULL);
+	time_t moved = time(NULL);
+	uint64_t done, before = 0;
 	unsigned int i = 0;
 
-	while (i < owners && time(NULL) - start < SECONDS_MAX) {
-		if (fair->done[i] >= least)
+	while (i < owners && time(NULL) - moved < STILL_SECONDS_MAX) {
+		done = fair->done[i];
+		if (done != before)
+			moved = time(NULL);
+		before = done;
+		if (done >= least)
 			i++;
 		else
 			nanosleep(&ts, NULL);
