@@ -376,6 +376,11 @@ uint32_t backing_used(const struct backing *backing)
 	return atomic_load_explicit(&backing->used, memory_order_relaxed);
 }
 
+uint64_t backing_refused(const struct backing *backing)
+{
+	return atomic_load_explicit(&backing->refused, memory_order_relaxed);
+}
+
 void backing_on_call(struct backing *backing, int (*answer)(enum backing_call call))
 {
 	atomic_store(&backing->answer, answer);

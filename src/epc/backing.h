@@ -59,6 +59,8 @@ struct sgx_pcmd *backing_pcmd(struct backing *backing, uint32_t slot);
 /* The file behind it: a program may not close it. */
 bool backing_owns_fd(const struct backing *backing, int fd);
 uint32_t backing_used(const struct backing *backing);
+/* Slots that could not be had, since it was made. */
+uint64_t backing_refused(const struct backing *backing);
 
 struct backing_stats {
 	uint64_t waiting; /* slots that the file does not have yet */

@@ -270,23 +270,26 @@ static void pass_promises(struct epc *epc, struct batch *batch, const struct col
 }
 
 /*
- * Returns how many were refused, by owners who had let them go: those that take their place in the
- * store here have none when that is full, or fails.
+ * Returns how many stay because the store is full, or fails: some owners take their place in it here.  Who
+ * merely says "not now" has nothing to do with that, and may say so as often as it likes.
  */
 static unsigned int pass_block(struct epc *epc, struct batch *batch)
 {
 	struct batch_entry *entry;
 	struct epc_page *page;
-	unsigned int i, refused = 0;
+	unsigned int i, unwritten = 0;
+	uint64_t refused;
 
 	for (i = 0; i < batch->nr; i++) {
 		entry = &batch->entry[i];
 		if (entry->phase != BATCH_READY)
 			continue;
 		page = &epc->pages[entry->nr];
+		refused = backing_refused(epc->backing);
 		if (!page_ops(page)->block(page)) {
 			entry_put_back(epc, entry, POLICY_NOT_NOW, true);
-			refused++;
+			/* Or somebody else's page was just now: then the store fails as well. */
+			unwritten += backing_refused(epc->backing) != refused;
 			continue;
 		}
 		/* Until now the owner could place it elsewhere. */
@@ -294,7 +297,7 @@ static unsigned int pass_block(struct epc *epc, struct batch *batch)
 		entry->phase = BATCH_BLOCKED;
 		epc_count(page_owner(page), page, EPC_BLOCKS, 1);
 	}
-	return refused;
+	return unwritten;
 }
 
 /* The bytes of blocked pages that others may have mapped, onto the stage. */

@@ -16,7 +16,7 @@ struct epc_page;
 /* What one batch came to. */
 struct reclaim_result {
 	unsigned int looked;    /* pages looked at */
-	unsigned int unwritten; /* pages that their owner could not write, or block */
+	unsigned int unwritten; /* pages that could not be written, or had no place in the store */
 	struct epc_page *page;  /* the taker's; NULL: none */
 };
 /*

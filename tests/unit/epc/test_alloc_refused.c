@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
- * -ENOMEM, and when not: a page that comes free at the last moment, what all of a group find out together, and
- * evictions that somebody else should know of.
+ * -ENOMEM, and when not: a page that comes free at the last moment, owners who say "not now" while a page is on its
+ * way, what all of a group find out together, and evictions that somebody else should know of.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -83,6 +83,72 @@ static void test_last_moment(void)
 		  "a page that comes free at any of %u moments before is had", looks - AFTER);
 	for (i = 0; i < PAGES; i++)
 		epc_free(m.epc, page[i]);
+	epc_owner_destroy(owner);
+	fake_machine_destroy(&m);
+}
+
+/* ---- not now --------------------------------------------------------------------------------- */
+
+enum { ON_ITS_WAY_MS = 800 /* less than the second for which one that may come is waited */ };
+
+/* Time that passes where somebody sleeps; at @free_ns somebody else gives up the page that it had in hand. */
+static struct {
+	struct epc *epc;
+	struct epc_page *page;
+	uint64_t now_ns, free_ns;
+} slow;
+
+static uint64_t slow_now_ns(void) { return slow.now_ns; }
+
+static void slow_sleep(uint64_t ns)
+{
+	slow.now_ns += ns;
+	if (slow.page && slow.now_ns >= slow.free_ns) {
+		epc_free(slow.epc, slow.page);
+		slow.page = NULL;
+	}
+}
+
+/*
+ * A guest's SECS that has children here, or a TCS that somebody is in, is refused in block each time, and no store has
+ * failed: the page that is on its way is waited for.
+ */
+static void test_not_now(uint32_t pages)
+{
+	static const struct epc_clock clock = { slow_now_ns, slow_sleep };
+	struct epc_config config = { .clock = &clock };
+	struct epc_page *page = NULL;
+	struct cpu_config cpu_config;
+	struct fake_owner *stubborn;
+	struct epc_owner *owner;
+	struct fake_machine m;
+	uint64_t start;
+	int r;
+
+	slow.now_ns = start = 1000000000;
+	slow.free_ns = start + ON_ITS_WAY_MS * 1000000ull;
+	cpu_config_default(&cpu_config, pages * SGX_PAGE_SIZE);
+	TAP_MUST(fake_machine_create_as(&m, &cpu_config, &config) == 0, "an EPC");
+	slow.epc = m.epc;
+	owner = bare_owner_create(m.epc, NULL);
+	TAP_MUST(epc_alloc(m.epc, owner, 0, &slow.page) == 0, "a page in somebody's hand");
+	stubborn = fake_owner_create(m.epc, 1, pages - 1, true);
+	for (uint32_t i = 0; i < pages - 1; i++)
+		(void)fake_use_surely(stubborn, i);
+	stubborn->fail_every[FAKE_BLOCK] = 1;
+	r = epc_alloc(m.epc, owner, EPC_MAY_RECLAIM, &page);
+	TAP_CHECK(r == 0 && !slow.page,
+		  "%u pages, of which all but one are refused in block: the one that comes is had "
+		  "(%d, after %lu ms and %u refusals)",
+		  pages, r, (unsigned long)((slow.now_ns - start) / 1000000),
+		  atomic_load(&stubborn->calls[FAKE_BLOCK]));
+	if (slow.page)
+		epc_free(m.epc, slow.page);
+	if (r == 0)
+		epc_free(m.epc, page);
+	slow.page = NULL;
+	stubborn->fail_every[FAKE_BLOCK] = 0;
+	fake_owner_put(stubborn);
 	epc_owner_destroy(owner);
 	fake_machine_destroy(&m);
 }
@@ -211,6 +277,8 @@ static void test_evicted(void)
 int main(void)
 {
 	test_last_moment();
+	test_not_now(16);
+	test_not_now(375);
 	test_own_pages();
 	test_evicted();
 	return tap_done();
