@@ -376,6 +376,7 @@ static int tell_owners(struct epc_peek *peek)
 	size_t room = peek->found_nr + 1;
 	void *owner = realloc(sample->owner, room * sizeof(*sample->owner));
 	unsigned int group_at[EPC_GROUPS_MAX];
+	unsigned int g;
 	void *named;
 
 	if (!owner)
@@ -388,14 +389,17 @@ static int tell_owners(struct epc_peek *peek)
 	sample->owner_nr = 0;
 	for (unsigned int i = 0; i < peek->found_nr; i++)
 		peek->named[i] = (struct named){ peek->found[i].at, UINT32_MAX };
-	for (unsigned int g = 0; g < peek->group_nr; g++) {
+	/* A group below one that is there twice has had two places: the first is nobody's. */
+	for (unsigned int place = 0; place < sample->group_nr; place++)
+		group_at[place] = EPC_GROUPS_MAX;
+	for (g = 0; g < peek->group_nr; g++) {
 		if (peek->place[g] < sample->group_nr)
 			group_at[peek->place[g]] = g;
 	}
 	for (unsigned int place = 0; place < sample->group_nr; place++) {
-		unsigned int i = peek->group[group_at[place]].first;
-
-		for (; i < peek->found_nr && peek->found[i].group == group_at[place]; i++) {
+		g = group_at[place];
+		for (unsigned int i = g < EPC_GROUPS_MAX ? peek->group[g].first : peek->found_nr;
+		     i < peek->found_nr && peek->found[i].group == g; i++) {
 			peek->named[i].told = sample->owner_nr;
 			if ((uintptr_t)peek->found[i].owner.told_as == peek->found[i].at)
 				tell_owner(peek, &peek->found[i]);

@@ -107,14 +107,14 @@ static void test_changes(void)
 	struct lie lies[] = {
 		LIE(epc->page_nr, 0xf0000000),
 		LIE(epc->pages, (uintptr_t)epc->pages + (1 << 20)),
-		LIE(epc->section_nr, 1 << 20),
+		LIE(epc->section_nr, 200),
 		LIE(epc->shard_nr, 1 << 20),
 		LIE(epc->section->shard_nr, 1 << 20),
 		LIE(epc->section->shard_first, 1 << 24),
 		LIE(shard->first, 0xf0000000),
 		LIE(shard->nr, 0xf0000000),
 		LIE(shard->dirty_next, 0xf0000000),
-		LIE(epc->count_slot_nr, 1 << 20),
+		LIE(epc->count_slot_nr, 200),
 		LIE(epc->root->parent, (uintptr_t)epc->root),
 		LIE(epc->root->owners.next, (uintptr_t)&epc->root->owners + (1 << 28)),
 		LIE(epc->backing, (uintptr_t)epc + (1 << 30)),
@@ -122,6 +122,52 @@ static void test_changes(void)
 	for (unsigned int i = 0; i < sizeof(lies) / sizeof(lies[0]); i++)
 		look_at_lie(&s, &lies[i]);
 	fake_owner_put(owner);
+	seen_destroy(&s);
+}
+
+/* ---- a table that has a group twice ---------------------------------------------------------------- */
+
+/* What is not written before it is read is no number of anything. */
+static __attribute__((noinline)) void spoil_stack(void)
+{
+	volatile unsigned char spoilt[6144];
+
+	for (unsigned int i = 0; i < sizeof(spoilt); i++)
+		spoilt[i] = 0xa5;
+}
+
+/* So it is for a moment, too, where a group goes and another comes while the table is copied. */
+static void test_twice(void)
+{
+	struct epc_group_limits limits = EPC_GROUP_UNLIMITED;
+	struct epc_group *group, *child, *was;
+	const struct epc_sample *sample;
+	struct epc_owner *owner[3];
+	struct seen s;
+	int r;
+
+	seen_create(&s, PAGES, 8 << 20);
+	TAP_MUST(epc_group_create(epc_group_root(s.m.epc), "group", &limits, &group) == 0 &&
+			 epc_group_create(group, "child", &limits, &child) == 0,
+		 "groups");
+	owner[0] = bare_owner_create(s.m.epc, NULL);
+	owner[1] = bare_owner_create(s.m.epc, group);
+	owner[2] = bare_owner_create(s.m.epc, child);
+	was = s.m.epc->other[2];
+	TAP_MUST(s.m.epc->other[0] == group && !was, "they are first in the table");
+	s.m.epc->other[2] = group;
+	spoil_stack();
+	r = epc_peek_read(s.peek, &sample);
+	/* The group's is there twice, as the group is. */
+	TAP_CHECK(r == 0 && sample->owner_nr == 4, "a group that is in the table twice: %u owners",
+		  r == 0 ? sample->owner_nr : 0);
+	s.m.epc->other[2] = was;
+	TAP_CHECK(epc_peek_read(s.peek, &sample) == 0 && sample->owner_nr == 3,
+		  "and once: %u owners", sample->owner_nr);
+	for (unsigned int i = 0; i < 3; i++)
+		epc_owner_destroy(owner[i]);
+	epc_group_destroy(child);
+	epc_group_destroy(group);
 	seen_destroy(&s);
 }
 
@@ -263,6 +309,7 @@ int main(void)
 {
 	test_owners();
 	test_changes();
+	test_twice();
 	test_names();
 	test_files();
 	test_claims();
