@@ -9,7 +9,9 @@
  */
 #include "runtime/signal_priv.h"
 
+#include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "runtime/donor.h"
 
@@ -178,7 +180,19 @@ void rt_signal_init(void)
 	rt_signal_reopen();
 }
 
-/* Critical signals that the client ignores: to ignore one drops it where it waits at the kernel, so this comes first. */
+/* This process has no other thread. Where /proc does not say so, it may have. */
+static bool is_single_threaded(void)
+{
+	struct stat st;
+
+	/* Two names beside those of the threads. */
+	return sys4(SYS_newfstatat, AT_FDCWD, "/proc/self/task", &st, 0) == 0 && st.st_nlink == 3;
+}
+
+/*
+ * Critical signals that the client ignores: to ignore one drops it where it waits at the kernel, so this comes first.
+ * Meanwhile a thread that is at work in an enclave would end the process, so none is handed on where there are others.
+ */
 static void ignore(bool really)
 {
 	const struct rt_client_act act = { .handler = SIG_IGN };
@@ -186,6 +200,8 @@ static void ignore(bool really)
 	for (int sig = 1; sig < RT_NSIG; sig++) {
 		if (!(RT_SIG_CRITICAL & RT_SIGBIT(sig)) || rt.act[sig].handler != SIG_IGN)
 			continue;
+		if (really && !is_single_threaded())
+			return;
 		if (really)
 			kernel_act(sig, &act);
 		else

@@ -12,6 +12,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <spawn.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -460,14 +461,13 @@ static int become(enum way way, uint64_t mask)
 	if (pid)
 		return status_of(pid);
 	for (unsigned int i = 0; i < KINDS; i++)
-		signal(kinds[i], kinds[i] == SIGTRAP ? SIG_IGN : on_signal);
+		signal(kinds[i], kinds[i] == SIGTRAP && way != THREAD_EXEC ? SIG_IGN : on_signal);
 	block(mask);
 	for (unsigned int i = 0; i < KINDS && way != THREAD_EXEC; i++)
 		if (waits & BIT(kinds[i]))
 			raise(kinds[i]);
 	if (way == THREAD_EXEC) {
-		if (!pthread_create(&thread, NULL, execs,
-				    (void *)ask(&told, mask, BIT(SIGTRAP), 0)))
+		if (!pthread_create(&thread, NULL, execs, (void *)ask(&told, mask, 0, 0)))
 			pthread_join(thread, NULL);
 		_exit(99);
 	}
@@ -546,6 +546,41 @@ static void check_signals_while_executing(void)
 	TAP_CHECK(status == 0, "a mask is handed on whatever comes meanwhile (%#x)", status);
 }
 
+static atomic_bool at_rest;
+
+static void *works_on(void *unused)
+{
+	bool ok = true;
+
+	while (!atomic_load(&at_rest))
+		ok &= enclave_works(1);
+	return ok ? unused : NULL;
+}
+
+/* What a fault in an enclave is to the runtime is no signal of the program's, which ignores it. */
+static void check_spawning_beside_work(void)
+{
+	char *const nothing[] = { self, (char *)"chain", (char *)"0", NULL };
+	void *ok = NULL;
+	pthread_t thread;
+	int wrong = 0;
+	pid_t pid;
+
+	signal(SIGSEGV, SIG_IGN);
+	signal(SIGBUS, SIG_IGN);
+	atomic_store(&at_rest, false);
+	TAP_MUST(!pthread_create(&thread, NULL, works_on, self), "a thread that is at work");
+	for (unsigned int i = 0; i < EXECS; i++)
+		wrong += posix_spawn(&pid, self, NULL, NULL, nothing, environ) != 0 ||
+			 status_of(pid) != 0;
+	atomic_store(&at_rest, true);
+	pthread_join(thread, &ok);
+	TAP_CHECK(!wrong && ok, "SIGSEGV and SIGBUS are ignored: others are spawned beside it (%d)",
+		  wrong);
+	signal(SIGSEGV, on_signal);
+	signal(SIGBUS, on_signal);
+}
+
 static int tell(char **argv)
 {
 	uint64_t want[3];
@@ -587,6 +622,7 @@ int main(int argc, char **argv)
 	check_processes(ALL, "all");
 	check_processes(BIT(SIGSEGV) | BIT(SIGUSR1), "two");
 	check_signals_while_executing();
+	check_spawning_beside_work();
 	TAP_CHECK(!blocked() && enclave_works(0), "nothing is left blocked");
 	client_destroy(&e);
 	return tap_done();
