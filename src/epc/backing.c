@@ -219,8 +219,16 @@ static int grow_locked(struct backing *backing) REQUIRES(&backing->lock)
 		r = slots_fill(backing, slot, 1);
 		if (r < 0)
 			return r;
+		/* From chain to chain, with a record that never says that it has the slot: no slot is behind itself. */
+		backing->moving_slot = slot;
+		in_order();
+		backing->moving = &backing->next[slot];
+		in_order();
 		backing->bare_first = backing->next[slot];
+		in_order();
 		free_push_locked(backing, slot);
+		in_order();
+		backing->moving = NULL;
 		return 0;
 	}
 	if (nr == 0)
