@@ -6,11 +6,14 @@
  * They are numbered as they begin, so that whoever waits for what becomes of all that are under way
  * can tell when none of them is any more, though others have begun since.
  *
- * Not here: what is done in one (reclaim.c).
+ * Not here: which pages are in one (collect.c), and what is done with them (reclaim.c).
  */
 #include <errno.h>
+#include <string.h>
 
 #include "epc/epc_priv.h"
+#include "epc/owner.h"
+#include "epc/poison_priv.h"
 #include "epc/window.h"
 
 static void batch_make(void *made, unsigned int slot)
@@ -70,4 +73,41 @@ bool batches_have_ended(const struct epc *epc, uint64_t number)
 			return false;
 	}
 	return true;
+}
+
+/* ---- a page in one ---------------------------------------------------------------------------- */
+
+void owner_copy(struct owner_copy *copy, const struct epc_page *page)
+{
+	memset(copy, 0, sizeof(*copy));
+	copy->ops = page_ops(page);
+	page_set_owner(&copy->page, page_owner(page));
+	page_set_cookie(&copy->page, epc_page_cookie(page));
+}
+
+void owner_put(struct owner_copy *copy)
+{
+	copy->ops->put(&copy->page);
+}
+
+/* The record goes first: a page IN_BATCH that is in no record is put back by whoever mends the order. */
+void batch_put_back(struct epc *epc, struct batch_entry *entry, enum policy_return why, bool got)
+{
+	struct epc_page *page = &epc->pages[entry->nr];
+	struct epc_group *group = page_owner(page)->group;
+	struct owner_copy copy;
+
+	owner_copy(&copy, page);
+	order_lock(epc);
+	entry->phase = BATCH_NONE;
+	page_set_state(page, EPC_PAGE_TRACKED);
+	epc->policy->put_back(page_policy_state(page), entry->nr, why);
+	page_leave_if_broken_locked(epc, page);
+	group->in_batch_nr--;
+	if (got && why == POLICY_NOT_NOW)
+		group_shun_locked(group);
+	atomic_fetch_sub_explicit(&epc->in_batch_nr, 1, memory_order_relaxed);
+	order_unlock(epc);
+	if (got)
+		owner_put(&copy);
 }

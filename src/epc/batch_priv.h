@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
- * Batches of reclaim: what is in one, and which there are (batch.c).  What is done in one is in reclaim.c.
+ * Batches of reclaim: what is in one, and which there are (batch.c).  Which pages those are is in collect.c, what is done with
+ * them in reclaim.c.
  */
 #ifndef SWSGX_EPC_BATCH_PRIV_H
 #define SWSGX_EPC_BATCH_PRIV_H
@@ -10,6 +11,8 @@
 #include <stdint.h>
 
 #include "base/lock.h"
+#include "epc/page.h"
+#include "epc/policy.h"
 #include "epc/window.h"
 
 struct epc;
@@ -54,5 +57,19 @@ void batch_begin(struct epc *epc, struct batch *batch);
 /* How many batches have begun so far; whether none of the first @number of them is under way any more. */
 uint64_t batches_begun(const struct epc *epc);
 bool batches_have_ended(const struct epc *epc, uint64_t number);
+
+/*
+ * For what undoes get().  The page may be anybody's by then, so the owner is shown a copy of what it was: it is the
+ * owner's reference that keeps alive what the copy points to.
+ */
+struct owner_copy {
+	const struct sgx_epc_page_ops *ops;
+	struct epc_page page;
+};
+
+void owner_copy(struct owner_copy *copy, const struct epc_page *page);
+void owner_put(struct owner_copy *copy);
+/* An entry's page stays resident.  @got: its owner is held. */
+void batch_put_back(struct epc *epc, struct batch_entry *entry, enum policy_return why, bool got);
 
 #endif

@@ -15,27 +15,21 @@
  * with the process is at most what its get() calls took and its put() calls had not given back yet:
  * to put twice would be worse.
  *
- * Not here: which pages to try (policy_*.c), when to run (alloc.c, reclaimd.c), what a page means
+ * Not here: which pages to try (collect.c), when to run (alloc.c, reclaimd.c), what a page means
  * to its owner (owner.h).
  */
 #include <errno.h>
-#include <string.h>
 
 #include "arch/sgx.h"
 #include "cpu/cpu.h"
 #include "epc/backing.h"
+#include "epc/collect_priv.h"
 #include "epc/epc_priv.h"
 #include "epc/owner.h"
-#include "epc/pagelist.h"
-#include "epc/poison_priv.h"
-#include "epc/policy_ghost.h"
 #include "epc/policy_sample.h"
 #include "epc/reclaim_priv.h"
-#include "epc/sample_priv.h"
 #include "epc/waiter_priv.h"
 #include "epc/window.h"
-
-enum { LOOK_MAX = 256 /* pages of a group looked at for one batch */ };
 
 /*
  * How deep the calling thread is in batches.  An operation that asked for a page by reclaim would
@@ -47,226 +41,6 @@ static __thread unsigned int in_batches __attribute__((tls_model("initial-exec")
 bool reclaim_is_running(void)
 {
 	return in_batches > 0;
-}
-
-/*
- * Undo get().  The page may be anybody's by now, so the owner is shown a copy of what it was: it is
- * the owner's reference that keeps alive what the copy points to.
- */
-struct owner_copy {
-	const struct sgx_epc_page_ops *ops;
-	struct epc_page page;
-};
-
-static void owner_copy(struct owner_copy *copy, const struct epc_page *page)
-{
-	memset(copy, 0, sizeof(*copy));
-	copy->ops = page_ops(page);
-	page_set_owner(&copy->page, page_owner(page));
-	page_set_cookie(&copy->page, epc_page_cookie(page));
-}
-
-static void owner_put(struct owner_copy *copy)
-{
-	copy->ops->put(&copy->page);
-}
-
-/*
- * An entry's page stays resident.  @got: its owner is held.  The record goes first: a page IN_BATCH
- * that is in no record is put back by whoever mends the order.
- */
-static void entry_put_back(struct epc *epc, struct batch_entry *entry, enum policy_return why,
-			   bool got)
-{
-	struct epc_page *page = &epc->pages[entry->nr];
-	struct epc_group *group = page_owner(page)->group;
-	struct owner_copy copy;
-
-	owner_copy(&copy, page);
-	order_lock(epc);
-	entry->phase = BATCH_NONE;
-	page_set_state(page, EPC_PAGE_TRACKED);
-	epc->policy->put_back(page_policy_state(page), entry->nr, why);
-	page_leave_if_broken_locked(epc, page);
-	group->in_batch_nr--;
-	if (got && why == POLICY_NOT_NOW)
-		group_shun_locked(group);
-	atomic_fetch_sub_explicit(&epc->in_batch_nr, 1, memory_order_relaxed);
-	order_unlock(epc);
-	if (got)
-		owner_put(&copy);
-}
-
-/*
- * Whose pages a batch takes: @looked at so far of each group, and those that have nothing more to
- * give.
- */
-struct collect {
-	struct epc_group *top;
-	struct epc_owner *taker; /* as of reclaim_batch() */
-	bool exchange;           /* the batch is one page, and the taker has it */
-	struct epc_group *group; /* of the last pick_more(); NULL: no group gives anything */
-	struct group_set done;
-	uint16_t looked[EPC_GROUPS_MAX];
-};
-
-/*
- * How many of @quota pages may be taken where somebody in the top group needs some.  What it was
- * promised goes page by page, into the hand of whoever needs it.
- */
-static uint32_t spare_locked(struct collect *collect, uint32_t picked, uint32_t quota)
-	REQUIRES(&collect->top->epc->reclaim_lock)
-{
-	uint32_t spare = collect->taker ? group_spare_locked(collect->top) : UINT32_MAX;
-
-	if (picked == 0)
-		collect->exchange = spare == 0;
-	if (collect->exchange)
-		return picked == 0;
-	return spare < quota ? spare : quota;
-}
-
-/* Candidates of one group into the free entries of @batch. Returns how many. */
-static unsigned int pick_more(struct epc *epc, struct batch *batch, struct collect *collect)
-{
-	struct batch_entry *entry;
-	unsigned int picked = 0;
-	struct epc_group *group;
-	uint16_t *looked;
-	unsigned int look;
-	uint32_t nr, quota;
-
-	order_lock(epc);
-	sample_tell_locked(epc);
-	group = collect->group = group_choose_locked(collect->top, &collect->done, &quota);
-	if (!group) {
-		order_unlock(epc);
-		return 0;
-	}
-	quota = spare_locked(collect, batch->nr, quota);
-	looked = &collect->looked[group->index];
-	while (picked < quota && batch->nr < epc->batch_nr && *looked < LOOK_MAX) {
-		nr = epc->policy->pick(group->policy_state, &look);
-		*looked = (uint16_t)(*looked + (look ? look : 1));
-		if (nr == PAGE_NONE && look == 0)
-			break;
-		if (nr == PAGE_NONE)
-			continue;
-		assert(page_state(&epc->pages[nr]) == EPC_PAGE_TRACKED);
-		ghost_prefetch(&epc->view, nr);
-		entry = &batch->entry[batch->nr];
-		entry->nr = nr;
-		entry->stage = NO_STAGE;
-		page_set_state(&epc->pages[nr], EPC_PAGE_IN_BATCH);
-		entry->phase = BATCH_PICKED;
-		batch->nr++;
-		group->in_batch_nr++;
-		atomic_fetch_add_explicit(&epc->in_batch_nr, 1, memory_order_relaxed);
-		picked++;
-	}
-	/* Still under the lock: without a page in hand there is nothing that keeps the group. */
-	if (quota == 0)
-		collect->group = NULL;
-	else if (picked == 0 || *looked >= LOOK_MAX)
-		group_set_add(&collect->done, group);
-	order_unlock(epc);
-	return picked;
-}
-
-/*
- * The owners' consent for the entries from @first on.  First every owner is held, then each is
- * asked: an owner that dies by our own put must not wait for a page of its own that we have merely
- * picked.
- */
-static void ask_owners(struct epc *epc, struct batch *batch, unsigned int first)
-{
-	struct batch_entry *entry;
-	struct epc_page *page;
-	unsigned int i;
-
-	for (i = first; i < batch->nr; i++) {
-		entry = &batch->entry[i];
-		page = &epc->pages[entry->nr];
-		if (page_ops(page)->get(page))
-			entry->phase = BATCH_GOT;
-		else
-			entry_put_back(epc, entry, POLICY_NOT_NOW, false);
-	}
-	for (i = first; i < batch->nr; i++) {
-		entry = &batch->entry[i];
-		if (entry->phase != BATCH_GOT)
-			continue;
-		page = &epc->pages[entry->nr];
-		if (page_ops(page)->reclaim(page)) {
-			entry->phase = BATCH_READY;
-			continue;
-		}
-		count(&epc->counters.second_chances, 1);
-		entry_put_back(epc, entry, POLICY_REFERENCED, true);
-	}
-}
-
-/* Entries that have gone make room for others. */
-static void compact(struct batch *batch)
-{
-	uint32_t from, to = 0;
-
-	for (from = 0; from < batch->nr; from++) {
-		if (batch->entry[from].phase == BATCH_NONE)
-			continue;
-		if (to != from) {
-			/* In both places for a moment: batch_recover() knows. */
-			batch->entry[to].nr = batch->entry[from].nr;
-			batch->entry[to].win_page = batch->entry[from].win_page;
-			batch->entry[to].stage = batch->entry[from].stage;
-			batch->entry[to].phase = batch->entry[from].phase;
-			batch->entry[from].phase = BATCH_NONE;
-		}
-		to++;
-	}
-	batch->nr = to;
-}
-
-static unsigned int pass_collect(struct epc *epc, struct batch *batch, struct collect *collect)
-{
-	unsigned int looked = 0, first, i;
-
-	do {
-		first = batch->nr;
-		(void)pick_more(epc, batch, collect);
-		ask_owners(epc, batch, first);
-		compact(batch);
-	} while (collect->group && batch->nr < epc->batch_nr);
-	sample_drop(epc);
-	for (i = 0; i < EPC_GROUPS_MAX; i++)
-		looked += collect->looked[i];
-	return looked;
-}
-
-/*
- * Since its pages were picked a group may have freed others, and need some of these to have what it
- * was promised.  What it frees from now on is its own affair: a page that is blocked can only be
- * written.
- */
-static void pass_promises(struct epc *epc, struct batch *batch, const struct collect *collect)
-{
-	/* By an exchange the top group loses nothing. */
-	const struct epc_group *end =
-		collect->taker && !collect->exchange ? epc->root : collect->top;
-	const struct epc_group *group;
-	struct batch_entry *entry;
-	bool gives;
-
-	for (entry = batch->entry; entry < batch->entry + batch->nr; entry++) {
-		group = page_owner(&epc->pages[entry->nr])->group;
-		if (entry->phase != BATCH_READY || !group_is_promised(group, end))
-			continue;
-		order_lock(epc);
-		gives = group_gives_promised_locked(group, end);
-		order_unlock(epc);
-		if (gives)
-			entry_put_back(epc, entry, POLICY_REFERENCED, true);
-	}
 }
 
 /*
@@ -287,7 +61,7 @@ static unsigned int pass_block(struct epc *epc, struct batch *batch)
 		page = &epc->pages[entry->nr];
 		refused = backing_refused(epc->backing);
 		if (!page_ops(page)->block(page)) {
-			entry_put_back(epc, entry, POLICY_NOT_NOW, true);
+			batch_put_back(epc, entry, POLICY_NOT_NOW, true);
 			/* Or somebody else's page was just now: then the store fails as well. */
 			unwritten += backing_refused(epc->backing) != refused;
 			continue;
@@ -376,7 +150,7 @@ static unsigned int pass_write(struct epc *epc, struct batch *batch)
 		 */
 		entry->phase = BATCH_RETURNS;
 		entry_untake(epc, batch, entry);
-		entry_put_back(epc, entry, POLICY_NOT_NOW, true);
+		batch_put_back(epc, entry, POLICY_NOT_NOW, true);
 	}
 	return unwritten;
 }
@@ -501,7 +275,7 @@ static void pass_return(struct epc *epc, struct batch *batch)
 		if (entry->phase != BATCH_RETURNS)
 			continue;
 		entry_untake(epc, batch, entry);
-		entry_put_back(epc, entry, POLICY_NOT_NOW, true);
+		batch_put_back(epc, entry, POLICY_NOT_NOW, true);
 	}
 }
 
@@ -522,9 +296,9 @@ static void batch_recover(struct epc *epc, struct batch *batch) REQUIRES(&batch-
 	for (i = 0; i < EPC_BATCH_MAX; i++) {
 		entry = &batch->entry[i];
 		if (entry->phase == BATCH_PICKED)
-			entry_put_back(epc, entry, POLICY_NOT_NOW, false);
+			batch_put_back(epc, entry, POLICY_NOT_NOW, false);
 		else if (entry->phase == BATCH_GOT)
-			entry_put_back(epc, entry, POLICY_NOT_NOW, true);
+			batch_put_back(epc, entry, POLICY_NOT_NOW, true);
 	}
 	/* Some that are READY were blocked, and that could not be noted any more. */
 	(void)pass_block(epc, batch);
@@ -586,10 +360,10 @@ int reclaim_batch(struct epc *epc, struct epc_group *top, struct epc_owner *take
 		return -EAGAIN;
 	in_batches++;
 	batch_begin(epc, batch);
-	ret->looked = pass_collect(epc, batch, &collect);
+	ret->looked = collect_pages(epc, batch, &collect);
 	if (batch->nr > 0) {
 		count(&epc->counters.batches, 1);
-		pass_promises(epc, batch, &collect);
+		collect_promises(epc, batch, &collect);
 		ret->unwritten = pass_block(epc, batch);
 		pass_take(epc, batch);
 		show_stage(epc, batch);
