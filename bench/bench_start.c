@@ -32,28 +32,9 @@ static double run_ms(char *const argv[])
 	return (double)(measure_wall_ns() - start) / 1e6;
 }
 
-/* The one argument that there is: the tool. */
-static error_t parse(int key, char *arg, struct argp_state *state)
-{
-	char **swsgx = state->input;
-
-	switch (key) {
-	case ARGP_KEY_ARG:
-		if (*swsgx)
-			return ARGP_ERR_UNKNOWN;
-		*swsgx = arg;
-		return 0;
-	case ARGP_KEY_NO_ARGS:
-		argp_usage(state);
-		return 0;
-	default:
-		return ARGP_ERR_UNKNOWN;
-	}
-}
-
 int main(int argc, char **argv)
 {
-	static const struct argp own = { .parser = parse, .args_doc = "SWSGX" };
+	static const struct argp own = { .parser = option_argument, .args_doc = "SWSGX" };
 	static struct measure m = { .title = "Starting a program" };
 	static char self[] = "/bin/true", run[] = "run", option[] = "--platform", end[] = "--";
 	char platform[] = "/tmp/swsgx-bench-XXXXXX";

@@ -372,32 +372,13 @@ static void counts(struct measure *m, const char *kernel)
 	}
 }
 
-/* The one argument that there is: a guest's image. */
-static error_t parse(int key, char *arg, struct argp_state *state)
-{
-	const char **kernel = state->input;
-
-	switch (key) {
-	case ARGP_KEY_ARG:
-		if (*kernel)
-			return ARGP_ERR_UNKNOWN;
-		*kernel = arg;
-		return 0;
-	case ARGP_KEY_NO_ARGS:
-		argp_usage(state);
-		return 0;
-	default:
-		return ARGP_ERR_UNKNOWN;
-	}
-}
-
 int main(int argc, char **argv)
 {
-	static const struct argp own = { .parser = parse, .args_doc = "KERNEL" };
+	static const struct argp own = { .parser = option_argument, .args_doc = "KERNEL" };
 	static struct measure m = { .title = "A guest on /dev/kvm, and an enclave of the host's" };
 	static struct host h;
 	struct report rep;
-	const char *kernel = NULL;
+	char *kernel = NULL;
 	char text[256];
 
 	m.json = option_parse(argc, argv, m.title, &own, &kernel);

@@ -46,6 +46,24 @@ bool option_parse(int argc, char **argv, const char *doc, const struct argp *own
 	return common.json;
 }
 
+error_t option_argument(int key, char *arg, struct argp_state *state)
+{
+	char **argument = state->input;
+
+	switch (key) {
+	case ARGP_KEY_ARG:
+		if (*argument)
+			return ARGP_ERR_UNKNOWN;
+		*argument = arg;
+		return 0;
+	case ARGP_KEY_NO_ARGS:
+		argp_usage(state);
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
 unsigned long option_number(const struct argp_state *state, const char *what, const char *text)
 {
 	unsigned long value;

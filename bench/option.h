@@ -14,6 +14,9 @@
  */
 bool option_parse(int argc, char **argv, const char *doc, const struct argp *own, void *input);
 
+/* For benchmarks with one argument, which must be there: the parser of @own, whose @input is where it goes, a char *. */
+error_t option_argument(int key, char *arg, struct argp_state *state);
+
 /* A number above 0 that is all of @text; else it says so of @what and ends the program. */
 unsigned long option_number(const struct argp_state *state, const char *what, const char *text);
 
