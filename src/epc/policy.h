@@ -82,6 +82,12 @@ struct epc_policy {
 enum {
 	POLICY_LOOK_MAX = 64,
 	POLICY_BATCH_PART = 16, /* what goes ahead of need is missed, in a small EPC the most */
+	/*
+	 * Used pages that a rule of one queue spares for one victim: then the next one goes.  So
+	 * many are more than a second chance is worth waiting for; 256 MiB of EPC are looked at
+	 * whole, as the rules have it.
+	 */
+	POLICY_SPARED_MAX = 65536,
 };
 
 /* By name, or the default for NULL; NULL when there is no such policy. */

@@ -14,12 +14,6 @@
 #include "epc/policy.h"
 #include "epc/policy_sample.h"
 
-/*
- * Used pages that are spared for one victim: then the next one goes.  So many are more than a second chance is
- * worth waiting for; 256 MiB of EPC are walked whole, as both rules have it.
- */
-enum { SPARED_MAX = 65536 };
-
 struct clock_state {
 	struct policy_view view;
 	struct pagelist queue;
@@ -77,7 +71,7 @@ static uint32_t clock_pick(void *p, unsigned int *ret_looked)
 		if (nr == PAGE_NONE)
 			break;
 		looked++;
-		if (!sample_test_and_arm(&state->view, nr) || state->spared == SPARED_MAX) {
+		if (!sample_test_and_arm(&state->view, nr) || state->spared == POLICY_SPARED_MAX) {
 			state->spared = 0;
 			break;
 		}

@@ -44,6 +44,7 @@ struct clockpro {
 	uint32_t cold;     /* of which so many are to be cold, within cold_min() and all but that */
 	uint32_t came;     /* pages that came in this grain */
 	uint32_t to_hand;
+	uint32_t spared; /* since the last victim */
 	uint8_t now;
 	uint8_t passed;
 	uint32_t testing_nr;
@@ -241,10 +242,44 @@ static void cold_was_used(struct clockpro *cp, uint32_t nr)
 	put(cp, nr, hot ? HOT : COLD, cp->now);
 }
 
+/* The first cold page that was not used. */
+static uint32_t unused_page(struct clockpro *cp, unsigned int *looked)
+{
+	unsigned int demoted = 0, spared = 0;
+	uint32_t nr;
+
+	while (*looked < POLICY_LOOK_MAX && order_nr(cp) > 0) {
+		if (cp->list[COLD].nr == 0 ||
+		    (cp->list[HOT].nr > hot_max(cp) && demoted < DEMOTE_MAX && spared < HAND_MAX)) {
+			if (hot_hand_spares(cp)) {
+				spared++;
+				++*looked;
+			} else {
+				demoted++;
+				hot_hand_demotes(cp);
+			}
+			continue;
+		}
+		nr = cp->list[COLD].first;
+		++*looked;
+		if (!sample_test_and_arm(&cp->view, nr))
+			return nr;
+		cold_was_used(cp, nr);
+	}
+	return PAGE_NONE;
+}
+
+/* The next one to be looked at, used or not. */
+static uint32_t any_page(struct clockpro *cp)
+{
+	if (cp->list[COLD].nr == 0)
+		hot_hand_demotes(cp);
+	return cp->list[COLD].first;
+}
+
 static uint32_t clockpro_pick(void *p, unsigned int *ret_looked)
 {
 	struct clockpro *cp = p;
-	unsigned int demoted = 0, spared = 0;
 	uint32_t nr = order_nr(cp);
 
 	/* A batch takes some; then as many come. */
@@ -255,27 +290,15 @@ static uint32_t clockpro_pick(void *p, unsigned int *ret_looked)
 	cp->full = true;
 	want_hotter(cp, 0);
 	*ret_looked = 0;
-	while (*ret_looked < POLICY_LOOK_MAX && order_nr(cp) > 0) {
-		if (cp->list[COLD].nr == 0 ||
-		    (cp->list[HOT].nr > hot_max(cp) && demoted < DEMOTE_MAX && spared < HAND_MAX)) {
-			if (hot_hand_spares(cp)) {
-				spared++;
-				++*ret_looked;
-			} else {
-				demoted++;
-				hot_hand_demotes(cp);
-			}
-			continue;
-		}
-		nr = cp->list[COLD].first;
-		++*ret_looked;
-		if (!sample_test_and_arm(&cp->view, nr)) {
-			take_out(cp, nr);
-			return nr;
-		}
-		cold_was_used(cp, nr);
+	nr = unused_page(cp, ret_looked);
+	cp->spared += *ret_looked;
+	if (nr == PAGE_NONE && cp->spared >= POLICY_SPARED_MAX && order_nr(cp) > 0)
+		nr = any_page(cp);
+	if (nr != PAGE_NONE) {
+		take_out(cp, nr);
+		cp->spared = 0;
 	}
-	return PAGE_NONE;
+	return nr;
 }
 
 /* As hot: the cold ones are few, and if none of them can go, others must be looked at. */
@@ -311,6 +334,7 @@ static void clockpro_reset(void *p)
 	pagelist_init(&cp->list[HOT]);
 	memset(cp->testing, 0, sizeof(cp->testing));
 	cp->testing_nr = 0;
+	cp->spared = 0;
 	cp->passed = cp->now;
 }
 

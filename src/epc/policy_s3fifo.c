@@ -5,6 +5,8 @@
  * New pages go to the small queue, a tenth of all.  What was used by the time it comes to the front there goes to
  * the main queue; the rest is evicted and remembered, and goes to the main queue at once should it come
  * back soon.  The main queue is a CLOCK.  The paper counts uses up to three; what can be seen here is one bit.
+ *
+ * Where all pages of a large EPC have been used no queue is walked whole for one victim.
  */
 #include "base/arena.h"
 #include "epc/pagelist.h"
@@ -19,6 +21,7 @@ struct s3fifo {
 	struct policy_view view;
 	struct pagelist queue[QUEUE_NR];
 	unsigned int from; /* where a victim is being looked for; ANY: it is to be decided */
+	uint32_t spared;   /* since the last victim */
 };
 
 static void *s3fifo_create(struct arena *arena, const struct policy_view *view)
@@ -79,10 +82,12 @@ static uint32_t s3fifo_pick(void *p, unsigned int *ret_looked)
 		++*ret_looked;
 		nr = s3->queue[s3->from].first;
 		s3fifo_remove(s3, nr);
-		if (!sample_test_and_arm(&s3->view, nr)) {
+		if (!sample_test_and_arm(&s3->view, nr) || s3->spared == POLICY_SPARED_MAX) {
+			s3->spared = 0;
 			s3->from = ANY;
 			return nr;
 		}
+		s3->spared++;
 		add_tail(s3, nr, MAIN);
 	}
 	return PAGE_NONE;
@@ -111,6 +116,7 @@ static void s3fifo_reset(void *p)
 	pagelist_init(&s3->queue[SMALL]);
 	pagelist_init(&s3->queue[MAIN]);
 	s3->from = ANY;
+	s3->spared = 0;
 }
 
 static uint32_t s3fifo_nr(const void *p)

@@ -3,6 +3,8 @@
  * SIEVE (Zhang et al., NSDI 2024): one queue that is never reordered.  A hand goes over it from the oldest page to
  * the newest, spares those that were used since it came by, and takes the first that was not; then it goes on from
  * there.  So pages that are used stay where they are, and new ones must prove themselves at once.
+ *
+ * Where all pages of a large EPC have been used the hand does not go over all of them for one victim.
  */
 #include "base/arena.h"
 #include "epc/pagelist.h"
@@ -12,7 +14,8 @@
 struct sieve {
 	struct policy_view view;
 	struct pagelist queue;
-	uint32_t hand; /* the next page to look at; PAGE_NONE: the oldest */
+	uint32_t hand;   /* the next page to look at; PAGE_NONE: the oldest */
+	uint32_t spared; /* since the last victim */
 };
 
 static void *sieve_create(struct arena *arena, const struct policy_view *view)
@@ -60,8 +63,11 @@ static uint32_t sieve_pick(void *p, unsigned int *ret_looked)
 		nr = sieve->hand == PAGE_NONE ? sieve->queue.first : sieve->hand;
 		++*ret_looked;
 		sieve->hand = page_next(sieve->view.pages, nr);
-		if (sample_test_and_arm(&sieve->view, nr))
+		if (sample_test_and_arm(&sieve->view, nr) && sieve->spared < POLICY_SPARED_MAX) {
+			sieve->spared++;
 			continue;
+		}
+		sieve->spared = 0;
 		sieve_remove(sieve, nr);
 		return nr;
 	}
@@ -90,6 +96,7 @@ static void sieve_reset(void *p)
 
 	pagelist_init(&sieve->queue);
 	sieve->hand = PAGE_NONE;
+	sieve->spared = 0;
 }
 
 static uint32_t sieve_nr(const void *p)
