@@ -25,14 +25,15 @@ int pages_create(struct encl *encl)
 
 void pages_destroy(struct encl *encl)
 {
-	if (!encl->leaves)
-		return;
-	for (uint64_t i = 0; i < encl->leaf_nr; i++)
+	for (uint64_t i = 0; encl->leaves && i < encl->leaf_nr; i++)
 		if (encl->leaves[i])
 			arena_free(encl->arena, encl->leaves[i],
 				   ENCL_LEAF_PAGES * sizeof(struct encl_page));
-	arena_free(encl->arena, encl->leaves, encl->leaf_nr * sizeof(encl->leaves[0]));
+	if (encl->leaves)
+		arena_free(encl->arena, encl->leaves, encl->leaf_nr * sizeof(encl->leaves[0]));
 	encl->leaves = NULL;
+	/* Last: whoever dies before has it done again. A repair goes on with no pages then. */
+	encl->leaf_nr = 0;
 }
 
 struct encl_page *pages_find_locked(struct encl *encl, uint64_t idx)
