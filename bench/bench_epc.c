@@ -45,7 +45,7 @@ static double wall(void)
 	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
-static const struct table_label what[TABLE_LABELS_MAX] = { { "what", 45 } };
+static const struct table_label what[TABLE_LABELS_MAX] = { { "what", 48 } };
 
 #define COLUMNS(columns) columns, sizeof(columns) / sizeof((columns)[0])
 
@@ -167,7 +167,7 @@ static void *churn(void *arg)
 	return NULL;
 }
 
-/* The best of some rounds of @threads threads: ns a pair of allocate and free in each. */
+/* So many threads once: ns a pair of allocate and free in each. */
 static double churn_once(struct fake_machine *m, struct epc_owner *owner, unsigned int threads,
 			 double *ret_cpu_ns)
 {
@@ -192,34 +192,48 @@ static double churn_once(struct fake_machine *m, struct epc_owner *owner, unsign
 	return wall_ns;
 }
 
-/* @max: of the owner's group; 0: it is in the root. */
-static void bench_threads(struct table *table, const char *where, uint32_t max)
-{
-	double cpu_ns, wall_ns, cpu_best[3] = { 0, 1e9, 1e9 }, wall_best[3] = { 0, 1e9, 1e9 };
-	struct epc_group_limits limits = EPC_GROUP_UNLIMITED;
-	struct epc_group *group = NULL;
-	struct epc_owner *owner;
-	struct fake_machine m;
-	unsigned int round, n;
+enum { CHURN_ROUNDS = 15 };
 
-	fake_machine_create(&m, 65536, NULL, NULL, 0);
-	limits.max_pages = max;
-	if (max)
-		epc_group_create(epc_group_root(m.epc), "group", &limits, &group);
-	owner = bare_owner_create(m.epc, group);
-	for (round = 0; round < 10; round++) {
-		for (n = 1; n <= 2; n++) {
-			wall_ns = churn_once(&m, owner, n, &cpu_ns);
-			cpu_best[n] = cpu_ns < cpu_best[n] ? cpu_ns : cpu_best[n];
-			wall_best[n] = wall_ns < wall_best[n] ? wall_ns : wall_best[n];
-		}
+/* Where the threads' owner is; @max: of each of the @depth groups, one below another. */
+struct place {
+	const char *name;
+	unsigned int depth;
+	uint32_t max;
+	struct fake_machine m;
+	struct epc_owner *owner;
+	double cpu[3][CHURN_ROUNDS], wall[3][CHURN_ROUNDS]; /* by the number of threads */
+};
+
+static void place_make(struct place *place)
+{
+	struct epc_group_limits limits = EPC_GROUP_UNLIMITED;
+	struct epc_group *group;
+	char name[16];
+
+	fake_machine_create(&place->m, 65536, NULL, NULL, 0);
+	limits.max_pages = place->max;
+	group = epc_group_root(place->m.epc);
+	for (unsigned int i = 0; i < place->depth; i++) {
+		snprintf(name, sizeof(name), "g%u", i);
+		epc_group_create(group, name, &limits, &group);
 	}
-	table_row(table, where, NULL,
-		  (double[]){ wall_best[1], wall_best[2], 2 * wall_best[1] / wall_best[2],
-			      2 * cpu_best[1] / cpu_best[2] });
-	fake_machine_destroy(&m);
+	place->owner = bare_owner_create(place->m.epc, group);
 }
 
+static int rising(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+static double median(double *of)
+{
+	qsort(of, CHURN_ROUNDS, sizeof(*of), rising);
+	return of[CHURN_ROUNDS / 2];
+}
+
+/* All places take turns, with one thread and with two, so that all have the same neighbours. */
 static void bench_all_threads(struct table *table)
 {
 	static const struct table_column columns[] = {
@@ -228,12 +242,37 @@ static void bench_all_threads(struct table *table)
 		{ "two / one", NULL, 2 },
 		{ "by CPU time", NULL, 2 },
 	};
+	struct place place[] = {
+		{ .name = "in the root group" },
+		{ .name = "in a group", .depth = 1, .max = EPC_GROUP_NO_LIMIT },
+		{ .name = "in a group with a max", .depth = 1, .max = 32768 },
+		{ .name = "in the fourth of nested groups, with a max each",
+		  .depth = 4,
+		  .max = 32768 },
+	};
+	enum { PLACES = sizeof(place) / sizeof(place[0]) };
+	unsigned int i, round, n;
+	double one, two;
 
 	table_begin(table, "Threads that allocate and free: ns a pair of these", what,
 		    COLUMNS(columns));
-	bench_threads(table, "in the root group", 0);
-	bench_threads(table, "in a group", EPC_GROUP_NO_LIMIT);
-	bench_threads(table, "in a group with a max", 32768);
+	for (i = 0; i < PLACES; i++)
+		place_make(&place[i]);
+	for (round = 0; round < CHURN_ROUNDS; round++) {
+		for (i = 0; i < PLACES; i++) {
+			for (n = 1; n <= 2; n++)
+				place[i].wall[n][round] = churn_once(&place[i].m, place[i].owner, n,
+								     &place[i].cpu[n][round]);
+		}
+	}
+	for (i = 0; i < PLACES; i++) {
+		one = median(place[i].wall[1]);
+		two = median(place[i].wall[2]);
+		table_row(table, place[i].name, NULL,
+			  (double[]){ one, two, 2 * one / two,
+				      2 * median(place[i].cpu[1]) / median(place[i].cpu[2]) });
+		fake_machine_destroy(&place[i].m);
+	}
 }
 
 /* ---- a fault with a fake owner: allocation, eviction in batches, copy in and out ---------- */

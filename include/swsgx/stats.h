@@ -212,7 +212,8 @@ int swsgx_owner_count(struct swsgx_owner *owner, const struct swsgx_page *page, 
  * struct swsgx_group_info - a group, with all groups below it
  * @name:       as it was created; "root"
  * @limits:     as they were set; the root has none
- * @current_pages, @peak_pages: pages that it is charged for, and most of them at once
+ * @current_pages, @peak_pages: pages that it is charged for, and most of them at once (up to 32 fewer where threads took pages at the
+ *              same moment, docs/groups.md)
  * @owner_nr:   owners of its own, not of groups below
  * @reserved32: 0
  * @event:      how often, by SWSGX_GROUP_MIN and so on

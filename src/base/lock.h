@@ -12,7 +12,7 @@
  *   LOCK_PROCESS    rt.lock            list of mapped ranges         mmap, mprotect, userfaultfd
  *   LOCK_LEDGER     rt ledger          what each process holds       nothing
  *   LOCK_GROUPS     epc.groups_lock    groups, lists of owners       LOCK_RECLAIM and below
- *   LOCK_CHARGE     epc.charge_lock    a look at max, and its use    LOCK_SECTION
+ *   LOCK_CHARGE     epc.charge_lock    what groups are allowed       LOCK_RECLAIM and below
  *   LOCK_RECLAIM    epc.reclaim_lock   the policies' lists           list moves only
  *   LOCK_SECTION    section.lock       the free list                 list moves only
  *   LOCK_WINDOW     window.lock        ranges of the window          range moves only

@@ -191,6 +191,17 @@ static bool has_turn(struct epc_owner *owner)
 }
 
 /*
+ * A page that is free and may be had without a look at any sum, where nobody waits who may have come
+ * first.
+ */
+static struct epc_page *alloc_quick(struct epc_owner *owner)
+{
+	if (atomic_load_explicit(&owner->epc->waiting, memory_order_relaxed))
+		return NULL;
+	return section_alloc(owner->epc, owner, false);
+}
+
+/*
  * A page, if there is one that is not for somebody else, and the group may have it; or NULL, and
  * who must give some first.  @self: NULL for somebody who has just come.
  */
@@ -199,18 +210,21 @@ static struct epc_page *alloc_try(struct epc_owner *owner, const struct waiter *
 				  struct epc_group **ret_top)
 {
 	struct epc *epc = owner->epc;
+	bool turn = (!self && has_turn(owner)) || !is_for_others(epc, self);
 	bool limited = group_is_limited(owner->group);
 	struct epc_page *page = NULL;
+	bool alone;
 
 	*ret_top = NULL;
-	if (limited) {
-		charge_lock(epc);
-		*ret_top = group_at_max(owner->group, self);
-	}
-	if (!*ret_top && ((!self && has_turn(owner)) || !is_for_others(epc, self)))
-		page = section_alloc(epc, owner);
-	if (limited)
+	if (turn && !limited)
+		page = section_alloc(epc, owner, false);
+	if (limited || (!page && owner->group->parent && section_free_nr(epc) > 0)) {
+		alone = charge_lock(epc);
+		*ret_top = group_make_room_locked(owner->group, self, alone);
+		if (!*ret_top && turn)
+			page = section_alloc(epc, owner, true);
 		charge_unlock(epc);
+	}
 	if (!page && !*ret_top)
 		*ret_top = epc_group_root(epc);
 	return page;
@@ -399,13 +413,15 @@ int epc_alloc(struct epc *epc, struct epc_owner *owner, unsigned int flags,
 	      struct epc_page **ret_page)
 {
 	bool may_reclaim = (flags & EPC_MAY_RECLAIM) && !reclaim_is_running();
-	struct epc_group *top;
+	struct epc_group *top = NULL;
 	struct epc_page *page;
 
 	assert(owner->epc == epc);
-	if (!alloc_stay_low(owner, may_reclaim))
+	page = alloc_quick(owner);
+	if (!page && !alloc_stay_low(owner, may_reclaim))
 		return -EBUSY;
-	page = alloc_try(owner, NULL, &top);
+	if (!page)
+		page = alloc_try(owner, NULL, &top);
 	if (!page && !may_reclaim)
 		return -EBUSY;
 	if (!page) {

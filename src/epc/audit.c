@@ -100,12 +100,13 @@ static void audit_charges(struct audit *audit, const struct shard *shard)
 	}
 	for (i = 1; i < EPC_GROUPS_MAX; i++) {
 		if (group_at(audit->epc, i) &&
-		    group_at(audit->epc, i)->charged[charge_index(audit->epc->shard_nr, place)] !=
+		    group_at(audit->epc, i)->charge[charge_index(audit->epc->shard_nr, place)].nr !=
 			    has[i])
 			fault(audit, "group %s has %u pages of the shard at %u, is charged for %u",
 			      group_at(audit->epc, i)->name, has[i], shard->first,
 			      group_at(audit->epc, i)
-				      ->charged[charge_index(audit->epc->shard_nr, place)]);
+				      ->charge[charge_index(audit->epc->shard_nr, place)]
+				      .nr);
 	}
 }
 
@@ -153,6 +154,9 @@ static void audit_groups(struct audit *audit)
 			continue;
 		in_batch += group_at(epc, i)->in_batch_nr;
 		kept += group_at(epc, i)->kept_nr;
+		if (group_allows_too_many_locked(group_at(epc, i)))
+			fault(audit, "group %s may come to more than its max without a look",
+			      group_at(epc, i)->name);
 		if (!epc->policy->check(group_at(epc, i)->policy_state))
 			fault(audit, "the order of group %s is torn", group_at(epc, i)->name);
 	}
@@ -187,10 +191,12 @@ unsigned int epc_audit(struct epc *epc, bool live, char *why, size_t why_bytes)
 
 	if (why_bytes > 0)
 		why[0] = '\0';
+	charge_lock(epc);
 	order_lock(epc);
 	for (i = 0; i < epc->shard_nr; i++)
 		audit_shard(&audit, &epc->shard[i], live);
 	audit_sums(&audit, live);
 	order_unlock(epc);
+	charge_unlock(epc);
 	return audit.faults;
 }

@@ -138,7 +138,7 @@ static inline void count(_Atomic uint64_t *counter, uint64_t n)
 	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
 }
 
-/* ---- its locks: repair.c and group.c ------------------------------------------------------------ */
+/* ---- its locks: repair.c, group.c, group_charge.c ------------------------------------------------------------ */
 
 /*
  * The locks of the manager.  Where the last holder died, what it left half-done is mended first
@@ -148,7 +148,7 @@ void order_lock(struct epc *epc) ACQUIRES(&epc->reclaim_lock);
 void order_unlock(struct epc *epc) RELEASES(&epc->reclaim_lock);
 void groups_lock(struct epc *epc) ACQUIRES(&epc->groups_lock);
 void groups_unlock(struct epc *epc) RELEASES(&epc->groups_lock);
-void charge_lock(struct epc *epc) ACQUIRES(&epc->charge_lock);
+bool charge_lock(struct epc *epc) ACQUIRES(&epc->charge_lock); /* false: somebody else had it */
 void charge_unlock(struct epc *epc) RELEASES(&epc->charge_lock);
 void shard_lock(struct epc *epc, struct shard *shard) ACQUIRES(&shard->lock);
 void shard_unlock(struct shard *shard) RELEASES(&shard->lock);

@@ -8,7 +8,7 @@
  * Invariant: the promises to the groups below one are never more than that group's own, and those
  * below the root never more than the EPC less what reclaim keeps free.
  *
- * Not here: who gives pages (group_share.c).
+ * Not here: what is charged to groups (group_charge.c), who gives pages (group_share.c).
  */
 #include "epc/group.h"
 
@@ -91,17 +91,6 @@ void groups_unlock(struct epc *epc)
 	lock_release(&epc->groups_lock);
 }
 
-void charge_lock(struct epc *epc)
-{
-	lock_acquire(&epc->charge_lock);
-	epc->charge_lock.holder_died = false; /* it protects no data */
-}
-
-void charge_unlock(struct epc *epc)
-{
-	lock_release(&epc->charge_lock);
-}
-
 /* ---- limits ---------------------------------------------------------------------------------- */
 
 static bool limits_ok(const struct epc_group_limits *limits)
@@ -143,8 +132,13 @@ int epc_group_set(struct epc_group *group, const struct epc_group_limits *limits
 		    group_limit(&group->parent->min) ||
 	    promised_locked(group, NULL) > limits->min_pages)
 		r = -ENOSPC;
-	else
+	if (r == 0) {
+		charge_lock(group->epc);
+		/* First: who dies in between leaves nobody allowed what the new ones forbid. */
+		group_disallow_locked(group);
 		limits_store(group, limits);
+		charge_unlock(group->epc);
+	}
 	groups_unlock(group->epc);
 	return r;
 }
@@ -158,33 +152,11 @@ bool group_is_limited(const struct epc_group *group)
 	return false;
 }
 
-struct epc_group *group_at_max(struct epc_group *group, const struct waiter *self)
-{
-	uint32_t max;
-
-	for (; group; group = group->parent) {
-		max = group_limit(&group->max);
-		if (max != EPC_GROUP_NO_LIMIT &&
-		    group_current(group) + waiters_before(group->epc, self, group) >= max)
-			return group;
-	}
-	return NULL;
-}
-
 bool group_is_promised(const struct epc_group *group, const struct epc_group *end)
 {
 	while (group != end && group_limit(&group->min) == 0)
 		group = group->parent;
 	return group != end;
-}
-
-bool group_is_over_max(const struct epc_group *group)
-{
-	for (; group->parent; group = group->parent) {
-		if (group_current(group) > group_limit(&group->max))
-			return true;
-	}
-	return false;
 }
 
 bool group_is_at_min(const struct epc_group *group)
@@ -212,7 +184,7 @@ static size_t group_bytes(const struct epc *epc, const struct epc_group *parent)
 {
 	size_t charges = parent ? charge_places(epc->shard_nr) : 0;
 
-	return sizeof(struct epc_group) + charges * sizeof(_Atomic uint32_t);
+	return sizeof(struct epc_group) + charges * sizeof(struct charge);
 }
 
 static struct epc_group *group_new(struct epc *epc, struct epc_group *parent, const char *name,
@@ -374,77 +346,6 @@ int epc_group_destroy(struct epc_group *group)
 	return r;
 }
 
-/* ---- charges --------------------------------------------------------------------------------- */
-
-static void charge_add(_Atomic uint32_t *nr, uint32_t n)
-{
-	/* One writer at a time: no locked instruction is needed. */
-	atomic_store_explicit(nr, atomic_load_explicit(nr, memory_order_relaxed) + n,
-			      memory_order_relaxed);
-}
-
-void group_charge(struct epc_group *group, unsigned int place)
-{
-	for (; group->parent; group = group->parent) {
-		charge_add(&group->charged[charge_index(group->epc->shard_nr, place)], 1);
-		if (!atomic_load_explicit(&group->rising, memory_order_relaxed))
-			atomic_store_explicit(&group->rising, true, memory_order_relaxed);
-	}
-}
-
-/*
- * What a group has is a sum of numbers that other CPUs write, so it is not worked out with each
- * page, but where it is about to fall and when somebody asks.
- */
-static void note_peak(struct epc_group *group)
-{
-	uint32_t current, peak;
-
-	if (!atomic_load_explicit(&group->rising, memory_order_relaxed))
-		return;
-	atomic_store_explicit(&group->rising, false, memory_order_relaxed);
-	current = group_current(group);
-	peak = atomic_load_explicit(&group->peak, memory_order_relaxed);
-	/* Others, of other shards, may find a higher one at once. */
-	while (current > peak &&
-	       !atomic_compare_exchange_weak_explicit(&group->peak, &peak, current,
-						      memory_order_relaxed, memory_order_relaxed))
-		;
-}
-
-void group_uncharge(struct epc_group *group, unsigned int place)
-{
-	for (; group->parent; group = group->parent) {
-		note_peak(group);
-		charge_add(&group->charged[charge_index(group->epc->shard_nr, place)], UINT32_MAX);
-	}
-}
-
-void groups_uncharge_all(struct epc *epc, unsigned int place)
-{
-	unsigned int i;
-
-	for (i = 1; i < EPC_GROUPS_MAX; i++) {
-		if (group_at(epc, i))
-			group_at(epc, i)->charged[charge_index(epc->shard_nr, place)] = 0;
-	}
-}
-
-uint32_t group_current(const struct epc_group *group)
-{
-	const struct epc *epc = group->epc;
-	uint32_t nr = 0;
-	unsigned int i;
-
-	if (!group->parent)
-		return epc->page_nr -
-		       section_free_nr(epc); /* broken ones included: nobody else can have them */
-	for (i = 0; i < epc->shard_nr; i++)
-		nr += atomic_load_explicit(&group->charged[charge_index(epc->shard_nr, i)],
-					   memory_order_relaxed);
-	return nr;
-}
-
 /* ---- looking --------------------------------------------------------------------------------- */
 
 struct epc_group *epc_group_root(struct epc *epc)
@@ -486,7 +387,6 @@ void epc_group_read(struct epc_group *group, struct epc_group_info *ret_info)
 	unsigned int i;
 
 	memset(ret_info, 0, sizeof(*ret_info));
-	note_peak(group);
 	memcpy(ret_info->name, group->name, sizeof(ret_info->name));
 	ret_info->parent = group->parent;
 	ret_info->limits = (struct epc_group_limits){
@@ -495,11 +395,18 @@ void epc_group_read(struct epc_group *group, struct epc_group_info *ret_info)
 		.min_pages = group->parent ? group_limit(&group->min) : 0,
 		.weight = group_limit(&group->weight),
 	};
+	/* What one may have another gives up first, with this lock: so no page is added up twice. */
+	charge_lock(group->epc);
 	ret_info->current_pages = group_current(group);
+	ret_info->peak_pages = atomic_load_explicit(&group->peak, memory_order_relaxed);
+	if (ret_info->peak_pages < ret_info->current_pages) {
+		ret_info->peak_pages = ret_info->current_pages;
+		atomic_store_explicit(&group->peak, ret_info->peak_pages, memory_order_relaxed);
+	}
+	charge_unlock(group->epc);
 	/* The root's is told by the fewest free pages. */
-	ret_info->peak_pages = group->parent
-				       ? atomic_load_explicit(&group->peak, memory_order_relaxed)
-				       : group->epc->page_nr - section_lowest_nr(group->epc);
+	if (!group->parent)
+		ret_info->peak_pages = group->epc->page_nr - section_lowest_nr(group->epc);
 	groups_lock(group->epc);
 	ret_info->owner_nr = group->owner_nr;
 	groups_unlock(group->epc);

@@ -33,6 +33,7 @@ enum {
 	EPC_GROUP_NAME_BYTES = 32,
 	EPC_GROUP_WEIGHT = 100, /* the usual one */
 	EPC_GROUP_WEIGHT_MAX = 10000,
+	EPC_GROUP_PEAK_ERROR = 32,
 };
 #define EPC_GROUP_NO_LIMIT UINT32_MAX
 
@@ -85,6 +86,10 @@ struct epc_group_info {
 	struct epc_group *parent; /* NULL: the root */
 	struct epc_group_limits limits;
 	uint32_t current_pages; /* with all below it */
+	/*
+	 * The most there were; once threads that took pages at the same moment have met, up to
+	 * EPC_GROUP_PEAK_ERROR fewer.
+	 */
 	uint32_t peak_pages;
 	uint32_t owner_nr; /* of its own */
 	uint64_t event[EPC_GROUP_EVENT_NR];

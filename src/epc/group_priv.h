@@ -6,6 +6,8 @@
  * the sections, under the shard's lock, as that gives pages an owner and takes it away: so a charge
  * and its page change in one step, and whoever mends a shard counts its pages anew.  What a group
  * has is the sum over the shards.  The root is charged for nothing: it has what is not free.
+ *
+ * What is looked at before a charge, and when, is in group_charge.c.
  */
 #ifndef SWSGX_EPC_GROUP_PRIV_H
 #define SWSGX_EPC_GROUP_PRIV_H
@@ -25,6 +27,15 @@ struct waiter;
 
 enum { EPC_CHARGE_PLACES = 64 /* shards of sections, at most */ };
 
+/*
+ * What a group has of one shard, with all groups below: written under the shard's lock, read by
+ * anyone; and how many it may have of it before somebody must look at the sum: written under
+ * charge_lock and the shard's, read with either.
+ */
+struct charge {
+	_Atomic uint32_t nr, allowed;
+};
+
 struct epc_group {
 	/* constant */
 	struct epc *epc;
@@ -39,9 +50,9 @@ struct epc_group {
 	struct list owners;
 	uint32_t owner_nr;
 
-	/* relaxed, for people */
+	/* written under charge_lock, read by anyone */
 	_Atomic uint32_t peak;
-	atomic_bool rising; /* it has been charged since the peak was noted */
+	bool crowded; /* several have asked for room at once: the peak is noted less often */
 
 	/* constant, but that a new group gets its index under groups_lock */
 	uint8_t depth;
@@ -66,19 +77,18 @@ struct epc_group {
 	/* relaxed, for people */
 	_Atomic uint64_t event[EPC_GROUP_EVENT_NR];
 
-	/*
-	 * its pages of each shard, and of all groups below: written under the shard's lock, read by
-	 * anyone.  charge_places() of them, which the root has not
-	 */
-	_Alignas(64) _Atomic uint32_t charged[]; /* by charge_index() */
+	/* charge_places() of them, which the root has not; by charge_index() */
+	_Alignas(64) struct charge charge[];
 };
 
-enum { CHARGES_A_LINE = 64 / sizeof(uint32_t) };
-static_assert(EPC_CHARGE_PLACES == 4 * CHARGES_A_LINE, "charge_lines() are enough for all");
+enum { CHARGES_A_LINE = 64 / sizeof(struct charge) };
+static_assert(EPC_CHARGE_PLACES == 8 * CHARGES_A_LINE, "charge_lines() are enough for all");
 
 /* Cache lines of charges, log2. */
 static inline unsigned int charge_lines(unsigned int shard_nr)
 {
+	if (shard_nr > 4 * CHARGES_A_LINE)
+		return 3;
 	return shard_nr > 2 ? 2 : shard_nr - 1;
 }
 
@@ -144,28 +154,41 @@ void groups_fini(struct epc *epc);
 
 /* ---- charges: @place is the number of the shard, whose lock is held ------------------------ */
 
+/* It and all above it may have one page more of @place, whatever the sums are. */
+bool group_is_allowed(const struct epc_group *group, unsigned int place);
 void group_charge(struct epc_group *group, unsigned int place);
 void group_uncharge(struct epc_group *group, unsigned int place);
-/* No group has any page of the shard: before they are counted anew. */
-void groups_uncharge_all(struct epc *epc, unsigned int place);
-/* Pages of the group and of all below it.  No lock is needed. */
+/*
+ * After a charge for which room was made: notes the peaks, and allows what may be had of @place from now
+ * on.  With charge_lock.
+ */
+void group_settle_locked(struct epc_group *group, unsigned int place);
+/* @has: of each group, by its index, the pages of the shard: they were counted anew. */
+void groups_recharge(struct epc *epc, unsigned int place, const uint32_t *has);
+/* Pages of the group and of all below it.  No lock is needed; with charge_lock it is never above max. */
 uint32_t group_current(const struct epc_group *group);
+
+/* ---- room: with charge_lock, and no lock of a shard ------------------------------------------ */
+
+/*
+ * Sees to it that one page may be charged to @group and to all above it, wherever it is; or the
+ * lowest of them that may have no page more, or not for @self (waiter.c).  @alone: as charge_lock() said.
+ */
+struct epc_group *group_make_room_locked(struct epc_group *group, const struct waiter *self,
+					 bool alone);
+/* The same for a page that is about to be @from's no more, whoever waits. */
+bool group_may_exchange_locked(struct epc_group *group, const struct epc_group *from);
+/* Nothing is allowed any more: the limits will be others. */
+void group_disallow_locked(struct epc_group *group);
+/* As many as may be had without a look at the sum are too many: for the audit. */
+bool group_allows_too_many_locked(const struct epc_group *group);
 
 /* ---- limits ---------------------------------------------------------------------------------- */
 
-/*
- * True where a max may stand in the way: charge_lock must be held from the look at it to the
- * charge.
- */
+/* True where a max may stand in the way. */
 bool group_is_limited(const struct epc_group *group);
-/*
- * The lowest of @group and those above it that may have no page more, or not for @self (waiter.c);
- * or that has more than high; NULL: none.
- */
-struct epc_group *group_at_max(struct epc_group *group, const struct waiter *self);
+/* The lowest of @group and those above it that has its high, or more; NULL: none. */
 struct epc_group *group_over_high(struct epc_group *group);
-/* It, or one above it, has more than it may have: its max was lowered. */
-bool group_is_over_max(const struct epc_group *group);
 /* Pages were promised to it, or to one above it, up to but without @end. */
 bool group_is_promised(const struct epc_group *group, const struct epc_group *end);
 /* It was promised pages, and has no more than those. */

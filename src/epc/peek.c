@@ -60,7 +60,8 @@ uint64_t peek_layout(void)
 		offsetof(struct epc_group, owners),
 		offsetof(struct epc_group, pressure),
 		offsetof(struct epc_group, event),
-		offsetof(struct epc_group, charged),
+		offsetof(struct epc_group, charge),
+		sizeof(struct charge),
 		offsetof(struct epc, shard_nr),
 		sizeof(struct epc_owner),
 		offsetof(struct epc_owner, node),
@@ -192,7 +193,7 @@ static int copy_owners(struct epc_peek *peek, unsigned int g)
 static bool charges_add(const struct epc_peek *peek, uint64_t at, uint32_t *ret_sum)
 {
 	unsigned int nr = peek->epc.shard_nr;
-	const _Atomic uint32_t *charged;
+	const struct charge *charge;
 
 	*ret_sum = 0;
 	if (at == (uintptr_t)peek->epc.root)
@@ -200,11 +201,11 @@ static bool charges_add(const struct epc_peek *peek, uint64_t at, uint32_t *ret_
 	if (nr == 0 || nr > EPC_SHARDS_MAX)
 		return false;
 	nr = charge_places(nr);
-	charged = look_at(peek->look, at + offsetof(struct epc_group, charged),
-			  nr * sizeof(*charged), _Alignof(struct epc_group));
-	for (unsigned int i = 0; charged && i < nr; i++)
-		*ret_sum += atomic_load_explicit(&charged[i], memory_order_relaxed);
-	return charged;
+	charge = look_at(peek->look, at + offsetof(struct epc_group, charge), nr * sizeof(*charge),
+			 _Alignof(struct epc_group));
+	for (unsigned int i = 0; charge && i < nr; i++)
+		*ret_sum += atomic_load_explicit(&charge[i].nr, memory_order_relaxed);
+	return charge;
 }
 
 static int copy_group(struct epc_peek *peek, uint64_t at)
@@ -303,7 +304,7 @@ static void tell_group(struct epc_sample_group *told, const struct epc_group *gr
 	told->info.owner_nr = group->owner_nr;
 	for (unsigned int i = 0; i < EPC_GROUP_EVENT_NR; i++)
 		told->info.event[i] = atomic_load(&group->event[i]);
-	/* It is noted when they are about to be fewer. */
+	/* It is noted right after the page is charged. */
 	if (told->info.peak_pages < told->info.current_pages)
 		told->info.peak_pages = told->info.current_pages;
 	for (unsigned int i = 0; i < EPC_COUNT_NR; i++)

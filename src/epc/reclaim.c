@@ -166,13 +166,13 @@ static void note_peak(struct epc *epc)
 		;
 }
 
-/* The pages are free, or the first is @taker's at once. */
+/* The pages are free, or the first is @taker's at once. With charge_lock, where there is one. */
 static struct epc_page *free_locked(struct epc *epc, const uint32_t *nr, unsigned int n,
 				    struct epc_owner *taker) REQUIRES(&epc->reclaim_lock)
 {
 	struct epc_page *page = NULL;
 
-	if (taker && n > 0 && !group_is_over_max(taker->group)) {
+	if (taker && n > 0) {
 		page = section_exchange(epc, nr[0], taker);
 		nr++;
 		n--;
@@ -196,12 +196,12 @@ LOCK_ATTR(no_thread_safety_analysis)
 static unsigned int pass_free(struct epc *epc, struct batch *batch, struct epc_owner *taker,
 			      struct epc_page **ret_page)
 {
-	bool limited = taker && group_is_limited(taker->group);
 	struct owner_copy copy[EPC_BATCH_MAX];
 	uint32_t freed[EPC_BATCH_MAX];
 	struct epc_group *group, *last = NULL;
 	struct batch_entry *entry;
 	unsigned int i, nr = 0, of_last = 0;
+	bool exchange = false;
 
 	for (i = 0; i < batch->nr; i++) {
 		entry = &batch->entry[i];
@@ -215,8 +215,12 @@ static unsigned int pass_free(struct epc *epc, struct batch *batch, struct epc_o
 		owner_copy(&copy[nr], &epc->pages[entry->nr]);
 		freed[nr++] = entry->nr;
 	}
-	if (limited)
+	if (taker) {
 		charge_lock(epc);
+		exchange = nr > 0 &&
+			   group_may_exchange_locked(taker->group,
+						     page_owner(&epc->pages[freed[0]])->group);
+	}
 	order_lock(epc);
 	epc->batch_seq++;
 	for (i = 0; i < batch->nr; i++)
@@ -234,10 +238,10 @@ static unsigned int pass_free(struct epc *epc, struct batch *batch, struct epc_o
 		of_last++;
 	}
 	note_evicted(last, of_last);
-	*ret_page = free_locked(epc, freed, nr, taker);
+	*ret_page = free_locked(epc, freed, nr, exchange ? taker : NULL);
 	atomic_fetch_sub_explicit(&epc->in_batch_nr, nr, memory_order_relaxed);
 	order_unlock(epc);
-	if (limited)
+	if (taker)
 		charge_unlock(epc);
 	window_take_done(epc->window, batch->slot);
 	batch->nr = 0;

@@ -94,6 +94,8 @@ static void order_repair_locked(struct epc *epc) REQUIRES(&epc->reclaim_lock)
 static void shard_repair_locked(struct epc *epc, struct shard *shard) REQUIRES(&shard->lock)
 {
 	unsigned int place = (unsigned int)(shard - epc->shard);
+	uint32_t has[EPC_GROUPS_MAX] = { 0 }; /* of each group */
+	const struct epc_group *group;
 	struct epc_page *page;
 	uint32_t nr;
 
@@ -101,7 +103,6 @@ static void shard_repair_locked(struct epc *epc, struct shard *shard) REQUIRES(&
 	pagelist_init(&shard->deferred);
 	pagelist_init(&shard->poisoned);
 	shard->poisoned_ahead = 0;
-	groups_uncharge_all(epc, place);
 	for (nr = shard->first; nr < shard->first + shard->nr; nr++) {
 		page = &epc->pages[nr];
 		if (page_state(page) == EPC_PAGE_POISONED) {
@@ -114,9 +115,11 @@ static void shard_repair_locked(struct epc *epc, struct shard *shard) REQUIRES(&
 			cpu_repair_page(epc->cpu, nr); /* who died may have been at its EREMOVE */
 			pagelist_add_tail(epc->pages, &shard->deferred, nr);
 		} else if (page_owner(page)) {
-			group_charge(page_owner(page)->group, place);
+			for (group = page_owner(page)->group; group->parent; group = group->parent)
+				has[group->index]++;
 		}
 	}
+	groups_recharge(epc, place, has);
 	shard_count_locked(epc, shard);
 	count(&epc->counters.recovered, 1);
 	shard->lock.holder_died = false;

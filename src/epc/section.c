@@ -246,9 +246,10 @@ static uint32_t take_locked(struct epc *epc, struct shard *shard, struct epc_own
 				      : take_dirty_locked(epc, shard);
 	} while (nr != PAGE_NONE && is_broken_locked(epc, shard, nr));
 	if (nr != PAGE_NONE) {
+		/* First: who dies in between leaves a page too many charged, never one too few. */
+		group_charge(owner->group, (unsigned int)(shard - epc->shard));
 		page_set_cookie(&epc->pages[nr], 0);
 		page_begin(&epc->pages[nr], owner, EPC_PAGE_OWNED);
-		group_charge(owner->group, (unsigned int)(shard - epc->shard));
 		counts_page_locked(shard, owner, EPC_ALLOCS);
 		if (shard->free.nr > 0)
 			page_prefetch(&epc->pages[shard->free.first]);
@@ -275,14 +276,26 @@ static void records_gather(struct epc *epc, const struct shard *shard, uint32_t 
 	shared_make_huge(epc->pages, epc->page_nr * sizeof(*epc->pages), &epc->pages[end - 1]);
 }
 
-static uint32_t shard_alloc(struct epc *epc, struct shard *shard, struct epc_owner *owner,
-			    bool deferred)
+/* What somebody wants who takes a page. */
+struct wish {
+	struct epc_owner *owner;
+	bool room;     /* was made for it (group_make_room_locked()), and charge_lock is held */
+	bool deferred; /* the second pass of sanitising */
+	bool refused;  /* there may be pages, but more than is allowed without a look at sums */
+};
+
+static uint32_t shard_alloc(struct epc *epc, struct shard *shard, struct wish *wish)
 {
-	uint32_t nr, first, end;
+	unsigned int place = (unsigned int)(shard - epc->shard);
+	uint32_t nr = PAGE_NONE, first, end;
 
 	shard_lock(epc, shard);
 	first = shard->dirty_next;
-	nr = take_locked(epc, shard, owner, deferred);
+	wish->refused = !wish->room && !group_is_allowed(wish->owner->group, place);
+	if (!wish->refused)
+		nr = take_locked(epc, shard, wish->owner, wish->deferred);
+	if (nr != PAGE_NONE && wish->room)
+		group_settle_locked(wish->owner->group, place);
 	end = shard->dirty_next;
 	shard_unlock(shard);
 	records_gather(epc, shard, first, end);
@@ -290,36 +303,40 @@ static uint32_t shard_alloc(struct epc *epc, struct shard *shard, struct epc_own
 }
 
 /* From any shard of @section, the one of this CPU first. */
-static uint32_t section_take(struct epc *epc, const struct section *section,
-			     struct epc_owner *owner, bool deferred)
+static uint32_t section_take(struct epc *epc, const struct section *section, struct wish *wish)
 {
 	unsigned int own = (unsigned int)sched_getcpu() % section->shard_nr;
 	uint64_t with_free = atomic_load_explicit(&epc->with_free, memory_order_relaxed);
 	uint32_t nr = PAGE_NONE;
 	unsigned int i, at;
 
-	for (i = 0; i < section->shard_nr && nr == PAGE_NONE; i++) {
+	/* One that is refused at its own does not go where others are: it has others' room moved. */
+	for (i = 0; i < section->shard_nr && nr == PAGE_NONE && !wish->refused; i++) {
 		at = own + i < section->shard_nr ? own + i : own + i - section->shard_nr;
 		at += section->shard_first;
 		if (with_free >> at & 1)
-			nr = shard_alloc(epc, &epc->shard[at], owner, deferred);
+			nr = shard_alloc(epc, &epc->shard[at], wish);
 	}
 	return nr;
 }
 
-struct epc_page *section_alloc(struct epc *epc, struct epc_owner *owner)
+struct epc_page *section_alloc(struct epc *epc, struct epc_owner *owner, bool room)
 {
+	struct wish wish = { .owner = owner, .room = room };
 	const uint8_t *order;
 	uint32_t nr = PAGE_NONE;
-	unsigned int pass, i;
+	unsigned int i;
 
 	assert(owner);
 	if (!atomic_load_explicit(&epc->with_free, memory_order_relaxed))
 		return NULL;
 	order = nodes_order(epc);
-	for (pass = 0; pass < 2; pass++) {
-		for (i = 0; i < epc->section_nr && nr == PAGE_NONE; i++)
-			nr = section_take(epc, &epc->section[order[i]], owner, pass == 1);
+	for (;;) {
+		for (i = 0; i < epc->section_nr && nr == PAGE_NONE && !wish.refused; i++)
+			nr = section_take(epc, &epc->section[order[i]], &wish);
+		if (nr != PAGE_NONE || wish.refused || wish.deferred)
+			break;
+		wish.deferred = true;
 	}
 	if (nr == PAGE_NONE)
 		return NULL;
@@ -370,6 +387,8 @@ struct epc_page *section_exchange(struct epc *epc, uint32_t nr, struct epc_owner
 	page_free_locked(epc, shard, nr);
 	shard_count_locked(epc, shard);
 	nr = take_locked(epc, shard, owner, false);
+	if (nr != PAGE_NONE)
+		group_settle_locked(owner->group, (unsigned int)(shard - epc->shard));
 	shard_unlock(shard);
 	return nr == PAGE_NONE ? NULL : &epc->pages[nr];
 }

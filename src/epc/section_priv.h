@@ -60,11 +60,17 @@ struct shard {
 /* 0 or -ENOMEM. */
 int sections_init(struct epc *epc, unsigned int shards);
 void sections_fini(struct epc *epc);
-/* A page in state OWNED, sanitised, and charged to its owner; NULL when none is free. */
-struct epc_page *section_alloc(struct epc *epc, struct epc_owner *owner);
+/*
+ * A page in state OWNED, sanitised, and charged to its owner; NULL when none is free. @room: was made for it
+ * (group_make_room_locked()), and charge_lock is held; else NULL as well when it may not be had without.
+ */
+struct epc_page *section_alloc(struct epc *epc, struct epc_owner *owner, bool room);
 /* Pages in state OWNED or IN_BATCH become FREE. */
 void section_free(struct epc *epc, const uint32_t *nr, unsigned int n);
-/* The same, and @owner has a page for it before anybody else can; NULL: it broke, and there is no other. */
+/*
+ * The same, and @owner has a page for it before anybody else can, who may (group_may_exchange_locked()); NULL: it broke, and
+ * there is no other.
+ */
 struct epc_page *section_exchange(struct epc *epc, uint32_t nr, struct epc_owner *owner);
 uint32_t section_free_nr(const struct epc *epc);
 uint32_t section_poisoned_nr(struct epc *epc);

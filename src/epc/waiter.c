@@ -253,7 +253,7 @@ static uint32_t room(const struct epc *epc, const struct epc_group *top)
 		return section_free_nr(epc);
 	max = group_limit(&top->max);
 	for (i = 0; i < epc->shard_nr; i++)
-		current += atomic_load_explicit(&top->charged[charge_index(epc->shard_nr, i)],
+		current += atomic_load_explicit(&top->charge[charge_index(epc->shard_nr, i)].nr,
 						memory_order_relaxed);
 	return current < max ? max - current : 0;
 }

@@ -31,6 +31,7 @@ static void begin(void)
 	bool ok = true;
 
 	assert(fake_machine_create(&m, PAGES, "clock", NULL, 0) == 0);
+	limits.max_pages = PAGES;
 	assert(epc_group_create(epc_group_root(m.epc), "g", &limits, &group) == 0);
 	owner = fake_owner_create_in(group, m.epc, 1, USED + GONE, true);
 	for (uint32_t i = 0; i < USED + GONE; i++)
@@ -66,7 +67,8 @@ static void spoil_mark(void) { tracked->flags |= PAGE_POISONED; }
 static void spoil_taken(void) { tracked->flags |= PAGE_TAKEN; }
 static void spoil_invalid(void) { encls_eremove(m.cpu, epc_page_nr(m.epc, tracked)); }
 static void spoil_no_bytes(void) { cpu_set_bytes(m.cpu, epc_page_nr(m.epc, tracked), NULL); }
-static void spoil_charge(void) { group->charged[charge_index(m.epc->shard_nr, 0)]++; }
+static void spoil_charge(void) { group->charge[charge_index(m.epc->shard_nr, 0)].nr++; }
+static void spoil_allowed(void) { group->charge[charge_index(m.epc->shard_nr, 0)].allowed = 1000; }
 static void spoil_list(void) { m.epc->shard[0].free.nr++; }
 static void spoil_link(void) { page_set_prev(m.epc->pages, m.epc->shard[0].free.last, PAGE_NONE); }
 static void spoil_free(void) { page_set_state(free_, EPC_PAGE_OWNED); }
@@ -113,6 +115,7 @@ static const struct row {
 	{ "a page in use, not valid", spoil_invalid, "is tracked but not valid", false },
 	{ "a page in use, without bytes", spoil_no_bytes, "is in use but has no bytes", false },
 	{ "a charge for nothing", spoil_charge, "is charged for", true },
+	{ "a group that is allowed too much", spoil_allowed, "more than its max", true },
 	{ "a list that counts wrong", spoil_list, "is torn", true },
 	{ "a list whose links differ", spoil_link, "is torn", true },
 	{ "a free page that is not", spoil_free, "on the free list", true },

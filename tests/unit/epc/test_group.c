@@ -494,7 +494,7 @@ static void test_stuck(const char *policy)
 }
 
 /* Not one page above max with threads of two processes at it, in an EPC of several sections. */
-static void test_max_forked(void)
+static void test_max_forked(unsigned int shards)
 {
 	struct epc_group *g;
 	struct fake_owner *a, *b;
@@ -503,7 +503,7 @@ static void test_max_forked(void)
 	int status;
 	pid_t pid;
 
-	fake_machine_create(&m, PAGES, NULL, NULL, 0);
+	fake_machine_create_sharded(&m, PAGES, NULL, shards);
 	g = group(epc_group_root(m.epc), "few", LIMITS(.max_pages = 30));
 	a = fake_owner_create_in(g, m.epc, 1, 100, true);
 	b = fake_owner_create_in(g, m.epc, 2, 100, true);
@@ -517,7 +517,7 @@ static void test_max_forked(void)
 		_exit(above > 0);
 	waitpid(pid, &status, 0);
 	TAP_CHECK(above == 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0,
-		  "two processes at once never have more than max together");
+		  "two processes at once never have more than max together, of %u shards", shards);
 	TAP_CHECK(a->wrong + b->wrong == 0, "contents are right");
 	check_audit(m.epc, "after two processes");
 	fake_machine_destroy(&m);
@@ -536,6 +536,7 @@ int main(void)
 		test_weight(policy_at(i)->name);
 		test_stuck(policy_at(i)->name);
 	}
-	test_max_forked();
+	test_max_forked(1);
+	test_max_forked(4);
 	return tap_done();
 }

@@ -167,10 +167,47 @@ static void test_exchange(void)
 	scene_fini(&s);
 }
 
+/* The page that goes is a sibling's: the taker's own group, which is at its max, does not get it. */
+static void test_exchange_at_max(void)
+{
+	enum { EACH = 6 };
+	struct epc_group_limits limits = EPC_GROUP_UNLIMITED;
+	struct epc_group *outer, *full, *other;
+	struct reclaim_result result = { 0 };
+	struct fake_owner *taker, *giver;
+	unsigned int tries, i;
+	struct scene s;
+	int freed = 0;
+
+	scene_init(&s);
+	limits.min_pages = 2 * EACH;
+	TAP_MUST(epc_group_create(s.root, "outer", &limits, &outer) == 0, "a promise");
+	limits = EPC_GROUP_UNLIMITED;
+	TAP_MUST(epc_group_create(outer, "other", &limits, &other) == 0, "a group in it");
+	limits.max_pages = EACH;
+	TAP_MUST(epc_group_create(outer, "full", &limits, &full) == 0, "and one with a max");
+	taker = fake_owner_create_in(full, s.m.epc, 2, SET, true);
+	giver = fake_owner_create_in(other, s.m.epc, 3, SET, true);
+	for (i = 0; i < EACH; i++) {
+		(void)fake_use_surely(taker, i);
+		(void)fake_use_surely(giver, i);
+	}
+	taker->fail_every[FAKE_GET] = 1;
+	for (tries = 0; tries < 50 && freed == 0; tries++)
+		freed = reclaim_batch(s.m.epc, outer, taker->epc_owner, &result);
+	TAP_CHECK(freed == 1 && !result.page && group_current(full) == EACH &&
+			  group_current(other) == EACH - 1,
+		  "nobody is given a page in exchange that goes beyond his group's max");
+	fake_owner_put(taker);
+	fake_owner_put(giver);
+	scene_fini(&s);
+}
+
 int main(void)
 {
 	test_passes();
 	test_in_operation();
 	test_exchange();
+	test_exchange_at_max();
 	return tap_done();
 }

@@ -155,7 +155,8 @@ static void test_charges_apart(void)
 			out += at >= charge_places(nr) || charge_places(nr) > EPC_CHARGE_PLACES;
 			met += seen >> at % EPC_CHARGE_PLACES & 1;
 			seen |= 1ull << at % EPC_CHARGE_PLACES;
-			near += i > 0 && at / 16 == charge_index(nr, i - 1) / 16;
+			near += i > 0 &&
+				at / CHARGES_A_LINE == charge_index(nr, i - 1) / CHARGES_A_LINE;
 		}
 	}
 	TAP_CHECK(out == 0 && met == 0, "every shard has its place");
