@@ -168,7 +168,9 @@ struct crowd {
 	struct epc_group *group[LEVELS + 1]; /* from the top; the last two are siblings */
 	struct epc_owner *owner[2];          /* of those */
 	_Atomic uint32_t held[LEVELS + 1], max[LEVELS + 1];
-	_Atomic uint32_t above, refused, gone_wrong;
+	/* at the least, as held, and at the most, with those that are being taken or given back */
+	_Atomic uint32_t most[LEVELS + 1], about[LEVELS + 1], most_about[LEVELS + 1];
+	_Atomic uint32_t above, refused;
 	_Atomic uint64_t taken;
 	atomic_bool stop;
 };
@@ -180,17 +182,63 @@ struct hand {
 	pthread_t thread;
 };
 
-/* A page more, or less, of @side, up to the top. */
-static void tell(struct crowd *c, unsigned int side, int32_t n)
+static void note(_Atomic uint32_t *most, uint32_t nr)
 {
-	unsigned int level[LEVELS] = { 0, 1, 2 + side };
+	uint32_t seen = atomic_load(most);
 
+	while (nr > seen && !atomic_compare_exchange_weak(most, &seen, nr))
+		;
+}
+
+static const unsigned int levels[2][LEVELS] = { { 0, 1, 2 }, { 0, 1, 3 } };
+
+/* A page more of @side is had, up to the top. */
+static void had(struct crowd *c, unsigned int side)
+{
 	for (unsigned int i = 0; i < LEVELS; i++) {
-		if ((uint32_t)(atomic_fetch_add(&c->held[level[i]], (uint32_t)n) + (uint32_t)n) >
-			    atomic_load(&c->max[level[i]]) &&
-		    n > 0)
+		uint32_t nr = atomic_fetch_add(&c->held[levels[side][i]], 1) + 1;
+
+		note(&c->most[levels[side][i]], nr);
+		if (nr > c->max[levels[side][i]])
 			atomic_fetch_add(&c->above, 1);
 	}
+}
+
+static void had_no_more(struct crowd *c, unsigned int side)
+{
+	for (unsigned int i = 0; i < LEVELS; i++)
+		atomic_fetch_sub(&c->held[levels[side][i]], 1);
+}
+
+/* One is about to be taken, or has been given back. */
+static void about(struct crowd *c, unsigned int side, bool more)
+{
+	for (unsigned int i = 0; i < LEVELS; i++) {
+		_Atomic uint32_t *nr = &c->about[levels[side][i]];
+
+		if (more)
+			note(&c->most_about[levels[side][i]], atomic_fetch_add(nr, 1) + 1);
+		else
+			atomic_fetch_sub(nr, 1);
+	}
+}
+
+static bool take(struct crowd *c, unsigned int side, struct epc_page **page)
+{
+	about(c, side, true);
+	if (epc_alloc(c->m.epc, c->owner[side], EPC_UNPLACED, page) == 0) {
+		had(c, side);
+		return true;
+	}
+	about(c, side, false);
+	return false;
+}
+
+static void give(struct crowd *c, unsigned int side, struct epc_page *page)
+{
+	had_no_more(c, side);
+	epc_free(c->m.epc, page);
+	about(c, side, false);
 }
 
 /* The sums that are told are not above a max either. */
@@ -217,29 +265,24 @@ static void *hammer(void *arg)
 	while (!atomic_load(&c->stop)) {
 		want = rnd(&h->rng, HELD);
 		for (full = false; n < want && !full;) {
-			full = epc_alloc(c->m.epc, c->owner[h->side], EPC_UNPLACED, &page[n]) < 0;
+			full = !take(c, h->side, &page[n]);
 			if (full)
 				atomic_fetch_add(&c->refused, 1);
-			else
-				tell(c, h->side, 1);
 			n += !full;
 		}
 		atomic_fetch_add(&c->taken, n);
-		if (rnd(&h->rng, 64) == 0)
+		if (c->max[0] != EPC_GROUP_NO_LIMIT && rnd(&h->rng, 64) == 0)
 			look(c);
 		if (rnd(&h->rng, 16) == 0)
 			sched_yield();
 		for (want = rnd(&h->rng, n + 1); n > want;) {
 			at = rnd(&h->rng, n);
-			tell(c, h->side, -1);
-			epc_free(c->m.epc, page[at]);
+			give(c, h->side, page[at]);
 			page[at] = page[--n];
 		}
 	}
-	while (n > 0) {
-		tell(c, h->side, -1);
-		epc_free(c->m.epc, page[--n]);
-	}
+	while (n > 0)
+		give(c, h->side, page[--n]);
 	return NULL;
 }
 
@@ -256,9 +299,10 @@ static void crowd_process(struct crowd *c, uint64_t rng)
 		pthread_join(hand[i].thread, NULL);
 }
 
-static struct crowd *crowd_create(void)
+static struct crowd *crowd_create(bool limited)
 {
-	static const uint32_t max[LEVELS + 1] = { 140, 120, 70, 90 };
+	static const uint32_t limit[LEVELS + 1] = { 140, 120, 70, 90 };
+	uint32_t max;
 	struct fake_machine m;
 	struct crowd *c;
 	char name[8];
@@ -269,9 +313,10 @@ static struct crowd *crowd_create(void)
 	c->m = m;
 	for (unsigned int i = 0; i <= LEVELS; i++) {
 		snprintf(name, sizeof(name), "g%u", i);
-		c->max[i] = max[i];
+		max = limited ? limit[i] : EPC_GROUP_NO_LIMIT;
+		c->max[i] = max;
 		c->group[i] = group(i == 0 ? epc_group_root(m.epc) : c->group[i < 2 ? 0 : 1], name,
-				    max[i], EPC_GROUP_NO_LIMIT);
+				    max, EPC_GROUP_NO_LIMIT);
 	}
 	for (unsigned int i = 0; i < 2; i++)
 		c->owner[i] = bare_owner_create(m.epc, c->group[2 + i]);
@@ -297,7 +342,7 @@ static bool whole(struct crowd *c)
 
 static void test_crowd(void)
 {
-	struct crowd *c = crowd_create();
+	struct crowd *c = crowd_create(true);
 	pid_t pid[PROCESSES];
 	unsigned int i, failed = 0;
 	struct fake_machine m;
@@ -328,6 +373,38 @@ static void test_crowd(void)
 	fake_machine_destroy(&m);
 }
 
+/* Nobody looks while they are at it: that would note the peak. */
+static void test_peaks(void)
+{
+	struct crowd *c = crowd_create(false);
+	struct epc_group_info info;
+	pid_t pid[PROCESSES];
+	struct fake_machine m;
+	unsigned int i;
+
+	for (i = 0; i < PROCESSES; i++) {
+		pid[i] = fork();
+		if (pid[i] == 0) {
+			crowd_process(c, seed + i * 104729);
+			_exit(0);
+		}
+	}
+	usleep(rounds * 20000);
+	atomic_store(&c->stop, true);
+	for (i = 0; i < PROCESSES; i++)
+		waitpid(pid[i], NULL, 0);
+	for (i = 0; i <= LEVELS; i++) {
+		epc_group_read(c->group[i], &info);
+		TAP_CHECK(info.current_pages == 0 &&
+				  info.peak_pages + EPC_GROUP_PEAK_ERROR >= c->most[i] &&
+				  info.peak_pages <= c->most_about[i],
+			  "%s: a peak of %u, where %u to %u were had", info.name, info.peak_pages,
+			  c->most[i], c->most_about[i]);
+	}
+	m = c->m;
+	fake_machine_destroy(&m);
+}
+
 /* Others die at it, at any moment; what the dead had is given back for them. */
 static unsigned int reap(struct crowd *c)
 {
@@ -348,7 +425,7 @@ static unsigned int reap(struct crowd *c)
 static void test_deaths(void)
 {
 	unsigned int i, round, failed = 0, reaped = 0;
-	struct crowd *c = crowd_create();
+	struct crowd *c = crowd_create(true);
 	pid_t pid[PROCESSES];
 	uint64_t rng = seed;
 	struct fake_machine m;
@@ -392,6 +469,7 @@ int main(int argc, char **argv)
 	test_exact();
 	test_high_exact();
 	test_crowd();
+	test_peaks();
 	test_deaths();
 	return tap_done();
 }
