@@ -239,16 +239,52 @@ static long do_sigprocmask(ucontext_t *uc, int how, const void *set_at, void *ol
 /* One that comes after this look finds the program's call not yet made (leave_gate()), or in the kernel, which takes it. */
 static long do_sigtimedwait(ucontext_t *uc, const long a[6])
 {
+	struct timespec timeout;
 	siginfo_t info;
 	uint64_t set;
 	int sig;
 
-	if (a[3] != sizeof(set) || rt_copy_user(&set, (void *)a[0], sizeof(set)))
+	/* The kernel looks at all of this first. */
+	if (a[3] != sizeof(set) || rt_copy_user(&set, (void *)a[0], sizeof(set)) ||
+	    (a[2] && (rt_copy_user(&timeout, (void *)a[2], sizeof(timeout)) || timeout.tv_sec < 0 ||
+		      (unsigned long)timeout.tv_nsec >= 1000000000)))
 		return by_itself(uc, SYS_rt_sigtimedwait);
 	sig = rt_client_take(set, &info);
 	if (!sig)
 		return by_itself(uc, SYS_rt_sigtimedwait);
 	return a[1] && rt_copy_user((void *)a[1], &info, sizeof(info)) ? -EFAULT : sig;
+}
+
+/*
+ * A call that waits with the mask at @mask_at.  What that lets in of what waits already comes now; what comes later finds
+ * the program at rt_gate (rt_signal()).
+ */
+static long do_waiting(ucontext_t *uc, struct rt_thread *t, long nr, const void *mask_at)
+{
+	siginfo_t info;
+	uint64_t mask;
+	int sig;
+
+	if (!mask_at || rt_copy_user(&mask, mask_at, sizeof(mask)))
+		return by_itself(uc, nr);
+	t->let_in = rt_client_blocked() & ~mask;
+	do
+		sig = rt_client_take(t->let_in, &info);
+	while (sig && rt.act[sig].handler == SIG_IGN);
+	if (!sig)
+		return by_itself(uc, nr);
+	uc->uc_mcontext.gregs[REG_RAX] = -EINTR;
+	rt_deliver(sig, &info, uc);
+	return uc->uc_mcontext.gregs[REG_RAX];
+}
+
+static long do_pselect(ucontext_t *uc, struct rt_thread *t, const void *pair_at)
+{
+	const void *pair[2] = { 0 }; /* mask and size */
+
+	if (pair_at && rt_copy_user(pair, pair_at, sizeof(pair)))
+		pair[0] = NULL;
+	return do_waiting(uc, t, SYS_pselect6, pair[0]);
 }
 
 static long do_sigaction(int sig, const void *act_at, void *old_at)
@@ -416,6 +452,15 @@ static long one_call(ucontext_t *uc, struct rt_thread *t, long nr, const long a[
 		return rt_sigpending((void *)a[0], (size_t)a[1], *(uint64_t *)&uc->uc_sigmask);
 	case SYS_rt_sigtimedwait:
 		return do_sigtimedwait(uc, a);
+	case SYS_rt_sigsuspend:
+		return do_waiting(uc, t, nr, (const void *)a[0]);
+	case SYS_ppoll:
+		return do_waiting(uc, t, nr, (const void *)a[3]);
+	case SYS_epoll_pwait:
+	case RT_SYS_EPOLL_PWAIT2:
+		return do_waiting(uc, t, nr, (const void *)a[4]);
+	case SYS_pselect6:
+		return do_pselect(uc, t, (const void *)a[5]);
 	case SYS_sigaltstack:
 		return rt_sigaltstack_at((const stack_t *)a[0], (stack_t *)a[1],
 					 (uint64_t)uc->uc_mcontext.gregs[REG_RSP]);
@@ -470,6 +515,7 @@ void rt_direct_syscall(ucontext_t *uc, struct rt_thread *t)
 	const long a[6] = { g[REG_RDI], g[REG_RSI], g[REG_RDX], g[REG_R10], g[REG_R8], g[REG_R9] };
 	long nr = g[REG_RAX];
 
+	t->let_in = 0;
 	if (nr == SYS_rt_sigreturn)
 		do_sigreturn(uc);
 	else

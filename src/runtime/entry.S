@@ -259,6 +259,16 @@ rt_restorer_end:
 	.size rt_restorer, . - rt_restorer
 
 /*
+ * The same for handlers of programs that make their own system calls, who are to be seen going back: the dispatch sees it here.
+ * A SIGSYS that somebody sends at that very moment is in its place, and then it is done again.
+ */
+FUNC rt_direct_restorer
+	movq $__NR_rt_sigreturn, %rax
+	syscall
+	jmp rt_direct_restorer
+	.size rt_direct_restorer, . - rt_direct_restorer
+
+/*
  * rt_call_client(sig, info, uc, handler, sp, blocked), with critical signals blocked: one that comes after the system call
  * finds the signal in RBX (rt_frame_waits()).
  */

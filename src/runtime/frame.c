@@ -170,6 +170,7 @@ void rt_frame_restore(ucontext_t *uc, uint64_t at)
 	memcpy(uc->uc_mcontext.gregs, frame.uc.mcontext.gregs,
 	       REG_EFL * sizeof(greg_t) + sizeof(greg_t));
 	*uc_mask(uc) = frame.uc.sigmask & ~RT_SIG_CRITICAL;
+	rt_client_set_blocked(frame.uc.sigmask);
 	memcpy(sw, fp + XSTATE_MAGIC1_AT, sizeof(sw));
 	if (from && fp)
 		rt_copy_user(fp, from, bytes);
@@ -212,9 +213,13 @@ static uint64_t frame_build(struct rt_thread *t, const struct rt_client_act *act
 	struct kernel_frame frame;
 
 	memcpy(&frame.uc, uc, sizeof(frame.uc));
+	/* Where its return passes the runtime, what that goes back to is the whole truth. */
+	if (t->direct)
+		frame.uc.sigmask |= rt_client_blocked();
 	frame.info = *info;
-	frame.pretcode = act->flags & SA_RESTORER_FLAG && !t->direct ? (void *)act->restorer
-								     : (void *)rt_restorer;
+	frame.pretcode = t->direct                       ? (void *)rt_direct_restorer
+			 : act->flags & SA_RESTORER_FLAG ? (void *)act->restorer
+							 : (void *)rt_restorer;
 	if (fp) {
 		size_t bytes = fpstate_bytes(fp);
 
@@ -343,6 +348,9 @@ void rt_deliver(int sig, siginfo_t *info, ucontext_t *uc)
 	if (on_slot(uc)) {
 		t = rt_thread_self();
 		sp = frame_build(t, &act, info, uc);
+		if (sp && t->direct)
+			rt_client_set_blocked(rt_client_blocked() & ~t->let_in);
+		t->let_in = 0;
 		if (sp)
 			enter_handler(uc, sig, sp, &act, blocked);
 		else

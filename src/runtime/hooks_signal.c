@@ -12,21 +12,7 @@
 #include "runtime/rt.h"
 #include "runtime/sys.h"
 
-#ifndef SYS_epoll_pwait2
-#define SYS_epoll_pwait2 441
-#endif
-
 #define SA_RESTORER_FLAG 0x04000000ul
-
-/* @mask, or a copy of it without the signals that the runtime needs. A wild pointer is the kernel's to refuse. */
-static const void *strip(const void *mask, uint64_t *copy)
-{
-	if (!mask || !rt.ready || rt_copy_user(copy, mask, sizeof(*copy)) ||
-	    !(*copy & RT_SIG_CRITICAL))
-		return mask;
-	*copy &= ~RT_SIG_CRITICAL;
-	return copy;
-}
 
 /* @set, as far as it can be read. */
 static uint64_t word_of(const void *set)
@@ -61,36 +47,74 @@ long rt_sigpending(void *ret_set, size_t bytes, uint64_t blocked)
 	return rt_copy_user(ret_set, &word, bytes);
 }
 
-/* Calls that wait with a mask of their own. */
+/*
+ * A call that waits with a mask of its own.  The critical signals in it are as it says once every handler is the runtime's; until
+ * then a handler may execute CPUID, or open the device, under the kernel's mask.
+ */
+struct waiting {
+	const void *mask; /* what the kernel is to be given */
+	uint64_t copy[sizeof(sigset_t) / 8];
+	struct rt_wait wait;
+};
+
+/* A wild pointer is the kernel's to refuse. */
+static void waiting_begin(struct waiting *w, const void *mask)
+{
+	*w = (struct waiting){ .mask = mask };
+	if (!mask || !rt.ready || rt_copy_user(w->copy, mask, sizeof(w->copy[0])))
+		return;
+	w->wait = rt_client_wait(w->copy[0]);
+	if (!rt.used)
+		w->copy[0] &= ~RT_SIG_CRITICAL;
+	w->mask = w->copy;
+}
+
+static void waiting_end(void *waiting)
+{
+	const struct waiting *w = waiting;
+
+	rt_client_wait_end(&w->wait);
+}
+
+/* The argument that is the mask's, of a call that waits with one; -1: it is no such call. */
+static int mask_argument(long nr)
+{
+	switch (nr) {
+	case SYS_rt_sigsuspend:
+		return 0;
+	case SYS_ppoll:
+		return 3;
+	case SYS_epoll_pwait:
+	case RT_SYS_EPOLL_PWAIT2:
+		return 4;
+	case SYS_pselect6:
+		return 5;
+	default:
+		return -1;
+	}
+}
+
 static long sys_waiting(long nr, const long a[6], int *ret_handled)
 {
 	long b[6] = { a[0], a[1], a[2], a[3], a[4], a[5] };
-	long pair[2]; /* pselect6: mask and size */
-	uint64_t copy;
+	long pair[2] = { 0 }; /* pselect6: mask and size */
+	int at = mask_argument(nr);
+	bool paired = nr == SYS_pselect6;
+	struct waiting w;
+	long r;
 
-	switch (nr) {
-	case SYS_rt_sigsuspend:
-		b[0] = (long)strip((void *)a[0], &copy);
-		break;
-	case SYS_ppoll:
-		b[3] = (long)strip((void *)a[3], &copy);
-		break;
-	case SYS_epoll_pwait:
-	case SYS_epoll_pwait2:
-		b[4] = (long)strip((void *)a[4], &copy);
-		break;
-	case SYS_pselect6:
-		if (a[5] && !rt_copy_user(pair, (void *)a[5], sizeof(pair))) {
-			pair[0] = (long)strip((void *)pair[0], &copy);
-			b[5] = (long)pair;
-		}
-		break;
-	default:
-		*ret_handled = 0;
+	*ret_handled = at >= 0;
+	if (at < 0)
 		return -ENOSYS;
-	}
-	*ret_handled = 1;
-	return sys6(nr, b[0], b[1], b[2], b[3], b[4], b[5]);
+	if (paired && (!a[5] || rt_copy_user(pair, (void *)a[5], sizeof(pair))))
+		return sys6(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
+	waiting_begin(&w, (const void *)(paired ? pair[0] : a[at]));
+	if (paired)
+		pair[0] = (long)w.mask;
+	b[at] = paired ? (long)pair : (long)w.mask;
+	r = sys6(nr, b[0], b[1], b[2], b[3], b[4], b[5]);
+	waiting_end(&w);
+	return r;
 }
 
 long rt_sys_signal(long nr, const long a[6], int *ret_handled)
@@ -304,17 +328,6 @@ HOOK __sighandler_t sigset(int sig, __sighandler_t handler)
 
 /* ---- masks for a while --------------------------------------------------------------------------- */
 
-static const sigset_t *without_critical(const sigset_t *set, sigset_t *copy)
-{
-	uint64_t word;
-
-	if (strip(set, &word) == set)
-		return set;
-	sigemptyset(copy);
-	memcpy(copy, &word, sizeof(word));
-	return copy;
-}
-
 static void lend_end(void *lent)
 {
 	rt_client_lend_end(*(uint64_t *)lent);
@@ -348,18 +361,25 @@ HOOK int sigwait(const sigset_t *set, int *ret_sig)
 	return r;
 }
 
+/* libc's word of eight bytes or a whole set: it gives the kernel the first eight. */
+#define WAITING(set, call)                     \
+	struct waiting w;                      \
+	int r;                                 \
+                                               \
+	waiting_begin(&w, set);                \
+	pthread_cleanup_push(waiting_end, &w); \
+	r = call;                              \
+	pthread_cleanup_pop(true);             \
+	return r
+
 HOOK int sigsuspend(const sigset_t *set)
 {
-	sigset_t copy;
-
-	return NEXT(sigsuspend)(without_critical(set, &copy));
+	WAITING(set, NEXT(sigsuspend)(w.mask));
 }
 
 HOOK int ppoll(struct pollfd *fds, nfds_t nr, const struct timespec *timeout, const sigset_t *set)
 {
-	sigset_t copy;
-
-	return NEXT(ppoll)(fds, nr, timeout, without_critical(set, &copy));
+	WAITING(set, NEXT(ppoll)(fds, nr, timeout, w.mask));
 }
 
 int __ppoll_chk(struct pollfd *fds, nfds_t nr, const struct timespec *timeout, const sigset_t *set,
@@ -367,32 +387,24 @@ int __ppoll_chk(struct pollfd *fds, nfds_t nr, const struct timespec *timeout, c
 HOOK int __ppoll_chk(struct pollfd *fds, nfds_t nr, const struct timespec *timeout,
 		     const sigset_t *set, size_t bytes)
 {
-	sigset_t copy;
-
-	return NEXT(__ppoll_chk)(fds, nr, timeout, without_critical(set, &copy), bytes);
+	WAITING(set, NEXT(__ppoll_chk)(fds, nr, timeout, w.mask, bytes));
 }
 
 HOOK int pselect(int nr, fd_set *in, fd_set *out, fd_set *except, const struct timespec *timeout,
 		 const sigset_t *set)
 {
-	sigset_t copy;
-
-	return NEXT(pselect)(nr, in, out, except, timeout, without_critical(set, &copy));
+	WAITING(set, NEXT(pselect)(nr, in, out, except, timeout, w.mask));
 }
 
 HOOK int epoll_pwait(int fd, struct epoll_event *events, int nr, int timeout, const sigset_t *set)
 {
-	sigset_t copy;
-
-	return NEXT(epoll_pwait)(fd, events, nr, timeout, without_critical(set, &copy));
+	WAITING(set, NEXT(epoll_pwait)(fd, events, nr, timeout, w.mask));
 }
 
 HOOK int epoll_pwait2(int fd, struct epoll_event *events, int nr, const struct timespec *timeout,
 		      const sigset_t *set)
 {
-	sigset_t copy;
-
 	if (!NEXT(epoll_pwait2))
 		return (int)sys_errno(-ENOSYS);
-	return rt_next.epoll_pwait2(fd, events, nr, timeout, without_critical(set, &copy));
+	WAITING(set, NEXT(epoll_pwait2)(fd, events, nr, timeout, w.mask));
 }

@@ -20,6 +20,9 @@
 #include <sys/uio.h>
 #include <threads.h>
 #include <time.h>
+#include <ucontext.h>
+
+struct __jmp_buf_tag;
 
 #define NEXT_SPAWN_ARGS                                                                        \
 	(pid_t *, const char *, const posix_spawn_file_actions_t *, const posix_spawnattr_t *, \
@@ -73,6 +76,15 @@
 	X(int, epoll_pwait, (int, struct epoll_event *, int, int, const sigset_t *))             \
 	X(int, epoll_pwait2,                                                                     \
 	  (int, struct epoll_event *, int, const struct timespec *, const sigset_t *))           \
+	X(int, __sigsetjmp, (struct __jmp_buf_tag *, int))                                       \
+	X(int, setjmp, (struct __jmp_buf_tag *))                                                 \
+	X(void, longjmp, (struct __jmp_buf_tag *, int))                                          \
+	X(void, _longjmp, (struct __jmp_buf_tag *, int))                                         \
+	X(void, siglongjmp, (struct __jmp_buf_tag *, int))                                       \
+	X(void, __longjmp_chk, (struct __jmp_buf_tag *, int))                                    \
+	X(int, getcontext, (ucontext_t *))                                                       \
+	X(int, setcontext, (const ucontext_t *))                                                 \
+	X(int, swapcontext, (ucontext_t *, const ucontext_t *))                                  \
 	X(int, pthread_attr_getsigmask_np, (const pthread_attr_t *, sigset_t *))                 \
 	X(int, sigwait, (const sigset_t *, int *))                                               \
 	X(int, sigtimedwait, (const sigset_t *, siginfo_t *, const struct timespec *))           \

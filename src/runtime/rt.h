@@ -67,6 +67,7 @@ struct rt_thread {
 	bool direct;   /* and the program makes its own system calls (direct.c) */
 	struct rt_thread *donor_next;
 	uint64_t direct_mask;
+	uint64_t let_in; /* blocked critical signals that its wait at rt_gate lets in */
 	bool entered_by_vdso;
 	bool quick; /* the handler changes nothing that takes a sigreturn to load */
 	struct rt_deferred {
@@ -272,6 +273,17 @@ void rt_client_unpend(void);
  */
 uint64_t rt_client_lend(uint64_t set);
 void rt_client_lend_end(uint64_t lent);
+/*
+ * Around a call that waits with the mask @set: critical signals that the client has blocked, and @set has not, end it, and
+ * their handlers run.  The first gives what the second takes, if it comes to that: a handler may jump out.
+ */
+struct rt_wait {
+	uint64_t blocked, lent;
+};
+struct rt_wait rt_client_wait(uint64_t set);
+void rt_client_wait_end(const struct rt_wait *wait);
+/* The client has those of @blocked blocked that are critical, and no others of them. */
+void rt_client_set_blocked(uint64_t blocked);
 /* One of @set that waits, which does so no longer; 0: none does. */
 int rt_client_take(uint64_t set, siginfo_t *ret_info);
 /* Around a call that executes a program, which is to begin with what the client has blocked and ignored. */
@@ -450,6 +462,7 @@ void rt_stack_stub(void);
 void rt_sigentry(int sig, siginfo_t *info, void *uc);
 void rt_restorer(void);
 extern char rt_restorer_end[];
+void rt_direct_restorer(void);
 void rt_vdso_fast(void);
 void rt_kick(void);
 long rt_execve(const char *path, char *const *argv, char *const *envp, const uint64_t *mask,

@@ -30,6 +30,7 @@
 #define RFLAGS_NT   0x4000             /* IRETQ faults on it */
 #define CSGSFS_USER 0x002b000000000033 /* in a signal frame: CS, and SS above */
 #define KICK_BYTES  2
+#define CALL_BYTES  2 /* a SYSCALL */
 
 #ifndef SYS_USER_DISPATCH
 #define SYS_USER_DISPATCH 2
@@ -61,6 +62,65 @@ static bool is_fault(int sig, const siginfo_t *info)
 	return info->si_code > 0 && (RT_SIG_CRITICAL & RT_SIGBIT(sig));
 }
 
+/* ---- calls that are made for programs (direct.c) ------------------------------------------------- */
+
+/*
+ * A call that is made for a program of direct.c was interrupted, or is about to be made: let it be at the
+ * program's own SYSCALL, or behind it.  Programs look: a library OS so finds out whether it still has to wait.
+ */
+static void leave_gate(ucontext_t *uc)
+{
+	greg_t *g = uc->uc_mcontext.gregs;
+	uint64_t back;
+
+	if (g[REG_RIP] == (greg_t)rt_gate_jump) {
+		g[REG_RIP] = g[REG_RCX];
+		return;
+	}
+	if (rt_copy_user(&back, (void *)g[REG_RSP], sizeof(back)))
+		return;
+	if (g[REG_RIP] == (greg_t)rt_gate)
+		back -= CALL_BYTES;
+	else
+		g[REG_RCX] = (greg_t)back;
+	g[REG_RIP] = (greg_t)back;
+	g[REG_RSP] += RT_GATE_BYTES;
+}
+
+static bool in_gate(const ucontext_t *uc)
+{
+	uint64_t rip = (uint64_t)uc->uc_mcontext.gregs[REG_RIP];
+
+	return rip >= (uint64_t)rt_gate && rip <= (uint64_t)rt_gate_jump;
+}
+
+/* What waits at rt_gate, or is about to, has a handler to run first: it is over. */
+static void end_wait(ucontext_t *uc)
+{
+	greg_t *g = uc->uc_mcontext.gregs;
+
+	if (g[REG_RIP] != (greg_t)rt_gate)
+		return;
+	g[REG_RIP] += CALL_BYTES;
+	g[REG_RAX] = -EINTR;
+	leave_gate(uc);
+}
+
+/* The program was found at @uc: at a call of its own, perhaps, which may be one that waits. */
+static void at_gate(int sig, const siginfo_t *info, ucontext_t *uc, struct rt_thread *t)
+{
+	const greg_t *g = uc->uc_mcontext.gregs;
+	bool before = g[REG_RIP] == (greg_t)rt_gate;
+
+	if (!before &&
+	    !(g[REG_RIP] == (greg_t)rt_gate + CALL_BYTES && g[REG_RAX] == (greg_t)-EINTR))
+		t->let_in = 0; /* it waits no more */
+	if (!is_fault(sig, info) && (t->let_in & RT_SIGBIT(sig)))
+		end_wait(uc);
+	if (in_gate(uc))
+		leave_gate(uc);
+}
+
 /* ---- whose signal is it ----------------------------------------------------------------------- */
 
 /*
@@ -82,12 +142,15 @@ static void async(int sig, siginfo_t *info, ucontext_t *uc, struct rt_thread *t,
 	/* It and the one before are one, as two that wait are; else whoever sends many fills the stack with frames. */
 	if ((RT_SIG_CRITICAL & RT_SIGBIT(sig)) && !in_enclave && rt_frame_waits(sig, uc))
 		return;
-	if (rt_client_blocked() & RT_SIGBIT(sig)) {
+	if (rt_client_blocked() & ~(t ? t->let_in : 0) & RT_SIGBIT(sig)) {
 		rt_client_pend(sig, info);
 		return;
 	}
-	/* One that found it was let in: by sigsuspend(), say, until whose end the mask is another. */
-	if (late && (*uc_mask(uc) & RT_SIGBIT(sig))) {
+	if (t && (t->let_in & RT_SIGBIT(sig)))
+		end_wait(uc);
+	/* One that found it was let in: by sigsuspend(), say, until whose end the mask is another (of the critical ones
+	 * rt_client_blocked() knows that). */
+	if (late && (*uc_mask(uc) & ~RT_SIG_CRITICAL & RT_SIGBIT(sig))) {
 		send_back(sig, info);
 		return;
 	}
@@ -289,36 +352,6 @@ static void arrive(struct rt_thread *t, ucontext_t *uc)
 	t->critical = 1; /* this handler's; it will not come back to what was critical */
 }
 
-/*
- * A call that is made for a program of direct.c was interrupted, or is about to be made: let it be at the
- * program's own SYSCALL, or behind it.  Programs look: a library OS so finds out whether it still has to wait.
- */
-static void leave_gate(ucontext_t *uc)
-{
-	greg_t *g = uc->uc_mcontext.gregs;
-	uint64_t back;
-
-	if (g[REG_RIP] == (greg_t)rt_gate_jump) {
-		g[REG_RIP] = g[REG_RCX];
-		return;
-	}
-	if (rt_copy_user(&back, (void *)g[REG_RSP], sizeof(back)))
-		return;
-	if (g[REG_RIP] == (greg_t)rt_gate)
-		back -= 2;
-	else
-		g[REG_RCX] = (greg_t)back;
-	g[REG_RIP] = (greg_t)back;
-	g[REG_RSP] += RT_GATE_BYTES;
-}
-
-static bool in_gate(const ucontext_t *uc)
-{
-	uint64_t rip = (uint64_t)uc->uc_mcontext.gregs[REG_RIP];
-
-	return rip >= (uint64_t)rt_gate && rip <= (uint64_t)rt_gate_jump;
-}
-
 /* ---- handlers upon handlers (entry.S) ----------------------------------------------------------- */
 
 static ucontext_t *uc_of(struct rt_back *back)
@@ -456,8 +489,8 @@ static unsigned int in_program(int sig, siginfo_t *info, ucontext_t *uc, struct 
 	open_door(sig, info, t);
 	if (going)
 		away = true;
-	else if (away && t->direct && in_gate(uc))
-		leave_gate(uc);
+	else if (away && t->direct)
+		at_gate(sig, info, uc, t);
 	else if (kick)
 		uc->uc_mcontext.gregs[REG_RIP] += KICK_BYTES;
 	if (kick)

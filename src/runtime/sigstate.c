@@ -81,6 +81,36 @@ void rt_client_lend_end(uint64_t lent)
 		sys4(SYS_rt_sigprocmask, SIG_UNBLOCK, &lent, 0, 8);
 }
 
+/*
+ * The kernel has all that the client has blocked, so that frames show it, and opens what @set lets in with the mask of the
+ * wait.  That is open in the handlers that run meanwhile, too, as these have that mask.
+ */
+struct rt_wait rt_client_wait(uint64_t set)
+{
+	struct rt_wait wait = { .blocked = client_blocked };
+
+	if (!(client_blocked & ~set))
+		return wait;
+	wait.lent = rt_client_lend(RT_SIG_CRITICAL);
+	client_blocked &= set;
+	return wait;
+}
+
+void rt_client_wait_end(const struct rt_wait *wait)
+{
+	if (!wait->lent)
+		return;
+	client_blocked = wait->blocked;
+	rt_client_lend_end(wait->lent);
+	rt_client_unpend();
+}
+
+void rt_client_set_blocked(uint64_t blocked)
+{
+	client_blocked = blocked & RT_SIG_CRITICAL;
+	rt_client_unpend();
+}
+
 int rt_client_take(uint64_t set, siginfo_t *ret_info)
 {
 	uint64_t now = client_pending & set;
