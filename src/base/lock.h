@@ -15,7 +15,7 @@
  *   LOCK_CHARGE     epc.charge_lock    what groups are allowed       LOCK_RECLAIM and below
  *   LOCK_RECLAIM    epc.reclaim_lock   the policies' lists           list moves only
  *   LOCK_SECTION    section.lock       the free list                 list moves only
- *   LOCK_WINDOW     window.lock        ranges of the window          range moves only
+ *   LOCK_WINDOW     window.lock        ranges, and who unmaps        a page out of the memfd and back
  *   LOCK_BACKING    backing.lock       free slots of the store       slot moves, its file's growth
  *   LOCK_ARENA      arena.lock         the shared heap               nothing
  *   LOCK_TRIED      epc batch.lock     one batch of reclaim          anything: it is never waited for,

@@ -24,6 +24,8 @@
 #include "epc/waiter_priv.h"
 #include "epc/window.h"
 
+enum { METADATA_A_PAGE = 64 };
+
 static void set_sizes(struct epc *epc)
 {
 	uint32_t part = epc->policy->batch_part ? epc->policy->batch_part : POLICY_BATCH_PART;
@@ -40,6 +42,15 @@ static void take_hooks(struct epc *epc, const struct epc_config *config)
 {
 	epc->unmap = config->unmap;
 	epc->clock = config->clock;
+}
+
+/* What so many bytes a page leave for all that policies remember, beside the records and what was made since @used. */
+static uint64_t room_left(const struct epc *epc, size_t used)
+{
+	uint64_t all = (uint64_t)epc->page_nr * (METADATA_A_PAGE - CPU_RECORD_BYTES);
+	size_t taken = arena_used_bytes(epc->arena) - used;
+
+	return all > taken ? all - taken : 0;
 }
 
 static void made(struct epc *epc, size_t arena_bytes)
@@ -73,12 +84,9 @@ int epc_create(const struct epc_config *config, struct epc **ret_epc)
 	epc->view = (struct policy_view){ .pages = epc->pages,
 					  .page_nr = epc->page_nr,
 					  .arena = config->arena };
-	r = policy_view_init(&epc->view);
-	if (r < 0)
-		goto free_epc;
 	r = groups_init(epc);
 	if (r < 0)
-		goto fini_view;
+		goto free_epc;
 	r = window_create(config->arena, epc->page_nr, &epc->window);
 	if (r < 0)
 		goto fini_groups;
@@ -95,12 +103,17 @@ int epc_create(const struct epc_config *config, struct epc **ret_epc)
 	r = batches_init(epc);
 	if (r < 0)
 		goto fini_nodes;
+	r = policy_view_init(&epc->view, room_left(epc, used));
+	if (r < 0)
+		goto fini_batches;
 	waiters_init(epc);
 	lock_init(&epc->reclaim_lock, LOCK_RECLAIM);
 	made(epc, arena_used_bytes(config->arena) - used);
 	*ret_epc = epc;
 	return 0;
 
+fini_batches:
+	batches_fini(epc);
 fini_nodes:
 	nodes_fini(epc);
 destroy_sections:
@@ -111,8 +124,6 @@ destroy_window:
 	window_destroy(epc->window);
 fini_groups:
 	groups_fini(epc);
-fini_view:
-	policy_view_fini(&epc->view);
 free_epc:
 	arena_free(config->arena, epc, sizeof(*epc));
 	return r;

@@ -32,6 +32,7 @@ struct census {
 	struct cpu_look epcm;
 	const struct named *last;
 	struct section section[EPC_SECTIONS_MAX];
+	struct pressure pressure[EPC_SECTIONS_MAX]; /* of each */
 	struct run run[EPC_SHARDS_MAX];
 };
 
@@ -56,6 +57,7 @@ static bool runs_begin(struct census *census, const struct shard *shard)
 static bool sections_begin(struct census *census, const struct section *sections)
 {
 	const struct epc *epc = &census->peek->epc;
+	const struct pressure *pressure;
 	unsigned int shard = 0;
 
 	memcpy(census->section, sections, epc->section_nr * sizeof(*sections));
@@ -63,6 +65,10 @@ static bool sections_begin(struct census *census, const struct section *sections
 		if (census->section[i].shard_first != shard ||
 		    census->section[i].shard_nr > epc->shard_nr - shard)
 			return false;
+		pressure = LOOK(census->peek->look, census->section[i].pressure, struct pressure);
+		if (!pressure)
+			return false;
+		census->pressure[i] = *pressure;
 		shard += census->section[i].shard_nr;
 	}
 	return true;
@@ -205,7 +211,7 @@ static void tell_section(const struct census *census, unsigned int i)
 	const uint64_t *state = census->peek->counted.section[i].state;
 	const struct section *section = &census->section[i];
 	const struct run *run = &census->run[section->shard_first];
-	struct pressure pressure = section->pressure;
+	struct pressure pressure = census->pressure[i];
 
 	*told = (struct epc_sample_section){
 		.info = { .first = section->first,

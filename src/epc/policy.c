@@ -39,18 +39,24 @@ const struct epc_policy *policy_find(const char *name)
 	return NULL;
 }
 
-int policy_view_init(struct policy_view *view)
+static void init_shadows(struct policy_view *view, uint64_t room)
 {
-	view->ghosts = ghosts_create(view->page_nr);
-	view->shadows = shadows_create(view->page_nr);
+	uint64_t ghosts = ghosts_bytes(view->ghosts);
+
+	view->shadows = shadows_create(view->page_nr, room > ghosts ? room - ghosts : 0);
 	if (view->shadows)
 		view->samples =
 			samples_create(view->arena, view->page_nr, shadows_node_nr(view->shadows));
-	if (view->ghosts && view->samples)
+}
+
+int policy_view_init(struct policy_view *view, uint64_t room)
+{
+	view->ghosts = ghosts_create(view->page_nr);
+	if (view->ghosts)
+		init_shadows(view, room);
+	if (view->samples)
 		return 0;
-	shadows_destroy(view->shadows);
-	ghosts_destroy(view->ghosts);
-	samples_destroy(view->samples, view->arena);
+	policy_view_fini(view);
 	return -ENOMEM;
 }
 

@@ -36,8 +36,11 @@ struct policy_view {
 	struct shadows *shadows;
 };
 
-/* With everything but pages, page_nr and arena, which are there: 0 or -ENOMEM. */
-int policy_view_init(struct policy_view *view);
+/*
+ * With everything but pages, page_nr and arena, which are there: 0 or -ENOMEM.  It may be done after orders were made of it,
+ * when it is known what else there is: shadows are so many that all of it takes no more than @room bytes, if that can be.
+ */
+int policy_view_init(struct policy_view *view, uint64_t room);
 void policy_view_fini(struct policy_view *view);
 
 enum policy_return {

@@ -15,7 +15,7 @@
 #include "epc/policy_sample.h"
 
 struct clock_state {
-	struct policy_view view;
+	const struct policy_view *view;
 	struct pagelist queue;
 	uint32_t spared; /* since the last victim */
 };
@@ -25,7 +25,7 @@ static void *clock_create(struct arena *arena, const struct policy_view *view)
 	struct clock_state *state = arena_alloc(arena, sizeof(*state));
 
 	if (state) {
-		state->view = *view;
+		state->view = view;
 		pagelist_init(&state->queue);
 	}
 	return state;
@@ -40,24 +40,24 @@ static void clock_insert(void *p, uint32_t nr)
 {
 	struct clock_state *state = p;
 
-	sample_set(&state->view, nr, false);
-	sample_arm_new(&state->view, nr);
-	pagelist_add_tail(state->view.pages, &state->queue, nr);
+	sample_set(state->view, nr, false);
+	sample_arm_new(state->view, nr);
+	pagelist_add_tail(state->view->pages, &state->queue, nr);
 }
 
 static void upstream_insert(void *p, uint32_t nr)
 {
 	struct clock_state *state = p;
 
-	sample_set(&state->view, nr, true);
-	pagelist_add_tail(state->view.pages, &state->queue, nr);
+	sample_set(state->view, nr, true);
+	pagelist_add_tail(state->view->pages, &state->queue, nr);
 }
 
 static void clock_remove(void *p, uint32_t nr)
 {
 	struct clock_state *state = p;
 
-	pagelist_del(state->view.pages, &state->queue, nr);
+	pagelist_del(state->view->pages, &state->queue, nr);
 }
 
 static uint32_t clock_pick(void *p, unsigned int *ret_looked)
@@ -67,16 +67,16 @@ static uint32_t clock_pick(void *p, unsigned int *ret_looked)
 	uint32_t nr = PAGE_NONE;
 
 	while (looked < POLICY_LOOK_MAX) {
-		nr = pagelist_pop(state->view.pages, &state->queue);
+		nr = pagelist_pop(state->view->pages, &state->queue);
 		if (nr == PAGE_NONE)
 			break;
 		looked++;
-		if (!sample_test_and_arm(&state->view, nr) || state->spared == POLICY_SPARED_MAX) {
+		if (!sample_test_and_arm(state->view, nr) || state->spared == POLICY_SPARED_MAX) {
 			state->spared = 0;
 			break;
 		}
 		state->spared++;
-		pagelist_add_tail(state->view.pages, &state->queue, nr);
+		pagelist_add_tail(state->view->pages, &state->queue, nr);
 		nr = PAGE_NONE;
 	}
 	*ret_looked = looked;
@@ -87,7 +87,7 @@ static void clock_put_back(void *p, uint32_t nr, enum policy_return why)
 {
 	struct clock_state *state = p;
 
-	pagelist_add_tail(state->view.pages, &state->queue, nr);
+	pagelist_add_tail(state->view->pages, &state->queue, nr);
 }
 
 static void clock_evicted(void *p, uint32_t nr) {}
@@ -111,7 +111,7 @@ static bool clock_check(const void *p)
 {
 	const struct clock_state *state = p;
 
-	return pagelist_check(state->view.pages, &state->queue);
+	return pagelist_check(state->view->pages, &state->queue);
 }
 
 const struct epc_policy policy_clock = {

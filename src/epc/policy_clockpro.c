@@ -37,7 +37,7 @@ enum {
 };
 
 struct clockpro {
-	struct policy_view view;
+	const struct policy_view *view;
 	struct pagelist list[LIST_NR];
 	bool full;         /* a victim was wanted: until then every page is hot */
 	uint32_t capacity; /* pages there were when victims were wanted */
@@ -63,14 +63,14 @@ static bool newer(uint8_t a, uint8_t b)
 
 static void take_out(struct clockpro *cp, uint32_t nr)
 {
-	pagelist_del(cp->view.pages, &cp->list[sample_list(&cp->view, nr)], nr);
+	pagelist_del(cp->view->pages, &cp->list[sample_list(cp->view, nr)], nr);
 }
 
 static void put(struct clockpro *cp, uint32_t nr, unsigned int list, uint8_t stamp)
 {
-	cp->view.pages[nr].stamp = stamp;
-	sample_set_list(&cp->view, nr, list);
-	pagelist_add_tail(cp->view.pages, &cp->list[list], nr);
+	cp->view->pages[nr].stamp = stamp;
+	sample_set_list(cp->view, nr, list);
+	pagelist_add_tail(cp->view->pages, &cp->list[list], nr);
 }
 
 /* ---- how many are cold -------------------------------------------------------------------------- */
@@ -122,7 +122,7 @@ static void hot_hand_moved(struct clockpro *cp)
 {
 	uint32_t nr = cp->list[HOT].first;
 
-	while (nr != PAGE_NONE && newer(cp->view.pages[nr].stamp, cp->passed) &&
+	while (nr != PAGE_NONE && newer(cp->view->pages[nr].stamp, cp->passed) &&
 	       newer(cp->now, cp->passed))
 		pass_one_grain(cp);
 }
@@ -132,7 +132,7 @@ static bool hot_hand_spares(struct clockpro *cp)
 {
 	uint32_t nr = cp->list[HOT].first;
 
-	if (nr == PAGE_NONE || !sample_test_and_arm(&cp->view, nr))
+	if (nr == PAGE_NONE || !sample_test_and_arm(cp->view, nr))
 		return false;
 	take_out(cp, nr);
 	put(cp, nr, HOT, cp->now);
@@ -180,8 +180,8 @@ static void time_passes(struct clockpro *cp)
 	(void)hot_hand_spares(cp);
 	for (unsigned int i = 0; i < LIST_NR; i++) {
 		first = cp->list[i].first;
-		if (first != PAGE_NONE && !in_test(cp, cp->view.pages[first].stamp))
-			cp->view.pages[first].stamp = cp->passed;
+		if (first != PAGE_NONE && !in_test(cp, cp->view->pages[first].stamp))
+			cp->view->pages[first].stamp = cp->passed;
 	}
 }
 
@@ -193,7 +193,7 @@ static void *clockpro_create(struct arena *arena, const struct policy_view *view
 
 	if (!cp)
 		return NULL;
-	cp->view = *view;
+	cp->view = view;
 	pagelist_init(&cp->list[COLD]);
 	pagelist_init(&cp->list[HOT]);
 	return cp;
@@ -211,15 +211,15 @@ static void clockpro_insert(void *p, uint32_t nr)
 	uint8_t stamp;
 
 	time_passes(cp);
-	ghost = ghost_take(cp->view.ghosts, ghost_key(&cp->view, nr), &stamp);
+	ghost = ghost_take(cp->view->ghosts, ghost_key(cp->view, nr), &stamp);
 	if (ghost && in_test(cp, stamp) && cp->testing[stamp] > 0) {
 		cp->testing[stamp]--;
 		cp->testing_nr--;
 		want_colder(cp);
 		hot = hot || proves_hot(cp, stamp);
 	}
-	sample_set(&cp->view, nr, false);
-	sample_arm_new(&cp->view, nr);
+	sample_set(cp->view, nr, false);
+	sample_arm_new(cp->view, nr);
 	put(cp, nr, hot ? HOT : COLD, cp->now);
 }
 
@@ -231,7 +231,7 @@ static void clockpro_remove(void *p, uint32_t nr)
 /* A cold page was used: in its test it becomes hot, else its test begins. */
 static void cold_was_used(struct clockpro *cp, uint32_t nr)
 {
-	uint8_t stamp = cp->view.pages[nr].stamp;
+	uint8_t stamp = cp->view->pages[nr].stamp;
 	bool hot = false;
 
 	if (in_test(cp, stamp)) {
@@ -262,7 +262,7 @@ static uint32_t unused_page(struct clockpro *cp, unsigned int *looked)
 		}
 		nr = cp->list[COLD].first;
 		++*looked;
-		if (!sample_test_and_arm(&cp->view, nr))
+		if (!sample_test_and_arm(cp->view, nr))
 			return nr;
 		cold_was_used(cp, nr);
 	}
@@ -312,14 +312,14 @@ static void clockpro_put_back(void *p, uint32_t nr, enum policy_return why)
 static void clockpro_evicted(void *p, uint32_t nr)
 {
 	struct clockpro *cp = p;
-	uint8_t stamp = cp->view.pages[nr].stamp;
+	uint8_t stamp = cp->view->pages[nr].stamp;
 
 	/* Read ahead, and nobody came: later somebody may have, as in a test. */
-	if (sample_is_ahead(&cp->view, nr))
+	if (sample_is_ahead(cp->view, nr))
 		want_colder(cp);
 	if (!in_test(cp, stamp))
 		return;
-	ghost_put(cp->view.ghosts, ghost_key(&cp->view, nr), stamp);
+	ghost_put(cp->view->ghosts, ghost_key(cp->view, nr), stamp);
 	cp->testing[stamp]++;
 	cp->testing_nr++;
 	while (cp->testing_nr > cp->capacity)
@@ -353,8 +353,8 @@ static bool clockpro_check(const void *p)
 		if (cp->testing[grain] > 0 && !in_test(cp, (uint8_t)grain))
 			return false;
 	}
-	return nr == cp->testing_nr && pagelist_check(cp->view.pages, &cp->list[COLD]) &&
-	       pagelist_check(cp->view.pages, &cp->list[HOT]);
+	return nr == cp->testing_nr && pagelist_check(cp->view->pages, &cp->list[COLD]) &&
+	       pagelist_check(cp->view->pages, &cp->list[HOT]);
 }
 
 const struct epc_policy policy_clockpro = {

@@ -46,7 +46,7 @@ static void change_order(struct duel *d, enum duel_order order)
 	d->promise = order == DUEL_UPSTREAM ? 0 : d->ahead[order];
 	d->least_loss = d->real_loss;
 	d->ahead[CLOCK] = d->ahead[LIRS] = 0;
-	d->order = order;
+	d->order = (uint8_t)order;
 }
 
 /* The order in force, which is not Linux's, really has more faults than Linux's would, and has not earned them. */
@@ -73,9 +73,11 @@ static int64_t needed_lead(const struct duel *d)
 
 static void score_real(struct duel *d, bool real, const bool fault[SHADOW_NR])
 {
+	int64_t limit = (int64_t)FORGET_TIMES * d->capacity;
+
 	d->real_loss += (int)real - (int)fault[UPSTREAM];
 	d->real_faults += fault[UPSTREAM];
-	if (d->real_faults > (int64_t)FORGET_TIMES * d->capacity) {
+	if (d->real_faults > limit || d->real_loss > limit) {
 		d->real_loss /= 2;
 		d->least_loss /= 2;
 		d->real_faults /= 2;
@@ -115,7 +117,7 @@ static void score(struct duel *d, bool real, const bool fault[SHADOW_NR])
 
 enum duel_order duel_order(const struct duel *d)
 {
-	return d->order;
+	return (enum duel_order)d->order;
 }
 
 bool duel_lirs_is_sure(const struct duel *d)
@@ -125,12 +127,16 @@ bool duel_lirs_is_sure(const struct duel *d)
 
 void score_scale(struct duel *d, bool up)
 {
-	int64_t *const score[] = { &d->lead,    &d->real_loss,    &d->real_faults, &d->least_loss,
-				   &d->promise, &d->ahead[CLOCK], &d->ahead[LIRS] };
+	int32_t *const score[] = { &d->real_loss, &d->real_faults, &d->least_loss, &d->ahead[CLOCK],
+				   &d->ahead[LIRS] };
 	unsigned int i;
 
-	for (i = 0; !d->is_scout && i < sizeof(score) / sizeof(score[0]); i++)
+	if (d->is_scout)
+		return;
+	for (i = 0; i < sizeof(score) / sizeof(score[0]); i++)
 		*score[i] = up ? *score[i] * 2 : *score[i] / 2;
+	d->lead = up ? d->lead * 2 : d->lead / 2;
+	d->promise = up ? d->promise * 2 : d->promise / 2;
 }
 
 /* ---- the sample ------------------------------------------------------------------------------------- */
@@ -215,7 +221,6 @@ void duel_set_capacity(struct duel *d, uint32_t pages)
 static void duel_init(struct duel *d, const struct policy_view *view)
 {
 	d->view = view;
-	d->node = view->shadows->node;
 	d->pages = view->page_nr;
 	d->joined = false;
 	d->scout = NULL;
@@ -234,6 +239,7 @@ void duel_watch(struct duel *d)
 	duel_init(scout, d->view);
 	scout->is_scout = true;
 	scout->joined = true;
+	scout->node = d->node;
 	scout->number = d->number;
 	scout->pages = d->view->page_nr / SCOUT_PART;
 	sample_set_capacity(scout);
@@ -254,8 +260,8 @@ void duel_start(struct duel *d)
 	int64_t clock = 0, lirs = 0, needed = 0;
 
 	if (scout) {
-		clock = (int64_t)(scout->faults[UPSTREAM] - scout->faults[CLOCK]);
-		lirs = (int64_t)(scout->faults[UPSTREAM] - scout->faults[LIRS]);
+		clock = (int64_t)scout->faults[UPSTREAM] - scout->faults[CLOCK];
+		lirs = (int64_t)scout->faults[UPSTREAM] - scout->faults[LIRS];
 		needed = least_lead(scout);
 	}
 	if (lirs > needed && lirs >= clock)

@@ -32,8 +32,8 @@ enum { DUEL_COLD_PART = 50 /* LIRS keeps one of so many pages for cold ones, at 
 
 enum duel_order { DUEL_UPSTREAM, DUEL_CLOCK, DUEL_LIRS };
 
-/* The pool, for all orders of an EPC: as docs/limits.md has it.  NULL: no memory. */
-struct shadows *shadows_create(uint32_t page_nr);
+/* The pool, for all orders of an EPC: what fits into @room bytes with samples, as docs/limits.md has it.  NULL: no memory. */
+struct shadows *shadows_create(uint32_t page_nr, uint64_t room);
 void shadows_destroy(struct shadows *shadows);
 size_t shadows_bytes(const struct shadows *shadows);
 /* No more pages than that are played. */

@@ -21,7 +21,8 @@
 enum {
 	DUELS_MAX = 64,    /* that are played at once */
 	SHADOW_MAX = 1024, /* pages that a shadow has */
-	NO_NODE = 0xfff,
+	LINK_BITS = 11,
+	NO_NODE = (1 << LINK_BITS) - 1,
 	NODE_NO_PAGE = (1 << 28) -
 		       1, /* the last page of all in a TiB of EPC is never armed for a shadow */
 };
@@ -32,70 +33,82 @@ static_assert(LIRS == FIFO_NR, "the rest is no queue");
 
 enum lirs_state { LIRS_NONE, LIRS_HOT, LIRS_COLD, LIRS_GHOST };
 
+/* Chains through nodes: the queues of each shadow, and those of a bucket, or of free ones.  They go one way alone. */
+enum { CHAIN_BUCKET = SHADOW_NR, CHAIN_NR };
+
 struct node {
 	uint32_t key;
-	uint32_t nr : 28;          /* of the page that it is now, or NODE_NO_PAGE */
-	uint32_t used : SHADOW_NR; /* a bit for each shadow */
-	uint32_t scout : 1;        /* the duel's scout's */
-	uint16_t next[SHADOW_NR], prev[SHADOW_NR];
-	uint16_t chain : 12; /* of its bucket, or of the free ones */
-	uint16_t in : FIFO_NR;
-	uint16_t lirs : 2;   /* enum lirs_state */
-	uint16_t stamp : 10; /* LIRS: when it was last used, in grains of its faults */
-	uint16_t duel : 6;   /* whose */
+	uint32_t nr : 28;                     /* of the page that it is now, or NODE_NO_PAGE */
+	uint32_t used : SHADOW_NR;            /* a bit for each shadow */
+	uint32_t scout : 1;                   /* the duel's scout's */
+	uint64_t links : CHAIN_NR *LINK_BITS; /* node_next() */
+	uint64_t in : FIFO_NR;
+	uint64_t lirs : 2;   /* enum lirs_state */
+	uint64_t stamp : 10; /* LIRS: when it was last used, in grains of its faults */
+	uint64_t duel : 6;   /* whose */
 };
-static_assert(sizeof(struct node) == 24, "bytes a page are for so many");
+static_assert(sizeof(struct node) == 16, "bytes a page are for so many");
+
+static inline uint16_t node_next(const struct node *node, unsigned int chain)
+{
+	return (uint16_t)(node->links >> chain * LINK_BITS & NO_NODE);
+}
+
+static inline void node_set_next(struct node *node, unsigned int chain, uint16_t next)
+{
+	uint64_t others = node->links & ~((uint64_t)NO_NODE << chain * LINK_BITS);
+
+	node->links = (others | (uint64_t)next << chain * LINK_BITS) &
+		      ((1ull << CHAIN_NR * LINK_BITS) - 1);
+}
 
 struct shadows {
-	size_t bytes;
 	uint16_t node_nr, bucket_nr; /* constant */
 	uint16_t free, never_used;
 	uint32_t duel_nr;   /* that have joined */
+	uint32_t uses;      /* of all samples */
 	struct duel *first; /* of them */
 	struct duel *hand;  /* the next of them that may have to make way; NULL: the first */
 	uint64_t numbers;   /* that are taken */
-	uint32_t uses;      /* of all samples */
 	struct node node[]; /* and the buckets behind them */
 };
 
 struct node_queue {
 	uint16_t first, last;
-	uint32_t nr;
+	uint16_t nr;
 };
 
 struct duel {
 	const struct policy_view *view;
-	uint8_t shift;    /* one page in 2^shift is in the sample */
-	uint8_t may_arm;  /* a scout: loads that it has seen and asked for no use for */
+	struct node *node;  /* of the pool, when it has joined */
+	struct duel *next;  /* in the pool */
+	struct duel *scout; /* before it starts. NULL: not there yet, or back */
+	uint32_t pages;     /* there is room for */
+	uint32_t capacity;  /* of a shadow */
+	uint16_t came;      /* LIRS's faults in this grain of its time */
+	uint16_t now;       /* and which it is */
 	uint16_t believe; /* pages in whose use LIRS's shadow still may, for what it is shown now */
-	uint32_t pages;   /* there is room for */
-	uint32_t capacity; /* of a shadow */
-	uint32_t came;     /* LIRS's faults in this grain of its time */
-	uint16_t now;      /* and which it is */
-	uint8_t number;    /* in the pool, when it has joined */
-	bool is_scout;
 	struct node_queue fifo[FIFO_NR], hot, cold, ghosts;
-	uint32_t node_nr;  /* that it has */
-	struct node *node; /* of the pool */
-	struct duel *next; /* in the pool */
-	uint64_t uses;     /* of the sample, since it has joined */
-	uint32_t last_use; /* in those of the pool */
-	bool joined;
-	bool filling; /* the shadows have fewer pages than there really are: they say nothing */
-
-	/* before it starts */
-	bool started;
-	struct duel *scout;         /* NULL: not there yet, or back */
-	uint64_t faults[SHADOW_NR]; /* of a scout */
+	uint16_t node_nr;           /* that it has */
+	uint32_t faults[SHADOW_NR]; /* of a scout */
+	uint32_t uses;              /* of the sample, since it has joined */
+	uint32_t last_use;          /* in those of the pool */
+	uint8_t shift;              /* one page in 2^shift is in the sample */
+	uint8_t may_arm;            /* a scout: loads that it has seen and asked for no use for */
+	uint8_t number;             /* in the pool, when it has joined */
+	bool is_scout : 1;
+	bool joined : 1;
+	bool filling : 1; /* the shadows have fewer pages than there really are: they say nothing */
+	bool started : 1;
 
 	/* the score, in faults: a scout has none, nor memory for it */
-	enum duel_order order;
-	int64_t lead;             /* LIRS's, of late, in SCORE_UNITs */
-	int64_t ahead[SHADOW_NR]; /* of the shadow in force, since it was last behind */
+	uint8_t order;            /* enum duel_order */
+	int32_t ahead[SHADOW_NR]; /* of the shadow in force, since it was last behind */
+	int32_t real_loss;        /* faults that there really were, more than Linux's shadow had */
+	int32_t least_loss;       /* the least since then */
+	int32_t real_faults;      /* that Linux's shadow had */
 	int64_t promise;          /* what the shadow in force has saved Linux's since it is */
-	int64_t real_loss;        /* faults that there really were, more than Linux's shadow had */
-	int64_t least_loss;       /* the least since then */
-	int64_t real_faults;      /* that Linux's shadow had */
+	int64_t lead;             /* LIRS's, of late, in SCORE_UNITs */
 };
 
 enum { SCOUT_BYTES = offsetof(struct duel, order) };

@@ -10,46 +10,48 @@
 #include "epc/policy.h"
 
 enum {
-	WAYS = 8,
+	WAYS = 10,
 	PAGES_A_GHOST = 2,
-	STAMP_BITS = 8,
 	NEIGHBOURS = 4,      /* pages that share a set: fewer cache lines */
 	RUN = 16,            /* sets in a row for what is next to each other: fewer translations */
 	SETS_LARGE = 1 << 14 /* where that matters; and where runs are few for the table */
 };
 
+/* Half a cache line. Newest first. */
 struct set {
-	uint32_t ghost[WAYS]; /* tag and stamp; 0: none; newest first */
+	_Alignas(32) uint16_t tag[WAYS]; /* 0: none */
+	uint8_t stamp[WAYS];
 };
 
 struct ghosts {
 	uint32_t set_nr;
-	size_t bytes;
-	_Alignas(sizeof(struct set)) struct set set[];
+	struct set set[];
 };
+
+static size_t table_bytes(uint32_t set_nr)
+{
+	return sizeof(struct ghosts) + set_nr * sizeof(struct set);
+}
 
 struct ghosts *ghosts_create(uint32_t page_nr)
 {
-	uint32_t set_nr = page_nr / (WAYS * PAGES_A_GHOST) + 1;
-	size_t bytes = sizeof(struct ghosts) + set_nr * sizeof(struct set);
-	struct ghosts *ghosts = shared_map(bytes);
+	uint32_t set_nr = (page_nr - 1) / (WAYS * PAGES_A_GHOST) + 1;
+	struct ghosts *ghosts = shared_map(table_bytes(set_nr));
 
-	if (ghosts) {
+	if (ghosts)
 		ghosts->set_nr = set_nr;
-		ghosts->bytes = bytes;
-	}
 	return ghosts;
 }
 
 void ghosts_destroy(struct ghosts *ghosts)
 {
 	if (ghosts)
-		shared_unmap(ghosts, ghosts->bytes);
+		shared_unmap(ghosts, ghosts_bytes(ghosts));
 }
 
 size_t ghosts_bytes(const struct ghosts *ghosts)
 {
-	return ghosts->bytes;
+	return table_bytes(ghosts->set_nr);
 }
 
 /* The finaliser of MurmurHash3. */
@@ -91,18 +93,22 @@ void ghost_prefetch(const struct policy_view *view, uint32_t nr)
 	__builtin_prefetch(set_of(view->ghosts, ghost_key(view, nr)), 1);
 }
 
-/* Never 0 with its stamp: that is no ghost. */
-static uint32_t tag_of(uint64_t key)
+/* By what says nothing of the set.  Never 0: that is no ghost. */
+static uint16_t tag_of(uint64_t key)
 {
-	return (uint32_t)(key | 1) << STAMP_BITS;
+	uint16_t tag = (uint16_t)key;
+
+	return tag ? tag : 1;
 }
 
 void ghost_put(struct ghosts *ghosts, uint64_t key, uint8_t stamp)
 {
 	struct set *set = set_of(ghosts, key);
 
-	memmove(&set->ghost[1], &set->ghost[0], (WAYS - 1) * sizeof(set->ghost[0]));
-	set->ghost[0] = tag_of(key) | stamp;
+	memmove(&set->tag[1], &set->tag[0], (WAYS - 1) * sizeof(set->tag[0]));
+	memmove(&set->stamp[1], &set->stamp[0], (WAYS - 1) * sizeof(set->stamp[0]));
+	set->tag[0] = tag_of(key);
+	set->stamp[0] = stamp;
 }
 
 bool ghost_take(struct ghosts *ghosts, uint64_t key, uint8_t *ret_stamp)
@@ -111,11 +117,12 @@ bool ghost_take(struct ghosts *ghosts, uint64_t key, uint8_t *ret_stamp)
 	unsigned int i;
 
 	for (i = 0; i < WAYS; i++) {
-		if ((set->ghost[i] >> STAMP_BITS << STAMP_BITS) != tag_of(key))
+		if (set->tag[i] != tag_of(key))
 			continue;
-		*ret_stamp = (uint8_t)set->ghost[i];
-		memmove(&set->ghost[i], &set->ghost[i + 1], (WAYS - 1 - i) * sizeof(set->ghost[0]));
-		set->ghost[WAYS - 1] = 0;
+		*ret_stamp = set->stamp[i];
+		memmove(&set->tag[i], &set->tag[i + 1], (WAYS - 1 - i) * sizeof(set->tag[0]));
+		memmove(&set->stamp[i], &set->stamp[i + 1], (WAYS - 1 - i) * sizeof(set->stamp[0]));
+		set->tag[WAYS - 1] = 0;
 		return true;
 	}
 	return false;

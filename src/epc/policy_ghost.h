@@ -2,9 +2,9 @@
 /*
  * Ghosts: pages that were evicted not long ago, and when each was last used.
  *
- * A set-associative table of 4 bytes a ghost, one ghost for two EPC pages: 2 bytes of metadata a page.  A set is a
- * queue: the newest ghost pushes out the oldest.  A ghost is a 24-bit tag, so one in two million look-ups finds
- * somebody else's, which costs one wrong guess.
+ * A set-associative table of ten ghosts in 32 bytes, one ghost for two EPC pages: 1.6 bytes of metadata a page.  A set is
+ * a queue: the newest ghost pushes out the oldest.  A ghost is a 16-bit tag, so one in 6500 look-ups finds somebody
+ * else's, which costs one wrong guess.
  */
 #ifndef SWSGX_EPC_POLICY_GHOST_H
 #define SWSGX_EPC_POLICY_GHOST_H

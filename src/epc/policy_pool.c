@@ -18,19 +18,12 @@ enum {
 	 * Shadows of a whole EPC take no more than NODES_A_PAGE, and NODE_NR_ENOUGH are enough for
 	 * one group: with 512 the traces are a little further on the way, but more pages are armed
 	 * and there are more soft faults.  More are for the groups that share the pool.
-	 *
-	 * All metadata may take 64 bytes a page.  Pages and ghosts leave ROOM_A_PAGE of that, and
-	 * what the manager takes as such, without samples, is ROOM_TAKEN in an EPC of one shard: from
-	 * where NODE_NR_LEAST fit, no more than fit.
 	 */
 	NODES_A_PAGE = 3,
 	NODE_NR_ENOUGH = 384,
-	NODE_NR_LEAST = 72,
-	ROOM_A_PAGE = 14,
-	ROOM_TAKEN = 2944,
-	POOL_BYTES_A_PAGE = 3,
-	NODE_NR_MAX = 2200,
-	NODES_A_BUCKET = 2,
+	POOL_BYTES_A_PAGE = 2,
+	NODE_NR_MAX = NO_NODE,
+	NODES_A_BUCKET = 4,
 
 	CAPACITY_MIN = 4,
 	SHIFT_MAX = 31,
@@ -43,7 +36,6 @@ enum {
 	SCOUT_NODES_PART =
 		5, /* of the pool: until it is back its duel needs less than half of it */
 };
-static_assert((int)NODE_NR_MAX < (int)NO_NODE, "a link tells them apart");
 
 /* ---- nodes -------------------------------------------------------------------------------------- */
 
@@ -72,7 +64,7 @@ static uint64_t least(uint64_t a, uint64_t b)
 
 static uint64_t bucket_nr_for(uint64_t node_nr)
 {
-	return node_nr / NODES_A_BUCKET;
+	return (node_nr + NODES_A_BUCKET - 1) / NODES_A_BUCKET;
 }
 
 static size_t pool_bytes(uint64_t node_nr)
@@ -81,37 +73,32 @@ static size_t pool_bytes(uint64_t node_nr)
 	       bucket_nr_for(node_nr) * sizeof(uint16_t);
 }
 
-/* How many of @most fit into what 64 bytes a page leave, with the samples that they need. */
-static uint64_t nodes_that_fit(uint32_t page_nr, uint64_t most)
+/*
+ * As many as are good for the EPC, if they fit into @room with the samples that they need, or as many as do.  Where there
+ * is no room for one duel, the EPC is so small that a sample says little and all of it is played: what does not fit is not
+ * worth what it would lose.
+ */
+static uint64_t nodes_for(uint32_t page_nr, uint64_t room)
 {
-	uint64_t nr = most, room = (uint64_t)page_nr * ROOM_A_PAGE;
-
-	while (nr > 0 && ROOM_TAKEN + samples_bytes(page_nr, (uint32_t)nr) + pool_bytes(nr) > room)
-		nr--;
-	return nr;
-}
-
-static uint64_t nodes_for(uint32_t page_nr)
-{
-	uint64_t nr = least((uint64_t)page_nr * NODES_A_PAGE, NODE_NR_ENOUGH);
-	uint64_t fit = nodes_that_fit(page_nr, nr);
+	uint64_t nr = least((uint64_t)page_nr * NODES_A_PAGE, NODE_NR_ENOUGH), fit;
 	uint64_t shared =
 		least((uint64_t)page_nr * POOL_BYTES_A_PAGE / sizeof(struct node), NODE_NR_MAX);
 
-	if (fit >= NODE_NR_LEAST)
-		nr = fit;
-	return nr < shared ? shared : nr;
+	if (nr < shared)
+		nr = shared;
+	fit = nr;
+	while (fit >= PART_MIN && samples_bytes(page_nr, (uint32_t)fit) + pool_bytes(fit) > room)
+		fit--;
+	return fit >= PART_MIN ? fit : nr;
 }
 
-struct shadows *shadows_create(uint32_t page_nr)
+struct shadows *shadows_create(uint32_t page_nr, uint64_t room)
 {
-	uint64_t node_nr = nodes_for(page_nr);
-	size_t bytes = pool_bytes(node_nr);
-	struct shadows *pool = shared_map(bytes);
+	uint64_t node_nr = nodes_for(page_nr, room);
+	struct shadows *pool = shared_map(pool_bytes(node_nr));
 
 	if (!pool)
 		return NULL;
-	pool->bytes = bytes;
 	pool->node_nr = (uint16_t)node_nr;
 	pool->bucket_nr = (uint16_t)bucket_nr_for(node_nr);
 	shadows_reset(pool);
@@ -121,12 +108,12 @@ struct shadows *shadows_create(uint32_t page_nr)
 void shadows_destroy(struct shadows *pool)
 {
 	if (pool)
-		shared_unmap(pool, pool->bytes);
+		shared_unmap(pool, shadows_bytes(pool));
 }
 
 size_t shadows_bytes(const struct shadows *pool)
 {
-	return pool->bytes;
+	return pool_bytes(pool->node_nr);
 }
 
 uint32_t shadows_node_nr(const struct shadows *pool)
@@ -159,7 +146,7 @@ uint16_t node_find(struct duel *d, uint32_t key)
 	uint16_t n = d->joined ? *bucket_of(d, key) : NO_NODE;
 
 	while (n != NO_NODE && !is_node_of(d, &d->node[n], key))
-		n = d->node[n].chain;
+		n = node_next(&d->node[n], CHAIN_BUCKET);
 	return n;
 }
 
@@ -170,16 +157,16 @@ static uint16_t node_new(struct duel *d, uint32_t key)
 	uint16_t n = pool->free;
 
 	if (n != NO_NODE) {
-		pool->free = d->node[n].chain;
+		pool->free = node_next(&d->node[n], CHAIN_BUCKET);
 	} else {
 		assert(pool->never_used < pool->node_nr);
 		n = pool->never_used++;
 	}
 	d->node[n] = (struct node){ .key = key,
 				    .nr = NODE_NO_PAGE,
-				    .chain = *bucket_of(d, key) & NO_NODE,
 				    .duel = d->number & (DUELS_MAX - 1),
 				    .scout = d->is_scout };
+	node_set_next(&d->node[n], CHAIN_BUCKET, *bucket_of(d, key));
 	*bucket_of(d, key) = n;
 	d->node_nr++;
 	return n;
@@ -187,19 +174,21 @@ static uint16_t node_new(struct duel *d, uint32_t key)
 
 void node_release(struct duel *d, uint16_t n)
 {
-	uint16_t *first = bucket_of(d, d->node[n].key), at = *first;
+	struct shadows *pool = d->view->shadows;
+	struct node *node = &d->node[n];
+	uint16_t *first = bucket_of(d, node->key), at = *first;
 
-	if (d->node[n].in || d->node[n].lirs != LIRS_NONE)
+	if (node->in || node->lirs != LIRS_NONE)
 		return;
 	if (at == n) {
-		*first = d->node[n].chain;
+		*first = node_next(node, CHAIN_BUCKET);
 	} else {
-		while (d->node[at].chain != n)
-			at = d->node[at].chain;
-		d->node[at].chain = d->node[n].chain;
+		while (node_next(&d->node[at], CHAIN_BUCKET) != n)
+			at = node_next(&d->node[at], CHAIN_BUCKET);
+		node_set_next(&d->node[at], CHAIN_BUCKET, node_next(node, CHAIN_BUCKET));
 	}
-	d->node[n].chain = d->view->shadows->free & NO_NODE;
-	d->view->shadows->free = n;
+	node_set_next(node, CHAIN_BUCKET, pool->free);
+	pool->free = n;
 	d->node_nr--;
 }
 
@@ -310,6 +299,7 @@ bool pool_join(struct duel *d)
 	pool->first = d;
 	pool->duel_nr++;
 	d->joined = true;
+	d->node = pool->node;
 	d->uses = 0;
 	d->last_use = pool->uses;
 	d->filling = d->started;

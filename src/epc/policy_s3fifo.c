@@ -18,7 +18,7 @@ enum { SMALL, MAIN, QUEUE_NR, ANY = QUEUE_NR };
 enum { SMALL_PART = 10 };
 
 struct s3fifo {
-	struct policy_view view;
+	const struct policy_view *view;
 	struct pagelist queue[QUEUE_NR];
 	unsigned int from; /* where a victim is being looked for; ANY: it is to be decided */
 	uint32_t spared;   /* since the last victim */
@@ -30,7 +30,7 @@ static void *s3fifo_create(struct arena *arena, const struct policy_view *view)
 
 	if (!s3)
 		return NULL;
-	s3->view = *view;
+	s3->view = view;
 	pagelist_init(&s3->queue[SMALL]);
 	pagelist_init(&s3->queue[MAIN]);
 	s3->from = ANY;
@@ -44,18 +44,18 @@ static void s3fifo_destroy(void *p, struct arena *arena)
 
 static void add_tail(struct s3fifo *s3, uint32_t nr, unsigned int queue)
 {
-	sample_set_list(&s3->view, nr, queue);
-	pagelist_add_tail(s3->view.pages, &s3->queue[queue], nr);
+	sample_set_list(s3->view, nr, queue);
+	pagelist_add_tail(s3->view->pages, &s3->queue[queue], nr);
 }
 
 static void s3fifo_insert(void *p, uint32_t nr)
 {
 	struct s3fifo *s3 = p;
 	uint8_t unused;
-	bool ghost = ghost_take(s3->view.ghosts, ghost_key(&s3->view, nr), &unused);
+	bool ghost = ghost_take(s3->view->ghosts, ghost_key(s3->view, nr), &unused);
 
-	sample_set(&s3->view, nr, false);
-	sample_arm_new(&s3->view, nr);
+	sample_set(s3->view, nr, false);
+	sample_arm_new(s3->view, nr);
 	add_tail(s3, nr, ghost ? MAIN : SMALL);
 }
 
@@ -63,7 +63,7 @@ static void s3fifo_remove(void *p, uint32_t nr)
 {
 	struct s3fifo *s3 = p;
 
-	pagelist_del(s3->view.pages, &s3->queue[sample_list(&s3->view, nr)], nr);
+	pagelist_del(s3->view->pages, &s3->queue[sample_list(s3->view, nr)], nr);
 }
 
 static uint32_t s3fifo_pick(void *p, unsigned int *ret_looked)
@@ -82,7 +82,7 @@ static uint32_t s3fifo_pick(void *p, unsigned int *ret_looked)
 		++*ret_looked;
 		nr = s3->queue[s3->from].first;
 		s3fifo_remove(s3, nr);
-		if (!sample_test_and_arm(&s3->view, nr) || s3->spared == POLICY_SPARED_MAX) {
+		if (!sample_test_and_arm(s3->view, nr) || s3->spared == POLICY_SPARED_MAX) {
 			s3->spared = 0;
 			s3->from = ANY;
 			return nr;
@@ -98,15 +98,15 @@ static void s3fifo_put_back(void *p, uint32_t nr, enum policy_return why)
 {
 	struct s3fifo *s3 = p;
 
-	add_tail(s3, nr, !sample_list(&s3->view, nr));
+	add_tail(s3, nr, !sample_list(s3->view, nr));
 }
 
 static void s3fifo_evicted(void *p, uint32_t nr)
 {
 	struct s3fifo *s3 = p;
 
-	if (sample_list(&s3->view, nr) == SMALL)
-		ghost_put(s3->view.ghosts, ghost_key(&s3->view, nr), 0);
+	if (sample_list(s3->view, nr) == SMALL)
+		ghost_put(s3->view->ghosts, ghost_key(s3->view, nr), 0);
 }
 
 static void s3fifo_reset(void *p)
@@ -130,8 +130,8 @@ static bool s3fifo_check(const void *p)
 {
 	const struct s3fifo *s3 = p;
 
-	return pagelist_check(s3->view.pages, &s3->queue[SMALL]) &&
-	       pagelist_check(s3->view.pages, &s3->queue[MAIN]);
+	return pagelist_check(s3->view->pages, &s3->queue[SMALL]) &&
+	       pagelist_check(s3->view->pages, &s3->queue[MAIN]);
 }
 
 const struct epc_policy policy_s3fifo = {

@@ -13,7 +13,7 @@
 #include "epc/pagelist.h"
 
 enum {
-	USED_MIN = 64,
+	USED_MIN = 16,
 	USED_MAX = 1024,
 	ARM_LIST = 256,
 	ARM_BITS_MAX = 8192, /* pages: as many bits are as long as the list */
@@ -49,6 +49,28 @@ static size_t arm_bytes(const struct samples *samples)
 				  : ARM_LIST * sizeof(uint32_t);
 }
 
+static uint64_t *arm_bits(struct samples *samples)
+{
+	return (uint64_t *)samples->behind;
+}
+
+static uint32_t *arm_list(struct samples *samples)
+{
+	return (uint32_t *)samples->behind;
+}
+
+/* A page's number + 1, and USED_FIRST; 0: none, or not yet. */
+static _Atomic uint32_t *used_at(struct samples *samples, uint32_t at)
+{
+	return (_Atomic uint32_t *)(samples->behind + arm_bytes(samples)) + at % samples->used_max;
+}
+
+/* The same where those are narrow. */
+static _Atomic uint16_t *used_narrow_at(struct samples *samples, uint32_t at)
+{
+	return (_Atomic uint16_t *)(samples->behind + arm_bytes(samples)) + at % samples->used_max;
+}
+
 /* All in one block. */
 static size_t block_bytes(const struct samples *samples)
 {
@@ -58,8 +80,10 @@ static size_t block_bytes(const struct samples *samples)
 static struct samples shape_of(uint32_t page_nr, uint32_t watched)
 {
 	return (struct samples){
-		.used_max = used_size(watched < page_nr ? watched : page_nr),
-		.arm_words = page_nr <= ARM_BITS_MAX ? (page_nr + WORD_BITS - 1) / WORD_BITS : 0,
+		.used_max = (uint16_t)used_size(watched < page_nr ? watched : page_nr),
+		.arm_words = page_nr <= ARM_BITS_MAX
+				     ? (uint8_t)((page_nr + WORD_BITS - 1) / WORD_BITS)
+				     : 0,
 		.narrow = page_nr < USED_FIRST_NARROW,
 	};
 }
@@ -79,8 +103,6 @@ struct samples *samples_create(struct arena *arena, uint32_t page_nr, uint32_t w
 	if (!samples)
 		return NULL;
 	memcpy(samples, &shape, sizeof(shape));
-	samples->arm_bit = (uint64_t *)(samples + 1);
-	samples->used = (void *)((char *)(samples + 1) + arm_bytes(samples));
 	return samples;
 }
 
@@ -92,15 +114,14 @@ void samples_destroy(struct samples *samples, struct arena *arena)
 
 static void note(struct samples *samples, uint32_t nr, bool first)
 {
-	uint32_t at = atomic_fetch_add_explicit(&samples->used_head, 1, memory_order_relaxed) %
-		      samples->used_max;
+	uint32_t at = atomic_fetch_add_explicit(&samples->used_head, 1, memory_order_relaxed);
 
 	if (samples->narrow)
-		atomic_store_explicit(&samples->used_narrow[at],
+		atomic_store_explicit(used_narrow_at(samples, at),
 				      (uint16_t)((nr + 1) | (first ? USED_FIRST_NARROW : 0)),
 				      memory_order_release);
 	else
-		atomic_store_explicit(&samples->used[at], (nr + 1) | (first ? USED_FIRST : 0),
+		atomic_store_explicit(used_at(samples, at), (nr + 1) | (first ? USED_FIRST : 0),
 				      memory_order_release);
 }
 
@@ -109,11 +130,11 @@ static uint32_t take_note(struct samples *samples, uint32_t at, bool *ret_first)
 {
 	uint32_t bit = samples->narrow ? USED_FIRST_NARROW : USED_FIRST, used;
 
-	at %= samples->used_max;
 	if (samples->narrow)
-		used = atomic_exchange_explicit(&samples->used_narrow[at], 0, memory_order_acquire);
+		used = atomic_exchange_explicit(used_narrow_at(samples, at), 0,
+						memory_order_acquire);
 	else
-		used = atomic_exchange_explicit(&samples->used[at], 0, memory_order_acquire);
+		used = atomic_exchange_explicit(used_at(samples, at), 0, memory_order_acquire);
 	*ret_first = used & bit;
 	return (used & ~bit) - 1;
 }
@@ -170,8 +191,8 @@ static unsigned int take_listed(struct samples *samples, uint32_t nr[SAMPLE_BATC
 {
 	unsigned int n = samples->arm_nr < SAMPLE_BATCH ? samples->arm_nr : SAMPLE_BATCH;
 
-	samples->arm_nr -= n;
-	memcpy(nr, &samples->arm_list[samples->arm_nr], n * sizeof(*nr));
+	samples->arm_nr = (uint16_t)(samples->arm_nr - n);
+	memcpy(nr, arm_list(samples) + samples->arm_nr, n * sizeof(*nr));
 	return n;
 }
 
@@ -183,7 +204,7 @@ static unsigned int take_bits(struct samples *samples, uint32_t nr[SAMPLE_BATCH]
 	uint64_t *word;
 
 	while (n < SAMPLE_BATCH && samples->arm_nr > 0) {
-		word = &samples->arm_bit[at];
+		word = &arm_bits(samples)[at];
 		if (*word) {
 			samples->arm_nr--;
 			atomic_signal_fence(memory_order_release);
@@ -195,7 +216,7 @@ static unsigned int take_bits(struct samples *samples, uint32_t nr[SAMPLE_BATCH]
 			samples->arm_nr = 0;
 		}
 	}
-	samples->arm_at = at;
+	samples->arm_at = (uint8_t)at;
 	return n;
 }
 
@@ -206,7 +227,7 @@ unsigned int sample_take_armed(struct samples *samples, uint32_t nr[SAMPLE_BATCH
 
 static void want_bit(struct samples *samples, uint32_t nr)
 {
-	uint64_t *word = &samples->arm_bit[nr / WORD_BITS], bit = 1ull << nr % WORD_BITS;
+	uint64_t *word = &arm_bits(samples)[nr / WORD_BITS], bit = 1ull << nr % WORD_BITS;
 
 	if (*word & bit)
 		return;
@@ -221,7 +242,7 @@ static void want(struct samples *samples, uint32_t nr)
 	if (samples->arm_words)
 		want_bit(samples, nr);
 	else if (samples->arm_nr < ARM_LIST)
-		samples->arm_list[samples->arm_nr++] = nr;
+		arm_list(samples)[samples->arm_nr++] = nr;
 }
 
 void sample_arm(const struct policy_view *view, uint32_t nr)

@@ -30,26 +30,22 @@ enum {
 
 struct samples {
 	/* constant: whether numbers of pages have 16 bits in the ring, and not 32 */
-	uint32_t used_max;
-	uint32_t arm_words; /* of bits; 0: there is a list */
+	uint16_t used_max;
+	uint8_t arm_words; /* of bits; 0: there is a list */
 	bool narrow;
-	union {
-		uint64_t *arm_bit; /* as many as arm_nr are set; one more, maybe, after a death */
-		uint32_t *arm_list;
-	};
-	union {
-		_Atomic uint32_t *used; /* page number + 1, and USED_FIRST; 0: none, or not yet */
-		_Atomic uint16_t *used_narrow;
-	};
 
 	/* anyone */
 	_Atomic uint32_t used_head;
 
 	/* reclaim_lock */
 	uint32_t used_tail;
-	uint32_t new_nr, arm_nr;
-	uint32_t arm_at; /* the word of bits to look at next */
+	uint16_t arm_nr;
+	uint8_t arm_at; /* the word of bits to look at next */
+	uint8_t new_nr;
 	uint32_t new_page[SAMPLE_BATCH];
+
+	/* and behind it the bits, as many as arm_nr of which are set, or one more after a death, or the list; and the ring */
+	_Alignas(uint64_t) unsigned char behind[];
 };
 
 /* ---- for the manager --------------------------------------------------------------------------- */

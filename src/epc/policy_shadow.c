@@ -32,37 +32,51 @@ static void queue_init(struct node_queue *q)
 
 static void queue_add(struct duel *d, struct node_queue *q, unsigned int shadow, uint16_t n)
 {
-	d->node[n].next[shadow] = NO_NODE;
-	d->node[n].prev[shadow] = q->last;
-	if (q->last == NO_NODE)
+	node_set_next(&d->node[n], shadow, NO_NODE);
+	if (q->nr == 0)
 		q->first = n;
 	else
-		d->node[q->last].next[shadow] = n;
+		node_set_next(&d->node[q->last], shadow, n);
 	q->last = n;
 	q->nr++;
 }
 
-static void queue_del(struct duel *d, struct node_queue *q, unsigned int shadow, uint16_t n)
+/* The node behind @prev in the queue, its first one for NO_NODE, leaves it. */
+static void queue_del(struct duel *d, struct node_queue *q, unsigned int shadow, uint16_t prev)
 {
-	struct node *node = &d->node[n];
+	uint16_t n = prev == NO_NODE ? q->first : node_next(&d->node[prev], shadow);
+	uint16_t next = node_next(&d->node[n], shadow);
 
-	if (node->prev[shadow] == NO_NODE)
-		q->first = node->next[shadow];
+	if (prev == NO_NODE)
+		q->first = next;
 	else
-		d->node[node->prev[shadow]].next[shadow] = node->next[shadow];
-	if (node->next[shadow] == NO_NODE)
-		q->last = node->prev[shadow];
-	else
-		d->node[node->next[shadow]].prev[shadow] = node->prev[shadow];
+		node_set_next(&d->node[prev], shadow, next);
+	if (q->last == n)
+		q->last = prev;
 	q->nr--;
+}
+
+static uint16_t queue_pop(struct duel *d, struct node_queue *q, unsigned int shadow)
+{
+	uint16_t n = q->first;
+
+	queue_del(d, q, shadow, NO_NODE);
+	return n;
+}
+
+/* From anywhere.  Links go one way: it is looked for among as many as a shadow has, which are few. */
+static void queue_take(struct duel *d, struct node_queue *q, unsigned int shadow, uint16_t n)
+{
+	uint16_t prev = NO_NODE, at;
+
+	for (at = q->first; at != n; at = node_next(&d->node[at], shadow))
+		prev = at;
+	queue_del(d, q, shadow, prev);
 }
 
 static void queue_rotate(struct duel *d, struct node_queue *q, unsigned int shadow)
 {
-	uint16_t n = q->first;
-
-	queue_del(d, q, shadow, n);
-	queue_add(d, q, shadow, n);
+	queue_add(d, q, shadow, queue_pop(d, q, shadow));
 }
 
 /* ---- nodes -------------------------------------------------------------------------------------- */
@@ -77,6 +91,17 @@ static void set_used(struct node *node, unsigned int shadow, bool used)
 	unsigned int others = node->used & ~(1u << shadow);
 
 	node->used = (others | (unsigned int)used << shadow) & 7u;
+}
+
+/* The shadow does not know it any more; it is in none of its queues. */
+static void leave(struct duel *d, uint16_t n, unsigned int shadow)
+{
+	struct node *node = &d->node[n];
+
+	if (shadow == LIRS)
+		node->lirs = LIRS_NONE;
+	else
+		node->in &= (uint8_t) ~(1u << shadow) & 3u;
 }
 
 /* As the manager does it: so many pages go at once. */
@@ -125,8 +150,8 @@ static void fifo_evict(struct duel *d, unsigned int shadow)
 		queue_rotate(d, fifo, shadow);
 		n = fifo->first;
 	}
-	queue_del(d, fifo, shadow, n);
-	d->node[n].in &= (uint8_t) ~(1u << shadow) & 3u;
+	(void)queue_pop(d, fifo, shadow);
+	leave(d, n, shadow);
 	node_arm(d, n, shadow);
 	node_release(d, n);
 }
@@ -200,7 +225,7 @@ static void lirs_age(struct duel *d, const struct node_queue *q)
 {
 	uint16_t n;
 
-	for (n = q->first; n != NO_NODE; n = d->node[n].next[LIRS]) {
+	for (n = q->first; n != NO_NODE; n = node_next(&d->node[n], LIRS)) {
 		if (age_of(d, d->node[n].stamp) > STALE)
 			d->node[n].stamp = (d->now - STALE) & STAMP_MASK;
 	}
@@ -238,8 +263,7 @@ static void lirs_demote(struct duel *d)
 
 	while (lirs_spares(d, d->hot.first))
 		hot_rotate(d);
-	n = d->hot.first;
-	queue_del(d, &d->hot, LIRS, n);
+	n = queue_pop(d, &d->hot, LIRS);
 	d->node[n].lirs = LIRS_COLD;
 	queue_add(d, &d->cold, LIRS, n);
 }
@@ -254,9 +278,8 @@ static void lirs_add(struct duel *d, uint16_t n, bool hot)
 
 static void lirs_forget_oldest(struct duel *d)
 {
-	uint16_t n = d->ghosts.first;
+	uint16_t n = queue_pop(d, &d->ghosts, LIRS);
 
-	queue_del(d, &d->ghosts, LIRS, n);
 	d->node[n].lirs = LIRS_NONE;
 	node_release(d, n);
 }
@@ -269,8 +292,7 @@ static void lirs_evict_step(struct duel *d)
 
 	if (d->cold.nr == 0)
 		lirs_demote(d);
-	n = d->cold.first;
-	queue_del(d, &d->cold, LIRS, n);
+	n = queue_pop(d, &d->cold, LIRS);
 	if (lirs_spares(d, n)) {
 		stamp = d->node[n].stamp;
 		d->node[n].stamp = d->now & STAMP_MASK;
@@ -296,7 +318,7 @@ static bool lirs_access(struct duel *d, uint16_t n)
 	}
 	lirs_time_passes(d);
 	if (ghost)
-		queue_del(d, &d->ghosts, LIRS, n);
+		queue_take(d, &d->ghosts, LIRS, n);
 	node->lirs = LIRS_NONE;
 	if (d->hot.nr + d->cold.nr >= d->capacity) {
 		while (d->hot.nr + d->cold.nr > d->capacity - batch(d))
@@ -311,34 +333,46 @@ static bool lirs_access(struct duel *d, uint16_t n)
 
 /* ---- all of them ---------------------------------------------------------------------------------- */
 
+/* The one that the LIRS's shadow has the node in, which it knows. */
+static struct node_queue *lirs_queue(struct duel *d, const struct node *node)
+{
+	if (node->lirs == LIRS_GHOST)
+		return &d->ghosts;
+	return node->lirs == LIRS_HOT ? &d->hot : &d->cold;
+}
+
 void node_forget(struct duel *d, uint16_t n)
 {
 	struct node *node = &d->node[n];
 	unsigned int i;
-	struct node_queue *const lirs[] = {
-		[LIRS_HOT] = &d->hot, [LIRS_COLD] = &d->cold, [LIRS_GHOST] = &d->ghosts
-	};
 
 	for (i = 0; i < FIFO_NR; i++) {
-		if (node->in >> i & 1)
-			queue_del(d, &d->fifo[i], i, n);
+		if (node->in >> i & 1) {
+			queue_take(d, &d->fifo[i], i, n);
+			leave(d, n, i);
+		}
 	}
-	if (node->lirs != LIRS_NONE)
-		queue_del(d, lirs[node->lirs], LIRS, n);
-	node->in = 0;
-	node->lirs = LIRS_NONE;
+	if (node->lirs != LIRS_NONE) {
+		queue_take(d, lirs_queue(d, node), LIRS, n);
+		leave(d, n, LIRS);
+	}
 	node_release(d, n);
 }
 
 /* Nodes of @q. */
-static void queue_forget(struct duel *d, const struct node_queue *q, unsigned int shadow, bool all)
+static void queue_forget(struct duel *d, struct node_queue *q, unsigned int shadow, bool all)
 {
-	uint16_t n = q->first, next;
+	uint16_t prev = NO_NODE, n = q->first, next;
 
 	for (; n != NO_NODE; n = next) {
-		next = d->node[n].next[shadow];
-		if (all || !sample_has(d, d->node[n].key))
-			node_forget(d, n);
+		next = node_next(&d->node[n], shadow);
+		if (!all && sample_has(d, d->node[n].key)) {
+			prev = n;
+			continue;
+		}
+		queue_del(d, q, shadow, prev);
+		leave(d, n, shadow);
+		node_release(d, n);
 	}
 }
 
@@ -378,17 +412,15 @@ void queues_init(struct duel *d)
 
 static bool queue_check(const struct duel *d, const struct node_queue *q, unsigned int shadow)
 {
-	uint16_t prev = NO_NODE, n = q->first;
+	uint16_t last = NO_NODE, n = q->first;
 	uint32_t count = 0;
 
 	while (n != NO_NODE && count < q->nr) {
-		if (d->node[n].prev[shadow] != prev)
-			return false;
-		prev = n;
-		n = d->node[n].next[shadow];
+		last = n;
+		n = node_next(&d->node[n], shadow);
 		count++;
 	}
-	return n == NO_NODE && count == q->nr && prev == q->last;
+	return n == NO_NODE && count == q->nr && last == q->last;
 }
 
 bool queues_check(const struct duel *d)

@@ -12,7 +12,7 @@
 #include "epc/policy_sample.h"
 
 struct sieve {
-	struct policy_view view;
+	const struct policy_view *view;
 	struct pagelist queue;
 	uint32_t hand;   /* the next page to look at; PAGE_NONE: the oldest */
 	uint32_t spared; /* since the last victim */
@@ -24,7 +24,7 @@ static void *sieve_create(struct arena *arena, const struct policy_view *view)
 
 	if (!sieve)
 		return NULL;
-	sieve->view = *view;
+	sieve->view = view;
 	pagelist_init(&sieve->queue);
 	sieve->hand = PAGE_NONE;
 	return sieve;
@@ -39,9 +39,9 @@ static void sieve_insert(void *p, uint32_t nr)
 {
 	struct sieve *sieve = p;
 
-	sample_set(&sieve->view, nr, false);
-	sample_arm_new(&sieve->view, nr);
-	pagelist_add_tail(sieve->view.pages, &sieve->queue, nr);
+	sample_set(sieve->view, nr, false);
+	sample_arm_new(sieve->view, nr);
+	pagelist_add_tail(sieve->view->pages, &sieve->queue, nr);
 }
 
 static void sieve_remove(void *p, uint32_t nr)
@@ -49,8 +49,8 @@ static void sieve_remove(void *p, uint32_t nr)
 	struct sieve *sieve = p;
 
 	if (sieve->hand == nr)
-		sieve->hand = page_next(sieve->view.pages, nr);
-	pagelist_del(sieve->view.pages, &sieve->queue, nr);
+		sieve->hand = page_next(sieve->view->pages, nr);
+	pagelist_del(sieve->view->pages, &sieve->queue, nr);
 }
 
 static uint32_t sieve_pick(void *p, unsigned int *ret_looked)
@@ -62,8 +62,8 @@ static uint32_t sieve_pick(void *p, unsigned int *ret_looked)
 	while (*ret_looked < POLICY_LOOK_MAX && sieve->queue.nr > 0) {
 		nr = sieve->hand == PAGE_NONE ? sieve->queue.first : sieve->hand;
 		++*ret_looked;
-		sieve->hand = page_next(sieve->view.pages, nr);
-		if (sample_test_and_arm(&sieve->view, nr) && sieve->spared < POLICY_SPARED_MAX) {
+		sieve->hand = page_next(sieve->view->pages, nr);
+		if (sample_test_and_arm(sieve->view, nr) && sieve->spared < POLICY_SPARED_MAX) {
 			sieve->spared++;
 			continue;
 		}
@@ -83,9 +83,9 @@ static void sieve_put_back(void *p, uint32_t nr, enum policy_return why)
 	struct sieve *sieve = p;
 
 	if (sieve->hand == PAGE_NONE)
-		pagelist_add_tail(sieve->view.pages, &sieve->queue, nr);
+		pagelist_add_tail(sieve->view->pages, &sieve->queue, nr);
 	else
-		pagelist_add_before(sieve->view.pages, &sieve->queue, nr, sieve->hand);
+		pagelist_add_before(sieve->view->pages, &sieve->queue, nr, sieve->hand);
 }
 
 static void sieve_evicted(void *p, uint32_t nr) {}
@@ -110,7 +110,7 @@ static bool sieve_check(const void *p)
 {
 	const struct sieve *sieve = p;
 
-	return pagelist_check(sieve->view.pages, &sieve->queue);
+	return pagelist_check(sieve->view->pages, &sieve->queue);
 }
 
 const struct epc_policy policy_sieve = {

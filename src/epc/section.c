@@ -76,6 +76,29 @@ static void section_init(struct epc *epc, const struct section *section)
 	}
 }
 
+static size_t pressure_bytes(const struct epc *epc)
+{
+	return epc->section_nr > 1 ? epc->section_nr * sizeof(struct pressure) : 0;
+}
+
+static bool pressure_init(struct epc *epc)
+{
+	struct pressure *pressure = &epc->root->pressure;
+	unsigned int i;
+
+	if (pressure_bytes(epc))
+		pressure = arena_alloc(epc->arena, pressure_bytes(epc));
+	for (i = 0; pressure && i < epc->section_nr; i++)
+		epc->section[i].pressure = &pressure[i];
+	return pressure;
+}
+
+static void pressure_fini(struct epc *epc)
+{
+	if (pressure_bytes(epc))
+		arena_free(epc->arena, epc->section->pressure, pressure_bytes(epc));
+}
+
 int sections_init(struct epc *epc, unsigned int shards)
 {
 	const struct cpu_config *config = cpu_get_config(epc->cpu);
@@ -97,14 +120,20 @@ int sections_init(struct epc *epc, unsigned int shards)
 		first += section->nr;
 	}
 	assert(first == epc->page_nr);
+	if (!pressure_init(epc))
+		goto free_sections;
 	epc->shard = arena_alloc(epc->arena, epc->shard_nr * sizeof(*epc->shard));
-	if (!epc->shard) {
-		arena_free(epc->arena, epc->section, epc->section_nr * sizeof(*epc->section));
-		return -ENOMEM;
-	}
+	if (!epc->shard)
+		goto fini_pressure;
 	for (i = 0; i < epc->section_nr; i++)
 		section_init(epc, &epc->section[i]);
 	return 0;
+
+fini_pressure:
+	pressure_fini(epc);
+free_sections:
+	arena_free(epc->arena, epc->section, epc->section_nr * sizeof(*epc->section));
+	return -ENOMEM;
 }
 
 void sections_fini(struct epc *epc)
@@ -114,6 +143,7 @@ void sections_fini(struct epc *epc)
 	for (i = 0; i < epc->shard_nr; i++)
 		lock_fini(&epc->shard[i].lock);
 	arena_free(epc->arena, epc->shard, epc->shard_nr * sizeof(*epc->shard));
+	pressure_fini(epc);
 	arena_free(epc->arena, epc->section, epc->section_nr * sizeof(*epc->section));
 }
 

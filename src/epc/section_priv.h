@@ -32,10 +32,11 @@ struct section {
 	unsigned int shard_first;
 	unsigned int shard_nr;
 	unsigned int shard_shift; /* pages of a shard, log2; the last one may have fewer */
+	/* of threads that would take a page of it first; of the only section the root's, which is the same */
+	struct pressure *pressure;
 
 	/* groups_lock: its pages, as of the last epc_census() */
 	uint32_t kind[EPC_KIND_NR];
-	struct pressure pressure; /* of threads that would take a page of it first */
 };
 
 /*

@@ -320,6 +320,6 @@ void epc_section_stats_read(struct epc *epc, unsigned int i, struct epc_section_
 	section_counts_add(epc, section, ret_stats->count);
 	groups_lock(epc);
 	memcpy(ret_stats->kind, section->kind, sizeof(section->kind));
-	pressure_read_locked(epc, &section->pressure, ret_stats->pressure);
+	pressure_read_locked(epc, section->pressure, ret_stats->pressure);
 	groups_unlock(epc);
 }

@@ -158,7 +158,7 @@ static void edge_locked(struct epc_owner *owner, unsigned int section, uint64_t 
 	}
 	/* The last one was the root. */
 	some = any_stalled_at_locked(epc, section);
-	turn(&epc->section[section].pressure, now, some, some && full);
+	turn(epc->section[section].pressure, now, some, some && full);
 }
 
 /* A thread that was killed has no memory any more, whether or not anybody has waited for its process. */

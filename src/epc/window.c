@@ -253,7 +253,6 @@ int window_create(struct arena *arena, uint32_t homes, struct window **ret_windo
 	window->arena = arena;
 	window->homes = homes;
 	lock_init(&window->lock, LOCK_WINDOW);
-	lock_init(&window->unmap_lock, LOCK_WINDOW);
 	/* The name is what programs look for in /proc/self/maps. */
 	window->fd = memfd_create("sgx_enclave", MFD_CLOEXEC);
 	if (window->fd < 0) {
@@ -282,7 +281,6 @@ free_ranges:
 close_fd:
 	close(window->fd);
 free_window:
-	lock_fini(&window->unmap_lock);
 	lock_fini(&window->lock);
 	arena_free(arena, window, sizeof(*window));
 	return r;
@@ -296,7 +294,6 @@ void window_destroy(struct window *window)
 	ranges_fini(window);
 	munmap(window->alias, window_file_bytes(window));
 	close(window->fd);
-	lock_fini(&window->unmap_lock);
 	lock_fini(&window->lock);
 	arena_free(arena, window, sizeof(*window));
 }

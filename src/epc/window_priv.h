@@ -60,8 +60,7 @@ struct range {
 };
 
 struct window {
-	struct lock lock;       /* the free ranges */
-	struct lock unmap_lock; /* the last slot */
+	struct lock lock; /* the free ranges; the last slot */
 	struct arena *arena;
 	int fd;
 	uint8_t pin;        /* enum window_pin */

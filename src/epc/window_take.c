@@ -397,18 +397,18 @@ void window_unmap(struct window *window, uint64_t offset, uint64_t pages)
 	uint64_t offsets[WINDOW_STAGE_PAGES];
 	unsigned int nr;
 
-	lock_acquire(&window->unmap_lock);
+	lock_acquire(&window->lock);
 	/* Left by someone who died: the bytes are still to be put back. */
-	if (window->unmap_lock.holder_died) {
+	if (window->lock.holder_died) {
 		if (window_take_resume(window, UNMAP_SLOT))
 			give_back(window, UNMAP_SLOT);
-		window->unmap_lock.holder_died = false;
+		window->lock.holder_died = false;
 	}
 	while ((nr = present_pages(window, &offset, end, offsets)) > 0) {
 		window_take(window, UNMAP_SLOT, offsets, nr);
 		give_back(window, UNMAP_SLOT);
 	}
-	lock_release(&window->unmap_lock);
+	lock_release(&window->lock);
 }
 
 /* One page written, pinned, written again and removed: true when the pipe gives the last words. */

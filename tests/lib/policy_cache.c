@@ -34,7 +34,7 @@ void policy_cache_open(struct policy_cache *c, const struct policy_cache_config 
 	c->view = (struct policy_view){ .pages = c->page,
 					.page_nr = config->frames * ghosts,
 					.arena = arena_create(1 << 20) };
-	must(c->view.arena && policy_view_init(&c->view) == 0);
+	must(c->view.arena && policy_view_init(&c->view, UINT64_MAX) == 0);
 	c->state = config->policy->create(c->view.arena, &c->view);
 	must(c->state);
 }

@@ -408,7 +408,7 @@ static void test_samples(void)
 	struct policy_view view = { .pages = pages, .page_nr = FRAMES_MAX, .arena = arena };
 	uint32_t nr[SAMPLE_BATCH], i, n;
 
-	TAP_MUST(policy_view_init(&view) == 0, "samples");
+	TAP_MUST(policy_view_init(&view, UINT64_MAX) == 0, "samples");
 	sample_set(&view, 5, false);
 	TAP_CHECK(!sample_test_and_arm(&view, 5) && sample_take_armed(view.samples, nr) == 0,
 		  "a page that was not used is not armed by asking");

@@ -19,7 +19,7 @@ static void view_open(struct policy_view *view, struct epc_page *pages, uint32_t
 	*view = (struct policy_view){ .pages = pages,
 				      .page_nr = page_nr,
 				      .arena = arena_create(4 << 20) };
-	TAP_MUST(policy_view_init(view) == 0, "a pool for %u pages", page_nr);
+	TAP_MUST(policy_view_init(view, UINT64_MAX) == 0, "a pool for %u pages", page_nr);
 }
 
 static void view_close(struct policy_view *view)
@@ -34,7 +34,7 @@ static void view_close(struct policy_view *view)
 /* Of as many keys as there are buckets, three fifths meet nobody before them where chance decides. */
 static void test_buckets(void)
 {
-	struct shadows *pool = shadows_create(1 << 20);
+	struct shadows *pool = shadows_create(1 << 20, UINT64_MAX);
 	static bool taken[UINT16_MAX];
 	unsigned int shift;
 	uint32_t i, nr;

@@ -18,10 +18,10 @@
 
 enum {
 	PAGES = 64,
-	PAGES_LEAST = 8, /* of an EPC: swsgx run wants 9 at least */
-	PAGES_SMALL = 384,
-	FIXED_BYTES =
-		12 * 1024, /* of a small EPC: 10 of them are shadows, which are not worse in it */
+	PAGES_LEAST = 8,    /* of an EPC: swsgx run wants 9 at least */
+	PAGES_SMALL = 238,  /* from so many on 64 bytes a page are enough, and it is 50 and */
+	FIXED_BYTES = 9728, /* for the EPC as such in a smaller one, two thirds of it shadows */
+	IDLE_BYTES = 320,   /* the ring of uses doubles with them */
 	MAPS_BYTES =
 		64 *
 		1024, /* the ends of mappings, and what the first touch of other things commits */
@@ -167,24 +167,36 @@ static void test_census_of_much(void)
 
 /* ---- what it costs ------------------------------------------------------------------------------- */
 
-/* All that there is for an EPC of @pages, by what it allocates, beside what the manager says. */
+/* All that there is for an EPC of @pages, as the manager says; false: that is not what it allocates. */
+static bool footprint_read(uint32_t pages, struct epc_footprint *f)
+{
+	struct fake_machine m;
+	bool ok;
+
+	TAP_MUST(fake_machine_create(&m, pages, NULL, NULL, 0) == 0, "an EPC of %u pages", pages);
+	epc_footprint_read(m.epc, f);
+	ok = f->rest == arena_used_bytes(m.arena) &&
+	     f->epcm + f->pages == (uint64_t)pages * CPU_RECORD_BYTES;
+	fake_machine_destroy(&m);
+	return ok;
+}
+
+static uint64_t footprint_sum(const struct epc_footprint *f)
+{
+	return f->epcm + f->pages + f->ghosts + f->shadows + f->rest;
+}
+
 static uint64_t footprint_of(uint32_t pages)
 {
 	struct epc_footprint f;
-	struct fake_machine m;
-	uint64_t sum;
+	bool ok = footprint_read(pages, &f);
 
-	TAP_MUST(fake_machine_create(&m, pages, NULL, NULL, 0) == 0, "an EPC of %u pages", pages);
-	epc_footprint_read(m.epc, &f);
-	sum = f.epcm + f.pages + f.ghosts + f.shadows + f.rest;
 	TAP_CHECK(
-		f.rest == arena_used_bytes(m.arena) &&
-			f.epcm + f.pages == (uint64_t)pages * CPU_RECORD_BYTES,
+		ok,
 		"%u pages: EPCM %lu, pages %lu, ghosts %lu, shadows %lu, the rest %lu: %.2f a page",
 		pages, (unsigned long)f.epcm, (unsigned long)f.pages, (unsigned long)f.ghosts,
-		(unsigned long)f.shadows, (unsigned long)f.rest, (double)sum / pages);
-	fake_machine_destroy(&m);
-	return sum;
+		(unsigned long)f.shadows, (unsigned long)f.rest, (double)footprint_sum(&f) / pages);
+	return footprint_sum(&f);
 }
 
 static void test_footprint(void)
@@ -196,11 +208,35 @@ static void test_footprint(void)
 		for (pages = 4 * quarter; pages < 8 * quarter && pages <= 1u << 26;
 		     pages += quarter) {
 			sum = footprint_of((uint32_t)pages);
-			TAP_CHECK(sum <= 64 * pages + (pages < PAGES_SMALL ? FIXED_BYTES : 0),
-				  "%lu KiB: 64 bytes a page are enough%s", (unsigned long)pages * 4,
-				  pages < PAGES_SMALL ? ", and 12 KiB for the EPC as such" : "");
+			if (pages < PAGES_SMALL)
+				TAP_CHECK(
+					sum <= 50 * pages + FIXED_BYTES,
+					"%lu KiB: 50 bytes a page are, and %u for the EPC as such",
+					(unsigned long)pages * 4, FIXED_BYTES);
+			else
+				TAP_CHECK(sum <= 64 * pages, "%lu KiB: 64 bytes a page are enough",
+					  (unsigned long)pages * 4);
 		}
 	}
+}
+
+/* Where shadows get what is left there is no size at which it is more, and none at which much is left that they could use. */
+static void test_footprint_small(void)
+{
+	uint32_t pages, over = 0, wrong = 0, idle = 0;
+	struct epc_footprint f;
+	uint64_t enough;
+
+	TAP_MUST(footprint_read(4 * PAGES_SMALL, &f), "an EPC of 4 MiB");
+	enough = f.shadows;
+	for (pages = PAGES_SMALL; pages <= 4 * PAGES_SMALL; pages++) {
+		wrong += !footprint_read(pages, &f);
+		over += footprint_sum(&f) > 64ull * pages;
+		idle += f.shadows < enough && footprint_sum(&f) + IDLE_BYTES < 64ull * pages;
+	}
+	TAP_CHECK(over == 0 && wrong == 0,
+		  "64 bytes a page at each size from 952 KiB to 4 MiB: more at %u of them", over);
+	TAP_CHECK(idle == 0, "and shadows have what is left: not at %u sizes", idle);
 }
 
 /* ---- stalls -------------------------------------------------------------------------------------- */
@@ -456,6 +492,7 @@ int main(void)
 	test_kinds();
 	test_census_of_much();
 	test_footprint();
+	test_footprint_small();
 	test_footprint_committed();
 	test_pressure();
 	test_pressure_many();
