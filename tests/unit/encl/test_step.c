@@ -4,6 +4,7 @@
  */
 #include <pthread.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "epc/epc.h"
 #include "lib/tap.h"
@@ -202,11 +203,48 @@ static void test_died_inside(void)
 	world_fini(&w, "died inside");
 }
 
+static struct hog hog;
+
+static void *give_back(void *world)
+{
+	usleep(200000);
+	hog_fini(&hog, world);
+	return NULL;
+}
+
+/* Somebody else has all there is: the step waits for it for a while, without its pins, and then is a SIGBUS. */
+static void test_starved(void)
+{
+	struct cpu_outcome out;
+	pthread_t thread;
+	struct thread t;
+	struct world w;
+	struct build b;
+
+	start(&w, &b, 64);
+	thread_init(&t, &b, 0);
+	evict_all(&w);
+	hog_init(&hog, &w);
+	out = thread_enter(&t);
+	TAP_CHECK(out.fault == ENCL_STEP_BUS && out.pf_addr == t.tcs_la && !t.lp->in_enclave,
+		  "EENTER while all EPC is somebody's who keeps it: a SIGBUS (%#x)", out.fault);
+	pthread_create(&thread, NULL, give_back, &w);
+	out = thread_enter(&t);
+	TAP_CHECK(cpu_ok(out) && t.lp->in_enclave,
+		  "and it enters when that is given back in time (%u, %u)", out.fault, out.eax);
+	pthread_join(thread, NULL);
+	TAP_CHECK(cpu_ok(thread_exit(&t)), "EEXIT");
+	thread_fini(&t);
+	build_fini(&b);
+	world_fini(&w, "starved");
+}
+
 int main(void)
 {
 	test_enter();
 	test_stands();
 	test_no_sgx2();
+	test_starved();
 	test_crowd();
 	test_died_inside();
 	return tap_done();

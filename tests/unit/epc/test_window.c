@@ -459,6 +459,40 @@ static void test_create(struct arena *arena)
 	TAP_CHECK(arena_used_bytes(arena) == used, "and nothing is left behind");
 }
 
+/* Without its descriptors it can neither go on nor say so to a caller: the process ends, and says which call it was. */
+static void test_give_up(struct window *window, int end, const char *call)
+{
+	char said[256] = "";
+	int text[2], status = 0;
+	uint64_t base;
+	pid_t pid;
+
+	window_range_alloc(window, PAGE, &base);
+	window_give(window, base, window_stage(window, 0, 0));
+	TAP_MUST(pipe(text) == 0, "a pipe");
+	fflush(stdout);
+	pid = fork();
+	if (pid == 0) {
+		setrlimit(RLIMIT_CORE, &(struct rlimit){ 0 });
+		dup2(text[1], STDERR_FILENO);
+		close(window->pipe[0][end]);
+		window_take(window, 0, &base, 1);
+		_exit(0);
+	}
+	close(text[1]);
+	waitpid(pid, &status, 0);
+	TAP_CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT,
+		  "%s fails for good: SIGABRT (%#x)", call, status);
+	TAP_CHECK(read(text[0], said, sizeof(said) - 1) > 0 && strstr(said, call) &&
+			  strstr(said, strerrordesc_np(EBADF)),
+		  "and a line with the call and its error: %.80s", said);
+	close(text[0]);
+	/* What the dead had begun ends as that of anybody killed. */
+	if (window_take_resume(window, 0))
+		window_take_done(window, 0);
+	window_range_free(window, base, PAGE);
+}
+
 static void test_fallbacks(struct window *window)
 {
 	enum window_pin best = window->pin;
@@ -489,6 +523,8 @@ int main(void)
 	test_unmap(window);
 	test_resume(window);
 	test_die_anywhere(window);
+	test_give_up(window, 1, "splice");
+	test_give_up(window, 0, "readv");
 	window_destroy(window);
 	test_create(arena);
 	arena_destroy(arena);
