@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "leaf/table.h"
+#include "lib/tied.h"
 
 #define KILL_NR 200
 
@@ -36,7 +37,7 @@ static void churn(struct cpu_lp *lp)
 static bool kill_once(struct cpu_lp *lp, unsigned int us)
 {
 	int status;
-	pid_t pid = fork();
+	pid_t pid = fork_tied();
 
 	if (pid == 0) {
 		churn(lp);

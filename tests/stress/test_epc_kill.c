@@ -29,6 +29,7 @@
 #include "epc/window.h"
 #include "lib/fake_owner.h"
 #include "lib/tap.h"
+#include "lib/tied.h"
 
 enum { EPC_PAGES = 60, OWNED_PAGES = 90, STEPS_MAX = 3000, GROUP_MAX = 8 };
 
@@ -258,7 +259,7 @@ static void run(void (*child)(struct victim *), const char *name, unsigned int r
 		for (i = 0; i < OWNED_PAGES; i++)
 			ok &= fake_use_surely(v->owner, i);
 		v->turns = 0;
-		pid = fork();
+		pid = fork_tied();
 		if (pid == 0) {
 			child(v);
 			_exit(0);

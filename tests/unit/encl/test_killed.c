@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "lib/tap.h"
+#include "lib/tied.h"
 #include "lib/world.h"
 
 enum { ROUNDS = 60, NR = 40, CHILDREN = 2 };
@@ -53,9 +54,8 @@ static void kill_some(struct build *victim, struct build *bystander, struct tall
 {
 	pid_t pids[CHILDREN];
 
-	fflush(stdout);
 	for (unsigned int i = 0; i < CHILDREN; i++) {
-		pids[i] = fork();
+		pids[i] = fork_tied();
 		if (pids[i] == 0)
 			child(victim, round * CHILDREN + i + 1);
 	}

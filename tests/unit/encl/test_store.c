@@ -75,8 +75,9 @@ static unsigned int ask_all(struct build *b, unsigned int threads, uint64_t *ret
 
 	*ret_longest = 0;
 	for (i = 0; i < threads; i++, idx++) {
-		while (!is_away(b, idx))
+		while (idx < b->size / SGX_PAGE_SIZE && !is_away(b, idx))
 			idx++;
+		TAP_MUST(idx < b->size / SGX_PAGE_SIZE, "a page that is away, for thread %u", i);
 		asker[i] = (struct asker){ .encl = b->encl, .idx = idx };
 	}
 	for (i = 0; i < threads; i++)

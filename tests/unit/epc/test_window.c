@@ -21,6 +21,7 @@
 #include "base/arena.h"
 #include "epc/window_priv.h"
 #include "lib/tap.h"
+#include "lib/tied.h"
 
 enum { PAGE = 4096, HOMES = 16 };
 
@@ -183,7 +184,7 @@ static void test_last_words(struct window *window, struct arena *arena)
 	window_populate(window, base, 1);
 	mapping = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, window_fd(window),
 		       (off_t)base);
-	pid = fork();
+	pid = fork_tied();
 	if (pid == 0) {
 		while (!atomic_load(&w->stop)) {
 			add_one(mapping);

@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * Death right behind a leaf, with the enclave's lock: a page that came is kept, one that was being added has never been.
+ *
+ * The leaves and window_give() are the linker's --wrap of them.
+ */
+#include <errno.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "cpu/cpu.h"
+#include "encl/encl_priv.h"
+#include "epc/epc.h"
+#include "epc/window.h"
+#include "lib/tap.h"
+#include "lib/world.h"
+
+enum { NR = 20, ONE = 5, ADDED = 30 };
+
+static struct world w;
+static struct build b;
+
+static enum cut { NOWHERE, AFTER_EADD, AFTER_ELDU, AFTER_EAUG, BEFORE_GIVE } cut;
+static unsigned int no_give; /* so many times the window has no memory */
+
+struct cpu_outcome __real_encls_eadd(struct cpu *cpu, const struct cpu_pageinfo *pi, uint32_t page);
+struct cpu_outcome __wrap_encls_eadd(struct cpu *cpu, const struct cpu_pageinfo *pi, uint32_t page);
+struct cpu_outcome __real_encls_eldu(struct cpu *cpu, const struct cpu_pageinfo *pi, uint32_t page,
+				     uint32_t va, uint32_t slot);
+struct cpu_outcome __wrap_encls_eldu(struct cpu *cpu, const struct cpu_pageinfo *pi, uint32_t page,
+				     uint32_t va, uint32_t slot);
+struct cpu_outcome __real_encls_eaug(struct cpu *cpu, const struct cpu_pageinfo *pi, uint32_t page);
+struct cpu_outcome __wrap_encls_eaug(struct cpu *cpu, const struct cpu_pageinfo *pi, uint32_t page);
+int __real_window_give(struct window *window, uint64_t offset, const void *bytes);
+int __wrap_window_give(struct window *window, uint64_t offset, const void *bytes);
+
+static void here(enum cut at)
+{
+	if (cut == at)
+		_exit(0);
+}
+
+struct cpu_outcome __wrap_encls_eadd(struct cpu *cpu, const struct cpu_pageinfo *pi, uint32_t page)
+{
+	struct cpu_outcome out = __real_encls_eadd(cpu, pi, page);
+
+	here(AFTER_EADD);
+	return out;
+}
+
+struct cpu_outcome __wrap_encls_eldu(struct cpu *cpu, const struct cpu_pageinfo *pi, uint32_t page,
+				     uint32_t va, uint32_t slot)
+{
+	struct cpu_outcome out = __real_encls_eldu(cpu, pi, page, va, slot);
+
+	here(AFTER_ELDU);
+	return out;
+}
+
+struct cpu_outcome __wrap_encls_eaug(struct cpu *cpu, const struct cpu_pageinfo *pi, uint32_t page)
+{
+	struct cpu_outcome out = __real_encls_eaug(cpu, pi, page);
+
+	here(AFTER_EAUG);
+	return out;
+}
+
+int __wrap_window_give(struct window *window, uint64_t offset, const void *bytes)
+{
+	here(BEFORE_GIVE);
+	if (no_give == 0)
+		return __real_window_give(window, offset, bytes);
+	no_give--;
+	return -ENOMEM;
+}
+
+static void add(void) { (void)build_add(&b, ADDED, NULL, FLAGS_RW); }
+
+static void touch(void) { (void)touch_page(b.encl, ONE, 0, 0, NULL); }
+
+static void augment(void)
+{
+	(void)encl_fault(b.encl, &encl_mm_none, b.base + ADDED * SGX_PAGE_SIZE, ENCL_W,
+			 SGX_SECINFO_RWX, true);
+}
+
+/* A process that does @what is no more at @at. */
+static void cut_short(void (*what)(void), enum cut at, const char *name)
+{
+	int status = -1;
+	pid_t pid;
+
+	fflush(stdout);
+	pid = fork();
+	if (pid == 0) {
+		cut = at;
+		what();
+		_exit(1);
+	}
+	waitpid(pid, &status, 0);
+	TAP_CHECK(status == 0, "%s: a process dies there", name);
+}
+
+static void start(void)
+{
+	world_init(&w, 64, 0);
+	TAP_MUST(build_create(&b, &w, 64 * SGX_PAGE_SIZE, 0) == 0 && build_add_many(&b, 0, NR) == 0,
+		 "an enclave");
+}
+
+/* All have left, but the SECS, its VA page and page 0 are here again. */
+static void start_away(void)
+{
+	start();
+	TAP_MUST(build_init(&b) == 0, "initialised");
+	for (int i = 0; i < 100; i++)
+		epc_reclaim(w.epc);
+	TAP_MUST(touch_page(b.encl, 0, 0, 0, NULL) == TOUCH_OK, "one page is here");
+}
+
+static struct encl_info info_now(void)
+{
+	struct encl_info info;
+
+	/* Whoever has the lock next sees it through. */
+	encl_lock(b.encl);
+	encl_unlock(b.encl);
+	encl_info_read(b.encl, &info);
+	return info;
+}
+
+static bool is_whole(void)
+{
+	uint64_t good = 0;
+
+	for (uint64_t i = 0; i < NR; i++)
+		good += touch_page(b.encl, i, 0, 0, NULL) == TOUCH_OK;
+	return good == NR;
+}
+
+static void end(const char *name)
+{
+	TAP_CHECK(is_whole(), "%s: all pages are what they were", name);
+	build_fini(&b);
+	world_fini(&w, name);
+}
+
+static void test_added(void)
+{
+	start();
+	cut_short(add, AFTER_EADD, "EADD");
+	TAP_CHECK(info_now().pages == NR, "EADD: the page has never been");
+	TAP_CHECK(build_add(&b, ADDED, NULL, FLAGS_RW) == 0 && build_init(&b) == 0,
+		  "EADD: it can be added, and the measurement is right");
+	TAP_CHECK(touch_page(b.encl, ADDED, 0, 0, NULL) == TOUCH_OK, "EADD: and is as any other");
+	end("EADD");
+}
+
+static void test_loaded(void)
+{
+	start_away();
+	cut_short(touch, AFTER_ELDU, "ELDU");
+	TAP_CHECK(info_now().resident == 2, "ELDU: the page has come");
+	end("ELDU");
+}
+
+static void test_augmented(void)
+{
+	struct encl_fault f;
+	struct encl_info info;
+
+	start_away();
+	cut_short(augment, AFTER_EAUG, "EAUG");
+	info = info_now();
+	TAP_CHECK(info.pages == NR + 1 && info.resident == 2, "EAUG: the page has come");
+	f = encl_fault(b.encl, &encl_mm_none, b.base + ADDED * SGX_PAGE_SIZE, ENCL_W,
+		       SGX_SECINFO_RWX, true);
+	TAP_CHECK(f.kind == ENCL_FAULT_PF && f.pf_error == 0x8007, "EAUG: and is PENDING");
+	end("EAUG");
+}
+
+/* Its bytes are on the stage alone, and the window has no memory for them: it leaves again. */
+static void test_not_given(void)
+{
+	struct encl_info info;
+
+	start_away();
+	cut_short(touch, BEFORE_GIVE, "no memory");
+	no_give = 1;
+	info = info_now();
+	TAP_CHECK(no_give == 0 && info.pages == NR && info.resident == 1,
+		  "no memory: the page is away again");
+	end("no memory");
+}
+
+int main(void)
+{
+	test_added();
+	test_loaded();
+	test_augmented();
+	test_not_given();
+	return tap_done();
+}
