@@ -5,6 +5,7 @@
  * The leaves and window_give() are the linker's --wrap of them.
  */
 #include <errno.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -20,7 +21,7 @@ enum { NR = 20, ONE = 5, ADDED = 30 };
 static struct world w;
 static struct build b;
 
-static enum cut { NOWHERE, AFTER_EADD, AFTER_ELDU, AFTER_EAUG, BEFORE_GIVE } cut;
+static enum cut { NOWHERE, AFTER_EADD, AFTER_ELDU, AFTER_EAUG, BEFORE_GIVE, HALF_GIVEN } cut;
 static unsigned int no_give; /* so many times the window has no memory */
 
 struct cpu_outcome __real_encls_eadd(struct cpu *cpu, const struct cpu_pageinfo *pi, uint32_t page);
@@ -67,7 +68,13 @@ struct cpu_outcome __wrap_encls_eaug(struct cpu *cpu, const struct cpu_pageinfo 
 
 int __wrap_window_give(struct window *window, uint64_t offset, const void *bytes)
 {
+	uint8_t half[SGX_PAGE_SIZE] = { 0 };
+
 	here(BEFORE_GIVE);
+	if (cut == HALF_GIVEN) {
+		memcpy(half, bytes, sizeof(half) / 2);
+		_exit(__real_window_give(window, offset, half) == 0 ? 0 : 1);
+	}
 	if (no_give == 0)
 		return __real_window_give(window, offset, bytes);
 	no_give--;
@@ -76,7 +83,11 @@ int __wrap_window_give(struct window *window, uint64_t offset, const void *bytes
 
 static void add(void) { (void)build_add(&b, ADDED, NULL, FLAGS_RW); }
 
-static void touch(void) { (void)touch_page(b.encl, ONE, 0, 0, NULL); }
+/* Where no mapping shows it the enclave itself gives the window the bytes. */
+static void load(void)
+{
+	(void)encl_fault(b.encl, &encl_mm_none, b.base + ONE * SGX_PAGE_SIZE, ENCL_R, ENCL_R, true);
+}
 
 static void augment(void)
 {
@@ -108,13 +119,18 @@ static void start(void)
 		 "an enclave");
 }
 
+static void evict_all(void)
+{
+	for (int i = 0; i < 100; i++)
+		epc_reclaim(w.epc);
+}
+
 /* All have left, but the SECS, its VA page and page 0 are here again. */
 static void start_away(void)
 {
 	start();
 	TAP_MUST(build_init(&b) == 0, "initialised");
-	for (int i = 0; i < 100; i++)
-		epc_reclaim(w.epc);
+	evict_all();
 	TAP_MUST(touch_page(b.encl, 0, 0, 0, NULL) == TOUCH_OK, "one page is here");
 }
 
@@ -159,7 +175,7 @@ static void test_added(void)
 static void test_loaded(void)
 {
 	start_away();
-	cut_short(touch, AFTER_ELDU, "ELDU");
+	cut_short(load, AFTER_ELDU, "ELDU");
 	TAP_CHECK(info_now().resident == 2, "ELDU: the page has come");
 	end("ELDU");
 }
@@ -176,6 +192,8 @@ static void test_augmented(void)
 	f = encl_fault(b.encl, &encl_mm_none, b.base + ADDED * SGX_PAGE_SIZE, ENCL_W,
 		       SGX_SECINFO_RWX, true);
 	TAP_CHECK(f.kind == ENCL_FAULT_PF && f.pf_error == 0x8007, "EAUG: and is PENDING");
+	evict_all();
+	TAP_CHECK(info_now().resident == 0, "EAUG: it can leave");
 	end("EAUG");
 }
 
@@ -185,12 +203,20 @@ static void test_not_given(void)
 	struct encl_info info;
 
 	start_away();
-	cut_short(touch, BEFORE_GIVE, "no memory");
+	cut_short(load, BEFORE_GIVE, "no memory");
 	no_give = 1;
 	info = info_now();
 	TAP_CHECK(no_give == 0 && info.pages == NR && info.resident == 1,
 		  "no memory: the page is away again");
 	end("no memory");
+}
+
+static void test_half_given(void)
+{
+	start_away();
+	cut_short(load, HALF_GIVEN, "half given");
+	TAP_CHECK(info_now().resident == 2, "half given: the page has come");
+	end("half given");
 }
 
 int main(void)
@@ -199,5 +225,6 @@ int main(void)
 	test_loaded();
 	test_augmented();
 	test_not_given();
+	test_half_given();
 	return tap_done();
 }
