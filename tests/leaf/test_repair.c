@@ -154,8 +154,28 @@ static void test_trimmed(void)
 	machine_free(m);
 }
 
+/* EINIT sets the attribute before the word that counts: who died in between has not initialised anything. */
+static void test_einit(void)
+{
+	m = machine_new(NULL);
+	machine_secs(m);
+	TAP_MUST(cpu_ok(machine_ecreate(m, P_SECS)), "ECREATE");
+	secs_of(m)->arch.attributes.flags |= SGX_ATTR_INIT;
+	cpu_repair_page(m->cpu, P_SECS);
+	TAP_CHECK(!(secs_of(m)->arch.attributes.flags & SGX_ATTR_INIT) &&
+			  !cpu_initialized(m->cpu, P_SECS),
+		  "an EINIT that was cut short has not been");
+	machine_sigstruct(m);
+	TAP_CHECK(cpu_ok(machine_einit(m)), "and the next one finds what SIGSTRUCT says");
+	TAP_CHECK(cpu_initialized(m->cpu, P_SECS), "and initialises");
+	cpu_repair_page(m->cpu, P_SECS);
+	TAP_CHECK(secs_of(m)->arch.attributes.flags & SGX_ATTR_INIT, "which no repair takes back");
+	machine_free(m);
+}
+
 int main(void)
 {
+	test_einit();
 	test_tcs_to_be();
 	test_live();
 	test_trimmed();
