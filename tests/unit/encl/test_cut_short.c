@@ -14,14 +14,23 @@
 #include "epc/epc.h"
 #include "epc/window.h"
 #include "lib/tap.h"
+#include "lib/thread.h"
 #include "lib/world.h"
 
-enum { NR = 20, ONE = 5, ADDED = 30 };
+enum { NR = 20, ONE = 5, ADDED = 30, THREAD = 40 };
 
 static struct world w;
 static struct build b;
 
-static enum cut { NOWHERE, AFTER_EADD, AFTER_ELDU, AFTER_EAUG, BEFORE_GIVE, HALF_GIVEN } cut;
+static enum cut {
+	NOWHERE,
+	AFTER_EADD,
+	AFTER_ELDU,
+	AFTER_EAUG,
+	AFTER_EMODT,
+	BEFORE_GIVE,
+	HALF_GIVEN
+} cut;
 static unsigned int no_give; /* so many times the window has no memory */
 
 struct cpu_outcome __real_encls_eadd(struct cpu *cpu, const struct cpu_pageinfo *pi, uint32_t page);
@@ -32,6 +41,10 @@ struct cpu_outcome __wrap_encls_eldu(struct cpu *cpu, const struct cpu_pageinfo 
 				     uint32_t va, uint32_t slot);
 struct cpu_outcome __real_encls_eaug(struct cpu *cpu, const struct cpu_pageinfo *pi, uint32_t page);
 struct cpu_outcome __wrap_encls_eaug(struct cpu *cpu, const struct cpu_pageinfo *pi, uint32_t page);
+struct cpu_outcome __real_encls_emodt(struct cpu *cpu, const struct sgx_secinfo *secinfo,
+				      uint32_t page);
+struct cpu_outcome __wrap_encls_emodt(struct cpu *cpu, const struct sgx_secinfo *secinfo,
+				      uint32_t page);
 int __real_window_give(struct window *window, uint64_t offset, const void *bytes);
 int __wrap_window_give(struct window *window, uint64_t offset, const void *bytes);
 
@@ -66,6 +79,15 @@ struct cpu_outcome __wrap_encls_eaug(struct cpu *cpu, const struct cpu_pageinfo 
 	return out;
 }
 
+struct cpu_outcome __wrap_encls_emodt(struct cpu *cpu, const struct sgx_secinfo *secinfo,
+				      uint32_t page)
+{
+	struct cpu_outcome out = __real_encls_emodt(cpu, secinfo, page);
+
+	here(AFTER_EMODT);
+	return out;
+}
+
 int __wrap_window_give(struct window *window, uint64_t offset, const void *bytes)
 {
 	uint8_t half[SGX_PAGE_SIZE] = { 0 };
@@ -94,6 +116,18 @@ static void augment(void)
 	(void)encl_fault(b.encl, &encl_mm_none, b.base + ADDED * SGX_PAGE_SIZE, ENCL_W,
 			 SGX_SECINFO_RWX, true);
 }
+
+static int modify(uint64_t idx, uint64_t type)
+{
+	uint64_t result, count;
+
+	return encl_modify_types(b.encl, &encl_mm_none, idx * SGX_PAGE_SIZE, SGX_PAGE_SIZE, type,
+				 &result, &count);
+}
+
+static void trim(void) { (void)modify(ONE, SGX_PT_TRIM); }
+
+static void make_tcs(void) { (void)modify(ADDED, SGX_PT_TCS); }
 
 /* A process that does @what is no more at @at. */
 static void cut_short(void (*what)(void), enum cut at, const char *name)
@@ -219,6 +253,39 @@ static void test_half_given(void)
 	end("half given");
 }
 
+/* The type is what the EPCM says, and tracking is complete, which EACCEPT asks for. */
+static void test_modified(void)
+{
+	struct encl_page *page;
+	struct thread t;
+	uint64_t count;
+
+	start();
+	TAP_MUST(build_add(&b, ADDED, NULL, FLAGS_RWX) == 0 && thread_pages(&b, THREAD) == 0 &&
+			 build_init(&b) == 0,
+		 "initialised");
+	thread_init(&t, &b, THREAD);
+	TAP_MUST(cpu_ok(thread_enter(&t)), "a thread is in");
+	cut_short(make_tcs, AFTER_EMODT, "EMODT");
+	cut_short(trim, AFTER_EMODT, "EMODT");
+	(void)info_now();
+	encl_lock(b.encl);
+	page = pages_find_locked(b.encl, ADDED);
+	TAP_CHECK(page->type == SGX_PT_TCS && page->max_rwx == (ENCL_R | ENCL_W),
+		  "EMODT: a page is a TCS, which nobody executes");
+	encl_unlock(b.encl);
+	TAP_CHECK(cpu_ok(thread_eaccept(&t, ONE,
+					SGX_SECINFO_TYPE(SGX_PT_TRIM) | SGX_SECINFO_MODIFIED)),
+		  "EMODT: the enclave accepts that another is trimmed");
+	TAP_CHECK(encl_remove_pages(b.encl, &encl_mm_none, ONE * SGX_PAGE_SIZE, SGX_PAGE_SIZE,
+				    &count) == 0,
+		  "EMODT: and it can be removed");
+	TAP_CHECK(cpu_ok(thread_exit(&t)), "EMODT: the thread comes out");
+	thread_fini(&t);
+	build_fini(&b);
+	world_fini(&w, "EMODT");
+}
+
 int main(void)
 {
 	test_added();
@@ -226,5 +293,6 @@ int main(void)
 	test_augmented();
 	test_not_given();
 	test_half_given();
+	test_modified();
 	return tap_done();
 }
