@@ -214,6 +214,20 @@ static void test_loaded(void)
 	end("ELDU");
 }
 
+/* What comes first where nothing is here is the SECS; nobody uses it any more. */
+static void test_secs_loaded(void)
+{
+	start();
+	TAP_MUST(build_init(&b) == 0, "initialised");
+	evict_all();
+	TAP_CHECK(!b.encl->secs.epc_page, "SECS: it is away, as all that it has");
+	cut_short(load, AFTER_ELDU, "SECS");
+	TAP_CHECK(info_now().resident == 0 && b.encl->secs.epc_page, "SECS: it has come alone");
+	evict_all();
+	TAP_CHECK(!b.encl->secs.epc_page, "SECS: it can leave");
+	end("SECS");
+}
+
 static void test_augmented(void)
 {
 	struct encl_fault f;
@@ -290,6 +304,7 @@ int main(void)
 {
 	test_added();
 	test_loaded();
+	test_secs_loaded();
 	test_augmented();
 	test_not_given();
 	test_half_given();
