@@ -254,6 +254,7 @@ static struct rt_thread *reuse(void)
 		assert(t->rlp);
 		t->lp = &t->rlp->lp;
 		t->away = 0;
+		t->selector = 0; /* a fork found it in the program */
 		t->sud_armed = false;
 		t->critical = 0;
 		t->deferred_nr = 0;

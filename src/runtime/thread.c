@@ -93,9 +93,14 @@ static int slot_take(void)
 	return -1;
 }
 
+static unsigned int slot_of(const struct rt_thread *t)
+{
+	return (unsigned int)(((const uint8_t *)t - rt.slots) / RT_SLOT_BYTES);
+}
+
 static void slot_give(struct rt_thread *t)
 {
-	unsigned int slot = (unsigned int)(((uint8_t *)t - rt.slots) / RT_SLOT_BYTES);
+	unsigned int slot = slot_of(t);
 
 	madvise(t, RT_SLOT_BYTES, MADV_DONTNEED);
 	__atomic_fetch_and(&rt.slot_bitmap[slot / 64], ~(1ull << slot % 64), __ATOMIC_RELEASE);
@@ -313,12 +318,13 @@ void rt_thread_fork_child(void)
 	struct rt_thread *t = rt_self;
 
 	memset(rt.slot_bitmap, 0, sizeof(rt.slot_bitmap));
+	/* Those that were made with a donor are to be lent again. */
+	for (const struct rt_thread *b = rt.borrowed; b; b = b->donor_next)
+		rt.slot_bitmap[slot_of(b) / 64] |= 1ull << slot_of(b) % 64;
 	rt_client_fork_child();
 	if (!t)
 		return;
-	unsigned int slot = (unsigned int)(((uint8_t *)t - rt.slots) / RT_SLOT_BYTES);
-
-	rt.slot_bitmap[slot / 64] |= 1ull << slot % 64;
+	rt.slot_bitmap[slot_of(t) / 64] |= 1ull << slot_of(t) % 64;
 	t->sud_armed = false;
 	/* fork_prepare()'s; where the fork is made in a handler that has its own still. */
 	if (rt.forking)
