@@ -159,7 +159,7 @@ static void access(struct duel *d, uint64_t key64, uint32_t nr, bool real)
 
 	if (n == NO_NODE)
 		return;
-	d->node[n].nr = nr & NODE_NO_PAGE;
+	d->node[n].nr = nr < NODE_GONE ? nr & NODE_NO_PAGE : NODE_NO_PAGE;
 	if (real && d->may_arm < UINT8_MAX)
 		d->may_arm++;
 	shadows_use(d, n, fault);

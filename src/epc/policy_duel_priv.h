@@ -23,8 +23,9 @@ enum {
 	SHADOW_MAX = 1024, /* pages that a shadow has */
 	LINK_BITS = 11,
 	NO_NODE = (1 << LINK_BITS) - 1,
-	NODE_NO_PAGE = (1 << 28) -
-		       1, /* the last page of all in a TiB of EPC is never armed for a shadow */
+	/* Of a node without a page, and of one whose page is no more: the last two in a TiB of EPC are never armed. */
+	NODE_NO_PAGE = (1 << 28) - 1,
+	NODE_GONE = NODE_NO_PAGE - 1,
 };
 
 /* The first ones are queues, and the numbers those of enum duel_order. */
@@ -38,9 +39,9 @@ enum { CHAIN_BUCKET = SHADOW_NR, CHAIN_NR };
 
 struct node {
 	uint32_t key;
-	uint32_t nr : 28;                     /* of the page that it is now, or NODE_NO_PAGE */
-	uint32_t used : SHADOW_NR;            /* a bit for each shadow */
-	uint32_t scout : 1;                   /* the duel's scout's */
+	uint32_t nr : 28;          /* of the page that it is now, NODE_NO_PAGE or NODE_GONE */
+	uint32_t used : SHADOW_NR; /* a bit for each shadow */
+	uint32_t scout : 1;        /* the duel's scout's */
 	uint64_t links : CHAIN_NR *LINK_BITS; /* node_next() */
 	uint64_t in : FIFO_NR;
 	uint64_t lirs : 2;   /* enum lirs_state */
@@ -90,6 +91,7 @@ struct duel {
 	uint16_t believe; /* pages in whose use LIRS's shadow still may, for what it is shown now */
 	struct node_queue fifo[FIFO_NR], hot, cold, ghosts;
 	uint16_t node_nr;           /* that it has */
+	uint16_t gone_nr;           /* of those NODE_GONE, at the most */
 	uint32_t faults[SHADOW_NR]; /* of a scout */
 	uint32_t uses;              /* of the sample, since it has joined */
 	uint32_t last_use;          /* in those of the pool */
@@ -150,9 +152,12 @@ void score_scale(struct duel *d, bool up);
 
 /* The queues of @d are empty. */
 void queues_init(struct duel *d);
-/* No shadow knows it any more. */
+/*
+ * Its page is no more, nobody finds it.  It is in the queues still: links go one way, so those that have gone leave them
+ * together, when they are many.
+ */
 void node_forget(struct duel *d, uint16_t n);
-/* The same for all nodes that are not in the sample, or all. */
+/* No shadow knows those any more that have gone or are not in the sample, or any. */
 void shadows_forget(struct duel *d, bool all);
 /* Each has as many pages as it has room for, or a batch less. */
 bool shadows_are_full(const struct duel *d);

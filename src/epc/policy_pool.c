@@ -138,7 +138,8 @@ static uint16_t *bucket_of(struct duel *d, uint32_t key)
 
 static bool is_node_of(const struct duel *d, const struct node *node, uint32_t key)
 {
-	return node->key == key && node->duel == d->number && node->scout == d->is_scout;
+	return node->key == key && node->nr != NODE_GONE && node->duel == d->number &&
+	       node->scout == d->is_scout;
 }
 
 uint16_t node_find(struct duel *d, uint32_t key)

@@ -19,6 +19,7 @@ enum {
 	STALE = 400,
 	STAMP_MASK = (1 << 10) - 1,
 
+	GONE_PART = 4,          /* of a duel's nodes may be of pages that are no more */
 	SCOUT_LOADS_AN_ARM = 2, /* so many pages come for each use that a scout may ask for */
 };
 
@@ -127,7 +128,7 @@ static void node_arm(struct duel *d, uint16_t n, unsigned int shadow)
 	uint32_t nr = d->node[n].nr;
 
 	set_used(&d->node[n], shadow, false);
-	if (nr == NODE_NO_PAGE || sample_is_armed(d->view, nr))
+	if (nr >= NODE_GONE || sample_is_armed(d->view, nr))
 		return;
 	if (d->is_scout) {
 		if (d->may_arm < SCOUT_LOADS_AN_ARM)
@@ -200,7 +201,7 @@ static bool lirs_spares(struct duel *d, uint16_t n)
 
 	if (!is_used(node, LIRS))
 		return false;
-	if (d->believe > 0 && node->nr != NODE_NO_PAGE && is_asked_for(node))
+	if (d->believe > 0 && node->nr < NODE_GONE && is_asked_for(node))
 		d->believe--;
 	else
 		node_arm(d, n, LIRS);
@@ -333,30 +334,11 @@ static bool lirs_access(struct duel *d, uint16_t n)
 
 /* ---- all of them ---------------------------------------------------------------------------------- */
 
-/* The one that the LIRS's shadow has the node in, which it knows. */
-static struct node_queue *lirs_queue(struct duel *d, const struct node *node)
-{
-	if (node->lirs == LIRS_GHOST)
-		return &d->ghosts;
-	return node->lirs == LIRS_HOT ? &d->hot : &d->cold;
-}
-
 void node_forget(struct duel *d, uint16_t n)
 {
-	struct node *node = &d->node[n];
-	unsigned int i;
-
-	for (i = 0; i < FIFO_NR; i++) {
-		if (node->in >> i & 1) {
-			queue_take(d, &d->fifo[i], i, n);
-			leave(d, n, i);
-		}
-	}
-	if (node->lirs != LIRS_NONE) {
-		queue_take(d, lirs_queue(d, node), LIRS, n);
-		leave(d, n, LIRS);
-	}
-	node_release(d, n);
+	d->node[n].nr = NODE_GONE;
+	if (++d->gone_nr > d->node_nr / GONE_PART)
+		shadows_forget(d, false);
 }
 
 /* Nodes of @q. */
@@ -366,7 +348,7 @@ static void queue_forget(struct duel *d, struct node_queue *q, unsigned int shad
 
 	for (; n != NO_NODE; n = next) {
 		next = node_next(&d->node[n], shadow);
-		if (!all && sample_has(d, d->node[n].key)) {
+		if (!all && d->node[n].nr != NODE_GONE && sample_has(d, d->node[n].key)) {
 			prev = n;
 			continue;
 		}
@@ -383,6 +365,7 @@ void shadows_forget(struct duel *d, bool all)
 	queue_forget(d, &d->hot, LIRS, all);
 	queue_forget(d, &d->cold, LIRS, all);
 	queue_forget(d, &d->ghosts, LIRS, all);
+	d->gone_nr = 0;
 }
 
 bool shadows_are_full(const struct duel *d)
@@ -407,7 +390,7 @@ void queues_init(struct duel *d)
 	queue_init(&d->hot);
 	queue_init(&d->cold);
 	queue_init(&d->ghosts);
-	d->node_nr = 0;
+	d->node_nr = d->gone_nr = 0;
 }
 
 static bool queue_check(const struct duel *d, const struct node_queue *q, unsigned int shadow)
