@@ -186,6 +186,26 @@ static void table_head(FILE *to, const struct session *session, const struct epc
 		s->backing_slots);
 }
 
+/* Loads that larger ones would have, of what there were: up to four times the size. */
+static void table_larger(FILE *to, const struct epc_sample *sample)
+{
+	const struct epc_larger *larger = &sample->stats.larger;
+	uint64_t pages = sample->stats.pages;
+	char size[24];
+
+	fprintf(to, "\n%-8s", "LARGER");
+	for (unsigned int i = 0; i < 2 * EPC_LARGER_A_DOUBLING; i++)
+		fprintf(to, " %8s", size_of_pages(epc_larger_pages(pages, i), size));
+	fprintf(to, "\n%-8s", "LOADS");
+	for (unsigned int i = 0; i < 2 * EPC_LARGER_A_DOUBLING; i++) {
+		if (larger->loads > 0)
+			fprintf(to, " %7.1f%%", 100 * epc_larger_loads(larger, i));
+		else
+			fprintf(to, " %8s", "-");
+	}
+	fputc('\n', to);
+}
+
 static void table_sections(FILE *to, const struct epc_sample *sample)
 {
 	fprintf(to, "\n%-7s %4s %7s %7s %7s %8s %10s %10s %10s %6s\n", "SECTION", "NODE", "PAGES",
@@ -340,6 +360,7 @@ static void table_part(const struct stat_show *show, FILE *to, const struct stat
 		       bool several)
 {
 	table_head(to, part->session, part->sample, several);
+	table_larger(to, part->sample);
 	table_sections(to, part->sample);
 	table_groups(to, part->sample);
 	table_pages(to, part->sample);

@@ -20,6 +20,7 @@
 #include "epc/policy_sample.h"
 #include "epc/reclaim_priv.h"
 #include "epc/reclaimd_priv.h"
+#include "epc/refault_priv.h"
 #include "epc/sample_priv.h"
 #include "epc/waiter_priv.h"
 #include "epc/window.h"
@@ -133,6 +134,7 @@ void epc_destroy(struct epc *epc)
 {
 	arena_show(epc->arena, LOOK_EPC, NULL, 0);
 	reclaimers_fini(epc);
+	refaults_fini(epc);
 	waiters_fini(epc);
 	batches_fini(epc);
 	nodes_fini(epc);
@@ -201,6 +203,7 @@ static void track(struct epc *epc, struct epc_page *page, bool ahead)
 	if (ahead)
 		sample_set_ahead(page);
 	epc->policy->insert(page_policy_state(page), page_index(epc, page));
+	refault_came_locked(epc, page_index(epc, page));
 	page_leave_if_broken_locked(epc, page);
 	unmap_nr = sample_collect_locked(epc, SAMPLE_BATCH, unmap);
 	order_unlock(epc);

@@ -18,6 +18,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "epc/refault.h"
+
 struct arena;
 struct cpu;
 struct epc;
@@ -209,6 +211,7 @@ struct epc_stats {
 	uint64_t stall_ns;       /* time allocating threads spent reclaiming */
 	uint64_t machine_checks;
 	uint64_t recovered; /* times that the work of a dead process was seen through */
+	struct epc_larger larger;
 };
 void epc_stats_read(struct epc *epc, struct epc_stats *ret_stats);
 

@@ -4,7 +4,7 @@
  *
  * Each other noun of src/epc has a header of its own, with what its file offers: section_priv.h, batch_priv.h, reclaim_priv.h,
  * reclaimd_priv.h, waiter_priv.h, group_priv.h, stats_priv.h, count_priv.h, sample_priv.h, late_priv.h, node_priv.h, clock_priv.h,
- * poison_priv.h.
+ * poison_priv.h, refault_priv.h.
  *
  * Everything here is in shared memory.  Members are grouped by the lock they belong to.
  */
@@ -44,9 +44,10 @@ struct epc {
 	struct epc_page *pages;
 	uint32_t page_nr;
 	uint32_t low, high;
-	uint32_t early_nr; /* waiters for the same who reclaim at once */
 	unsigned int shard_nr;
 	uint8_t batch_nr, section_nr, count_slot_nr;
+	uint8_t early_nr;    /* waiters for the same who reclaim at once */
+	uint32_t stalled_nr; /* groups_lock: see @stalled */
 	struct shard *shard;
 	struct nodes *nodes; /* NULL: there is one section, and no choice */
 	const struct epc_policy *policy;
@@ -63,8 +64,7 @@ struct epc {
 	struct epc_group *_Atomic
 		*_Atomic other;  /* by index, less one; NULL: there never was one */
 	struct stalled *stalled; /* stalled_nr of them; none before the first stall */
-	uint32_t stalled_nr;
-	_Atomic uint32_t reclaimer_nr; /* as many were there at once, at the most */
+	struct late refaults;    /* struct refaults */
 	struct lock charge_lock;
 	/* that all of it takes, with what was made when it was needed */
 	_Atomic size_t arena_bytes;
@@ -74,6 +74,7 @@ struct epc {
 	_Alignas(64) struct lock reclaim_lock;
 	_Atomic uint32_t in_batch_nr; /* written under it, read by anyone */
 	atomic_bool background_stop;
+	_Atomic uint8_t reclaimer_nr; /* as many were there at once, at the most */
 	uint64_t batch_seq;
 	_Atomic uint64_t batches_begun;
 	struct lock census_lock; /* of who counts pages by kind */

@@ -10,6 +10,7 @@
 
 #include "base/arena.h"
 #include "epc/epc_priv.h"
+#include "epc/refault_priv.h"
 
 static size_t owner_bytes(const struct epc *epc)
 {
@@ -51,6 +52,7 @@ void epc_owner_destroy(struct epc_owner *owner)
 	if (!owner)
 		return;
 	epc = owner->epc;
+	refaults_forget(epc, owner);
 	groups_lock(epc);
 	stalls_forget_locked(owner);
 	counts_retire(owner);

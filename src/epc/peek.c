@@ -19,6 +19,7 @@
 #include "epc/backing_priv.h"
 #include "epc/epc_priv.h"
 #include "epc/peek_priv.h"
+#include "epc/refault_priv.h"
 
 enum {
 	TRIES_AT_ONCE = 100, /* whoever has the lock has it for a moment */
@@ -71,6 +72,8 @@ uint64_t peek_layout(void)
 		sizeof(struct backing),
 		offsetof(struct backing, written),
 		EPC_COUNT_NR,
+		offsetof(struct epc, refaults),
+		sizeof(struct refaults),
 		offsetof(struct epc, count_slot_nr),
 		EPC_GROUP_EVENT_NR,
 		EPC_PAGE_STATE_NR,
@@ -481,6 +484,8 @@ static void tell_counters(struct epc_peek *peek)
 	stats->stall_ns = get(&c->stall_ns);
 	stats->machine_checks = get(&c->machine_checks);
 	stats->recovered = get(&c->recovered);
+	refaults_sum(LOOK(peek->look, late_there(&peek->live->refaults), struct refaults),
+		     &stats->larger);
 }
 
 int epc_peek_read(struct epc_peek *peek, const struct epc_sample **ret_sample)

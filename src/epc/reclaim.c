@@ -28,6 +28,7 @@
 #include "epc/owner.h"
 #include "epc/policy_sample.h"
 #include "epc/reclaim_priv.h"
+#include "epc/refault_priv.h"
 #include "epc/waiter_priv.h"
 #include "epc/window.h"
 
@@ -215,6 +216,8 @@ static unsigned int pass_free(struct epc *epc, struct batch *batch, struct epc_o
 		owner_copy(&copy[nr], &epc->pages[entry->nr]);
 		freed[nr++] = entry->nr;
 	}
+	if (nr > 0)
+		refaults_begin(epc);
 	if (taker) {
 		charge_lock(epc);
 		exchange = nr > 0 &&
@@ -228,6 +231,7 @@ static unsigned int pass_free(struct epc *epc, struct batch *batch, struct epc_o
 	for (i = 0; i < nr; i++) {
 		group = page_owner(&epc->pages[freed[i]])->group;
 		epc->policy->evicted(group->policy_state, freed[i]);
+		refault_gone_locked(epc, freed[i]);
 		group->in_batch_nr--;
 		group_unshun_locked(group);
 		if (group != last) {

@@ -150,8 +150,7 @@ LOCK_ATTR(no_thread_safety_analysis) static struct reclaimer *reclaimer_claim(st
 {
 	struct reclaimers *reclaimers = late_make(epc, &epc->reclaimers, &reclaimers_kind, 0);
 	struct reclaimer *reclaimer;
-	unsigned int i;
-	uint32_t nr;
+	uint8_t i, nr;
 
 	for (i = 0; reclaimers && i < EPC_RECLAIMERS_MAX; i++) {
 		reclaimer = late_make(epc, &reclaimers->at[i], &reclaimer_kind, i);
@@ -161,7 +160,8 @@ LOCK_ATTR(no_thread_safety_analysis) static struct reclaimer *reclaimer_claim(st
 			continue;
 		reclaimer->lock.holder_died = false; /* it protects no data */
 		nr = atomic_load(&epc->reclaimer_nr);
-		while (nr <= i && !atomic_compare_exchange_weak(&epc->reclaimer_nr, &nr, i + 1))
+		while (nr <= i &&
+		       !atomic_compare_exchange_weak(&epc->reclaimer_nr, &nr, (uint8_t)(i + 1)))
 			;
 		return reclaimer;
 	}

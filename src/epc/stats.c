@@ -10,6 +10,7 @@
 #include "epc/epc_priv.h"
 #include "epc/policy_duel.h"
 #include "epc/policy_ghost.h"
+#include "epc/refault_priv.h"
 
 static uint64_t get(const _Atomic uint64_t *counter)
 {
@@ -77,6 +78,7 @@ void epc_stats_read(struct epc *epc, struct epc_stats *ret_stats)
 	ret_stats->stall_ns = get(&c->stall_ns);
 	ret_stats->machine_checks = get(&c->machine_checks);
 	ret_stats->recovered = get(&c->recovered);
+	refaults_sum(late_there(&epc->refaults), &ret_stats->larger);
 }
 
 void epc_footprint_read(const struct epc *epc, struct epc_footprint *ret_footprint)

@@ -196,6 +196,35 @@ static const struct {
 #undef F
 };
 
+/* Sizes up to the first one without a load. */
+static void put_larger(struct tell *tell, const struct epc_stats *stats)
+{
+	double part = stats->larger.loads ? 1 : 0;
+
+	if (tell->json)
+		open_(tell, "larger", '[');
+	else if (part > 0)
+		put(tell, "  if it were larger (an estimate):\n    %12s %12s %12s\n", "pages",
+		    "MiB", "loads");
+	for (unsigned int i = 0; i < EPC_LARGER_NR && part > 0; i++) {
+		uint64_t pages = epc_larger_pages(stats->pages, i), loads;
+
+		part = epc_larger_loads(&stats->larger, i);
+		loads = (uint64_t)(part * (double)stats->loads + 0.5);
+		if (!tell->json) {
+			put(tell, "    %12llu %12.1f %12llu %5.1f %%\n", (unsigned long long)pages,
+			    (double)pages / 256, (unsigned long long)loads, 100 * part);
+			continue;
+		}
+		open_(tell, NULL, '{');
+		number(tell, "pages", pages);
+		number(tell, "loads", loads);
+		close_(tell, '}');
+	}
+	if (tell->json)
+		close_(tell, ']');
+}
+
 void tell_epc(struct tell *tell, const struct epc_stats *stats)
 {
 	if (tell->json)
@@ -210,6 +239,7 @@ void tell_epc(struct tell *tell, const struct epc_stats *stats)
 		else
 			put(tell, "  %-20s %12llu\n", fields[i].name, (unsigned long long)v);
 	}
+	put_larger(tell, stats);
 	if (tell->json)
 		close_(tell, '}');
 }

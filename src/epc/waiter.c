@@ -46,7 +46,9 @@ void waiters_init(struct epc *epc)
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 
 	/* More at once would only wait for each other's locks. */
-	epc->early_nr = cpus > 1 ? (uint32_t)cpus : 1;
+	if (cpus > UINT8_MAX)
+		cpus = UINT8_MAX;
+	epc->early_nr = cpus > 1 ? (uint8_t)cpus : 1;
 }
 
 static void line_make(void *made, unsigned int index)

@@ -226,13 +226,16 @@ unsigned long page_trace_faults(const struct page_trace *trace, uint32_t epc_pag
 	return page_trace_faults_of(trace, epc_pages, policy, 0, ret_soft);
 }
 
-unsigned long page_trace_faults_of(const struct page_trace *trace, uint32_t epc_pages,
-				   const char *policy, unsigned int nth, unsigned long *ret_soft)
+/* @ret_larger: may be NULL. */
+static unsigned long faults_of(const struct page_trace *trace, uint32_t epc_pages,
+			       const char *policy, unsigned int nth, unsigned long *ret_soft,
+			       struct epc_larger *ret_larger)
 {
 	struct bare bare = { alloc_or_die(trace->pages, sizeof(struct epc_page *)) };
 	unsigned long faults = 0;
 	struct fake_machine m;
 	struct epc_owner *owner;
+	struct epc_stats stats;
 	struct epc_page *page;
 	size_t i;
 
@@ -258,9 +261,27 @@ unsigned long page_trace_faults_of(const struct page_trace *trace, uint32_t epc_
 		bare.resident[trace->ref[i]] = page;
 		epc_track(m.epc, page);
 	}
+	if (ret_larger) {
+		epc_stats_read(m.epc, &stats);
+		*ret_larger = stats.larger;
+	}
 	fake_machine_destroy(&m);
 	free(bare.resident);
 	return faults;
+}
+
+unsigned long page_trace_faults_of(const struct page_trace *trace, uint32_t epc_pages,
+				   const char *policy, unsigned int nth, unsigned long *ret_soft)
+{
+	return faults_of(trace, epc_pages, policy, nth, ret_soft, NULL);
+}
+
+unsigned long page_trace_larger(const struct page_trace *trace, uint32_t epc_pages,
+				const char *policy, struct epc_larger *ret_larger)
+{
+	unsigned long soft;
+
+	return faults_of(trace, epc_pages, policy, 0, &soft, ret_larger);
 }
 
 void page_trace_fini(struct page_trace *trace) { free(trace->ref); }

@@ -12,6 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "epc/refault.h"
+
 struct page_trace {
 	uint32_t *ref; /* pages, numbered from 0 by first use */
 	size_t nr;
@@ -30,6 +32,10 @@ unsigned long page_trace_faults(const struct page_trace *trace, uint32_t epc_pag
 /* The same of the @nth owner that there is, whose pages are others to what policies go by: samples, and ghosts. */
 unsigned long page_trace_faults_of(const struct page_trace *trace, uint32_t epc_pages,
 				   const char *policy, unsigned int nth, unsigned long *ret_soft);
+
+/* And what the EPC then says of larger ones. */
+unsigned long page_trace_larger(const struct page_trace *trace, uint32_t epc_pages,
+				const char *policy, struct epc_larger *ret_larger);
 
 struct page_gen;
 
