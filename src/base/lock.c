@@ -21,33 +21,74 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 enum { SPIN_TRIES = 1000 };
 
-#ifdef SWSGX_LOCK_RANKS
-static __thread uint32_t held_ranks __attribute__((tls_model("initial-exec")));
-
 static const char *const rank_names[] = {
-	[LOCK_PROCESS] = "LOCK_PROCESS", [LOCK_REGISTRY] = "LOCK_REGISTRY",
-	[LOCK_TRIED] = "LOCK_TRIED",     [LOCK_OWNER] = "LOCK_OWNER",
-	[LOCK_RECLAIM] = "LOCK_RECLAIM", [LOCK_SECTION] = "LOCK_SECTION",
-	[LOCK_WINDOW] = "LOCK_WINDOW",   [LOCK_LEDGER] = "LOCK_LEDGER",
-	[LOCK_BACKING] = "LOCK_BACKING", [LOCK_ARENA] = "LOCK_ARENA",
-	[LOCK_GROUPS] = "LOCK_GROUPS",   [LOCK_CHARGE] = "LOCK_CHARGE",
+	[LOCK_TRIED] = "LOCK_TRIED",       [LOCK_PROCESS] = "LOCK_PROCESS",
+	[LOCK_REGISTRY] = "LOCK_REGISTRY", [LOCK_OWNER] = "LOCK_OWNER",
+	[LOCK_RECLAIM] = "LOCK_RECLAIM",   [LOCK_SECTION] = "LOCK_SECTION",
+	[LOCK_WINDOW] = "LOCK_WINDOW",     [LOCK_LEDGER] = "LOCK_LEDGER",
+	[LOCK_BACKING] = "LOCK_BACKING",   [LOCK_ARENA] = "LOCK_ARENA",
+	[LOCK_GROUPS] = "LOCK_GROUPS",     [LOCK_CHARGE] = "LOCK_CHARGE",
 };
-static_assert(sizeof(rank_names) / sizeof(rank_names[0]) <= 32, "held_ranks has a bit for each");
+enum { RANK_NR = sizeof(rank_names) / sizeof(rank_names[0]) };
 
 /* write(), not stdio: this may be a signal handler, and the next thing is abort(). */
+static _Noreturn void tell_and_abort(const char *text, size_t bytes)
+{
+	if (write(STDERR_FILENO, text, bytes) < 0)
+		abort();
+	abort();
+}
+
+/* The id that pthread compares with: another's, where FS is not this thread's. */
+static int tid_by_tls(void)
+{
+	pthread_mutex_t own = PTHREAD_ERRORCHECK_MUTEX_INITIALIZER_NP;
+	int tid;
+
+	pthread_mutex_lock(&own);
+	tid = own.__data.__owner;
+	pthread_mutex_unlock(&own);
+	return tid;
+}
+
+/*
+ * pthread refuses what the ranks have let pass.  That may not come again, so all is said by which the causes differ: a mutex that was written over or destroyed, one that another thread holds, and a
+ * thread that is not the one that its TLS is of.
+ */
+static _Noreturn void mutex_abort(const struct lock *l, const char *what, int r)
+{
+	const struct __pthread_mutex_s *m = &l->mutex.__data;
+	const char *error = strerrorname_np(r);
+	char text[320];
+	int len = snprintf(
+		text, sizeof(text),
+		"swsgx: lock at %p, %s: %s: %s; its word %#x, owner %d, count %u, users %u, "
+		"kind %#x; this is thread %d, by its TLS at %#lx %d\n",
+		(const void *)l,
+		(unsigned int)l->rank < RANK_NR ? rank_names[l->rank] : "of no rank", what,
+		error ? error : "?", (unsigned int)m->__lock, m->__owner, m->__count, m->__nusers,
+		(unsigned int)m->__kind, (int)syscall(SYS_gettid), (unsigned long)pthread_self(),
+		tid_by_tls());
+
+	tell_and_abort(text, (size_t)len < sizeof(text) ? (size_t)len : sizeof(text) - 1);
+}
+
+#ifdef SWSGX_LOCK_RANKS
+static __thread uint32_t held_ranks __attribute__((tls_model("initial-exec")));
+static_assert(RANK_NR <= 32, "held_ranks has a bit for each");
+
 static _Noreturn void rank_abort(enum lock_rank want, enum lock_rank held, const char *what)
 {
 	char text[128];
 	int len = snprintf(text, sizeof(text), "swsgx: lock order: %s %s while holding %s\n", what,
 			   rank_names[want], rank_names[held]);
 
-	if (write(STDERR_FILENO, text, (size_t)len) < 0)
-		abort();
-	abort();
+	tell_and_abort(text, (size_t)len);
 }
 
 static void rank_check(const struct lock *l)
@@ -108,10 +149,12 @@ static bool lock_got(struct lock *l, int r)
 {
 	if (r == EOWNERDEAD) {
 		r = pthread_mutex_consistent(&l->mutex);
-		assert(r == 0);
+		if (r)
+			mutex_abort(l, "pthread_mutex_consistent", r);
 		l->holder_died = true;
 	}
-	assert(r == 0 || r == EBUSY);
+	if (r && r != EBUSY)
+		mutex_abort(l, "pthread_mutex_lock", r);
 	return r == 0;
 }
 
@@ -148,7 +191,8 @@ LOCK_ATTR(no_thread_safety_analysis) void lock_release(struct lock *l)
 
 	rank_pop(l);
 	r = pthread_mutex_unlock(&l->mutex);
-	assert(r == 0);
+	if (r)
+		mutex_abort(l, "pthread_mutex_unlock", r);
 }
 
 LOCK_ATTR(no_thread_safety_analysis) void lock_forget(struct lock *l)

@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
-/* Locks: exclusion between threads and processes, a holder that dies, ranks. */
+/* Locks: exclusion between threads and processes, a holder that dies, what is said of a mutex that fails, ranks. */
 #include "base/lock.h"
 
+#include <asm/prctl.h>
 #include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -10,7 +14,8 @@
 #include "lib/tap.h"
 
 struct shared {
-	struct lock outer, inner, other;
+	struct lock outer, inner, other, tried, tried_too;
+	int pipe[2];
 	long counter;
 };
 
@@ -97,6 +102,123 @@ static void test_holder_died(struct shared *s)
 	s->outer.holder_died = false;
 	lock_release(&s->outer);
 }
+
+#ifndef __SANITIZE_THREAD__
+/* What a lock says of itself before it ends the process, and what is true. */
+struct last_words {
+	char text[2048];
+	int holder, releaser; /* threads, as who did it has told */
+	unsigned int word;
+	int thread, by_tls;
+};
+
+LOCK_ATTR(no_thread_safety_analysis) static void *hold_other(void *arg)
+{
+	struct shared *s = arg;
+	long self = syscall(SYS_gettid);
+
+	if (lock_try(&s->tried) && write(s->pipe[1], &self, sizeof(self)) < 0)
+		_exit(1);
+	for (;;)
+		pause();
+}
+
+/* Another thread, which has s->tried: a lock without a rank, so it is the mutex that finds things out. */
+static pthread_t holder_begin(struct shared *s)
+{
+	pthread_t thread;
+	long self;
+
+	pthread_create(&thread, NULL, hold_other, s);
+	if (read(s->pipe[0], &self, sizeof(self)) < 0)
+		_exit(1);
+	fprintf(stderr, "%ld %ld\n", self, syscall(SYS_gettid));
+	return thread;
+}
+
+LOCK_ATTR(no_thread_safety_analysis) static void release_anothers(struct shared *s)
+{
+	holder_begin(s);
+	lock_release(&s->tried);
+}
+
+/* As where a handler has not put back FS. */
+LOCK_ATTR(no_thread_safety_analysis) static void release_by_others_tls(struct shared *s)
+{
+	pthread_t other = holder_begin(s);
+
+	if (!lock_try(&s->tried_too))
+		_exit(1);
+	syscall(SYS_arch_prctl, ARCH_SET_FS, other);
+	lock_release(&s->tried_too);
+}
+
+LOCK_ATTR(no_thread_safety_analysis) static void release_destroyed(struct shared *s)
+{
+	fprintf(stderr, "0 0\n");
+	if (!lock_try(&s->tried))
+		_exit(1);
+	lock_fini(&s->tried);
+	lock_release(&s->tried);
+}
+
+/* All that a child that does @what writes before it aborts; nothing, where it does not abort. */
+static struct last_words last_words_of(struct shared *s, void (*what)(struct shared *s))
+{
+	struct last_words words = { .thread = -1 };
+	ssize_t n, bytes = 0;
+	int status, fds[2];
+	const char *at;
+	pid_t pid;
+
+	TAP_MUST(pipe(fds) == 0 && pipe(s->pipe) == 0, "pipes");
+	lock_init(&s->tried, LOCK_TRIED);
+	lock_init(&s->tried_too, LOCK_TRIED);
+	pid = fork();
+	if (pid == 0) {
+		dup2(fds[1], STDERR_FILENO);
+		what(s);
+		_exit(0);
+	}
+	close(fds[1]);
+	while ((n = read(fds[0], words.text + bytes, sizeof(words.text) - 1 - (size_t)bytes)) > 0)
+		bytes += n;
+	waitpid(pid, &status, 0);
+	close(fds[0]);
+	close(s->pipe[0]);
+	close(s->pipe[1]);
+	if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGABRT)
+		words.text[0] = 0;
+	sscanf(words.text, "%d %d", &words.holder, &words.releaser);
+	for (char *end; (end = strchr(words.text, '\n'));)
+		*end = ' ';
+	at = strstr(words.text, "word ");
+	if (at)
+		sscanf(at, "word %x", &words.word);
+	at = strstr(words.text, "this is thread ");
+	if (at)
+		sscanf(at, "this is thread %d, by its TLS at %*x %d", &words.thread, &words.by_tls);
+	return words;
+}
+
+static void test_last_words(struct shared *s)
+{
+	struct last_words w = last_words_of(s, release_anothers);
+
+	TAP_CHECK(strstr(w.text, "LOCK_TRIED: pthread_mutex_unlock: EPERM"),
+		  "who releases another thread's lock ends: %s", w.text);
+	TAP_CHECK(w.holder > 0 && w.word == (unsigned int)w.holder && w.thread == w.releaser &&
+			  w.by_tls == w.releaser,
+		  "and it is said who has it, and who released it");
+	w = last_words_of(s, release_by_others_tls);
+	TAP_CHECK(strstr(w.text, "EPERM") && w.word == (unsigned int)w.releaser &&
+			  w.thread == w.releaser && w.by_tls == w.holder && w.holder > 0,
+		  "a thread with the TLS of another one is told from that: %s", w.text);
+	w = last_words_of(s, release_destroyed);
+	TAP_CHECK(strstr(w.text, "EINVAL") && strstr(w.text, "kind 0xffffffff"),
+		  "and a lock that was destroyed: %s", w.text);
+}
+#endif
 
 #ifdef SWSGX_LOCK_RANKS
 /* How a child that does @what ends: the signal, or 0. */
@@ -195,6 +317,11 @@ int main(void)
 	test_exclusion(s);
 	test_try(s);
 	test_holder_died(s);
+#ifdef __SANITIZE_THREAD__
+	tap_skip("what is said of a mutex that fails", "TSan says it first");
+#else
+	test_last_words(s);
+#endif
 #ifdef SWSGX_LOCK_RANKS
 	test_ranks(s);
 #else
