@@ -9,8 +9,10 @@
  * who neither tracks, keeps nor frees them, COMING_NS.  And it gives up when as many writes have
  * failed, of all who want pages of the same group together, as it takes to try each page that could
  * be offered twice, and UNWRITTEN_MAX at least: the store is full, or fails.  Fewer may all be
- * those of one owner who cannot write, with others' behind them.  Before that, a group that has no
- * more than it was promised gives one of its own pages for the one that it wants.
+ * those of one owner who cannot write, with others' behind them.  Pages that have come meanwhile
+ * were not among those that were tried: then all of it begins anew, but not for longer than
+ * COMING_NS.  Before that, a group that has no more than it was promised gives one of its own pages
+ * for the one that it wants.
  *
  * Not here: which pages are free (section.c), one batch (reclaim.c), whose turn it is (waiter.c).
  */
@@ -43,10 +45,10 @@ struct tries {
 	unsigned int rounds;
 };
 
-/* What all batches for @group had come to, when one last evicted anything of it. */
+/* What all batches for @group had come to, when one last evicted anything of it; and pages had to it. */
 struct since {
 	const struct epc_group *group;
-	uint64_t evicted, unwritten;
+	uint64_t evicted, unwritten, came;
 };
 
 /* What an allocation has seen since it last freed anything. */
@@ -59,7 +61,8 @@ struct search {
 	struct since since;       /* of the group whose pages it waits for */
 	struct since own_since[EPC_GROUP_DEPTH_MAX]; /* of those of @own, by their depth */
 	uint64_t batches_then; /* that had begun when there were failures enough; 0: not yet */
-	unsigned int still_rounds;
+	uint64_t vain_ns; /* all had been tried in vain, for the first time since @since.evicted */
+	unsigned int still_rounds, vain_rounds;
 	bool gave_own; /* those groups have been asked for a page of their own, often enough */
 };
 
@@ -89,15 +92,32 @@ static uint64_t evicted_of(const struct epc_group *group)
 	return atomic_load_explicit(&group->evicted, memory_order_relaxed);
 }
 
+static uint64_t unwritten_of(const struct epc_group *group)
+{
+	return atomic_load_explicit(&group->unwritten, memory_order_relaxed);
+}
+
+static uint64_t came_to(const struct epc_group *group)
+{
+	return atomic_load_explicit(&group->came, memory_order_relaxed);
+}
+
+static void since_begin(struct since *since, const struct epc_group *group)
+{
+	*since = (struct since){ group, evicted_of(group), unwritten_of(group), came_to(group) };
+}
+
+static bool has_evicted(const struct since *since, const struct epc_group *group)
+{
+	return since->group != group || since->evicted != evicted_of(group);
+}
+
 /* Failures of all together, in batches for @group, since one last evicted anything of it. */
 static uint64_t failed_since(struct since *since, const struct epc_group *group)
 {
-	uint64_t unwritten = atomic_load_explicit(&group->unwritten, memory_order_relaxed);
-	uint64_t evicted = evicted_of(group);
-
-	if (since->group != group || since->evicted != evicted)
-		*since = (struct since){ group, evicted, unwritten };
-	return unwritten - since->unwritten;
+	if (has_evicted(since, group))
+		since_begin(since, group);
+	return unwritten_of(group) - since->unwritten;
 }
 
 /*
@@ -142,6 +162,28 @@ static bool is_stuck(struct search *search, uint64_t now)
 
 enum verdict { LOOK_AGAIN, WAIT, GIVE_OWN, GIVE_UP };
 
+/*
+ * All that was there has been tried, and none could go.  What has come since then was not there, and
+ * what is in somebody's hand is not yet: it may be the only one that can go, and whoever has it may
+ * be late.  Where writes fail others go on trying, so nothing ever stands still.
+ */
+static enum verdict judge_in_vain(const struct epc_group *top, struct search *search, uint64_t now,
+				  bool unwritten)
+{
+	uint64_t since_ns = unwritten ? search->vain_ns : search->still_ns;
+	unsigned int rounds = unwritten ? search->vain_rounds : search->still_rounds;
+
+	if (search->since.came != came_to(top) && now - search->vain_ns < COMING_NS) {
+		since_begin(&search->since, top);
+		search->others = (struct tries){ 0 };
+		search->batches_then = 0;
+		return LOOK_AGAIN;
+	}
+	if (search->seen.coming == 0)
+		return GIVE_UP;
+	return now - since_ns < COMING_NS || rounds < COMING_ROUNDS ? WAIT : GIVE_UP;
+}
+
 /* @busy: as many reclaim as can. */
 static enum verdict judge(struct epc_group *top, struct search *search, bool busy)
 {
@@ -157,6 +199,8 @@ static enum verdict judge(struct epc_group *top, struct search *search, bool bus
 	search->still_rounds++;
 	if (is_stuck(search, now))
 		return GIVE_UP;
+	if (has_evicted(&search->since, top))
+		search->vain_rounds = 0;
 	unwritten = none_is_written(top, search);
 	/* With room there is a page for somebody who has waited longer, or has died. */
 	if (!unwritten && (pages.in_batch > 0 || pages.room || busy))
@@ -165,10 +209,9 @@ static enum verdict judge(struct epc_group *top, struct search *search, bool bus
 		return LOOK_AGAIN;
 	if (!search->gave_own)
 		return GIVE_OWN;
-	if (unwritten || pages.coming == 0)
-		return GIVE_UP;
-	return now - search->still_ns < COMING_NS || search->still_rounds < COMING_ROUNDS ? WAIT
-											  : GIVE_UP;
+	if (search->vain_rounds++ == 0)
+		search->vain_ns = now;
+	return judge_in_vain(top, search, now, unwritten);
 }
 
 /* There are fewer than those who have waited longer than @self want. */

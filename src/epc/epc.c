@@ -189,6 +189,22 @@ void epc_free(struct epc *epc, struct epc_page *page)
 	section_free(epc, &nr, 1);
 }
 
+/*
+ * To @group, and so to all above it that may be given it: whoever has tried all of one's pages has not
+ * tried this one.
+ */
+static void note_came_locked(struct epc_group *group) REQUIRES(&group->epc->reclaim_lock)
+{
+	uint64_t came;
+	bool more = true;
+
+	for (; group && more; group = group->parent) {
+		came = atomic_load_explicit(&group->came, memory_order_relaxed);
+		atomic_store_explicit(&group->came, came + 1, memory_order_relaxed);
+		more = !group_is_at_min(group);
+	}
+}
+
 static void track(struct epc *epc, struct epc_page *page, bool ahead)
 {
 	uint64_t unmap[SAMPLE_BATCH];
@@ -204,6 +220,7 @@ static void track(struct epc *epc, struct epc_page *page, bool ahead)
 		sample_set_ahead(page);
 	epc->policy->insert(page_policy_state(page), page_index(epc, page));
 	refault_came_locked(epc, page_index(epc, page));
+	note_came_locked(page_owner(page)->group);
 	page_leave_if_broken_locked(epc, page);
 	unmap_nr = sample_collect_locked(epc, SAMPLE_BATCH, unmap);
 	order_unlock(epc);

@@ -70,6 +70,7 @@ struct epc_group {
 	uint32_t in_batch_nr;   /* of its own */
 	uint32_t kept_nr;       /* likewise */
 	uint64_t shunned_until; /* epc.batch_seq: what it gave last could not go */
+	_Atomic uint64_t came;  /* read by anyone: how often a page of it, or below, was tracked */
 
 	/* relaxed: what batches came to that were run for pages of it */
 	_Atomic uint64_t evicted, unwritten;

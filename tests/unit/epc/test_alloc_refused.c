@@ -153,6 +153,84 @@ static void test_not_now(uint32_t pages)
 	fake_machine_destroy(&m);
 }
 
+/* ---- others cannot be written ---------------------------------------------------------------- */
+
+/*
+ * Time that passes with each sleep, however short, and what somebody does meanwhile with the one page that could be
+ * written: it has it in hand at first.
+ */
+static struct {
+	struct epc *epc;
+	struct epc_page *page;
+	uint64_t now_ns, track_ns;
+	bool again; /* and takes it in hand again, and so on */
+} busy;
+
+static uint64_t busy_now_ns(void) { return busy.now_ns; }
+
+static void busy_sleep(uint64_t ns)
+{
+	busy.now_ns += ns ? ns : 200000;
+	if (!busy.page || busy.now_ns < busy.track_ns)
+		return;
+	epc_track(busy.epc, busy.page);
+	if (busy.again)
+		(void)epc_untrack(busy.epc, busy.page);
+	else
+		busy.page = NULL;
+}
+
+/*
+ * All pages but one are those of an owner who cannot write, and are all tried in the time in which whoever has the last one
+ * does not run.  It is waited for, and tried as well, but not for ever.  @track_ms: until it may be evicted.
+ */
+static void test_in_hand(uint32_t pages, uint64_t track_ms, bool again)
+{
+	static const struct epc_clock clock = { busy_now_ns, busy_sleep };
+	struct epc_config config = { .clock = &clock };
+	struct fake_owner *bad, *good;
+	struct cpu_config cpu_config;
+	bool comes = track_ms < ON_ITS_WAY_MS && !again;
+	struct fake_machine m;
+	uint64_t start, ms;
+	int r;
+
+	busy.now_ns = start = 1000000000;
+	cpu_config_default(&cpu_config, pages * SGX_PAGE_SIZE);
+	TAP_MUST(fake_machine_create_as(&m, &cpu_config, &config) == 0, "an EPC");
+	bad = fake_owner_create(m.epc, 1, pages - 1, true);
+	good = fake_owner_create(m.epc, 2, 2, true);
+	TAP_MUST(fake_use_surely(good, 0), "a page that could be written");
+	for (uint32_t i = 0; i < pages - 1; i++)
+		(void)fake_use_surely(bad, i);
+	bad->fail_every[FAKE_WRITE] = 1;
+	if (again)
+		good->fail_every[FAKE_WRITE] = 1;
+	TAP_MUST(epc_untrack(m.epc, good->page[0].epc_page) == 0, "it is in somebody's hand");
+	busy.epc = m.epc;
+	busy.page = good->page[0].epc_page;
+	busy.track_ns = start + track_ms * 1000000;
+	busy.again = again;
+	r = fake_use(good, 1, EPC_MAY_RECLAIM);
+	ms = (busy.now_ns - start) / 1000000;
+	if (comes)
+		TAP_CHECK(r == 0 && ms < 1000,
+			  "%u pages, all but one cannot be written: that one is waited for (%d, "
+			  "%lu ms)",
+			  pages, r, (unsigned long)ms);
+	else
+		TAP_CHECK(r == -ENOMEM && ms >= 1000 && ms < 3000,
+			  "%u pages, and it %s: -ENOMEM (%d, %lu ms)", pages,
+			  again ? "comes and goes" : "stays in hand", r, (unsigned long)ms);
+	if (busy.page)
+		epc_track(m.epc, busy.page);
+	busy.page = NULL;
+	bad->fail_every[FAKE_WRITE] = good->fail_every[FAKE_WRITE] = 0;
+	fake_owner_put(good);
+	fake_owner_put(bad);
+	fake_machine_destroy(&m);
+}
+
 /* ---- what all of a group find out together --------------------------------------------------- */
 
 enum { EPC_PAGES = 512, MIN = 200, THREADS = 16 };
@@ -279,6 +357,10 @@ int main(void)
 	test_last_moment();
 	test_not_now(16);
 	test_not_now(375);
+	test_in_hand(16, 100, false);
+	test_in_hand(1024, 100, false);
+	test_in_hand(1024, UINT32_MAX, false);
+	test_in_hand(1024, 0, true);
 	test_own_pages();
 	test_evicted();
 	return tap_done();
