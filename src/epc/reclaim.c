@@ -182,21 +182,25 @@ static struct epc_page *free_locked(struct epc *epc, const uint32_t *nr, unsigne
 	return page;
 }
 
-/* Of @group, and so of all above it: whoever counts failures for one of them begins anew. */
-static void note_evicted(struct epc_group *group, unsigned int n)
+/*
+ * Of @group, and so of all above it up to but without @end: whoever counts failures for one of them begins
+ * anew.
+ */
+static void note_evicted(struct epc_group *group, const struct epc_group *end, unsigned int n)
 {
-	for (; group && n > 0; group = group->parent)
+	for (; group != end && n > 0; group = group->parent)
 		count(&group->evicted, n);
 }
 
 /*
- * Written pages are free, but one that @taker needs (NULL: nobody does). Returns how many there
- * were.
+ * Written pages are free, but one that @taker needs (NULL: nobody does): an exchange within @top, by which nobody above
+ * it gets on.  Returns how many there were.
  */
 LOCK_ATTR(no_thread_safety_analysis)
-static unsigned int pass_free(struct epc *epc, struct batch *batch, struct epc_owner *taker,
-			      struct epc_page **ret_page)
+static unsigned int pass_free(struct epc *epc, struct batch *batch, const struct epc_group *top,
+			      struct epc_owner *taker, struct epc_page **ret_page)
 {
+	const struct epc_group *end = NULL;
 	struct owner_copy copy[EPC_BATCH_MAX];
 	uint32_t freed[EPC_BATCH_MAX];
 	struct epc_group *group, *last = NULL;
@@ -223,6 +227,8 @@ static unsigned int pass_free(struct epc *epc, struct batch *batch, struct epc_o
 		exchange = nr > 0 &&
 			   group_may_exchange_locked(taker->group,
 						     page_owner(&epc->pages[freed[0]])->group);
+		if (exchange)
+			end = top->parent;
 	}
 	order_lock(epc);
 	epc->batch_seq++;
@@ -235,13 +241,13 @@ static unsigned int pass_free(struct epc *epc, struct batch *batch, struct epc_o
 		group->in_batch_nr--;
 		group_unshun_locked(group);
 		if (group != last) {
-			note_evicted(last, of_last);
+			note_evicted(last, end, of_last);
 			last = group;
 			of_last = 0;
 		}
 		of_last++;
 	}
-	note_evicted(last, of_last);
+	note_evicted(last, end, of_last);
 	*ret_page = free_locked(epc, freed, nr, exchange ? taker : NULL);
 	atomic_fetch_sub_explicit(&epc->in_batch_nr, nr, memory_order_relaxed);
 	order_unlock(epc);
@@ -315,7 +321,7 @@ static void batch_recover(struct epc *epc, struct batch *batch) REQUIRES(&batch-
 	pass_return(epc, batch);
 	show_stage(epc, batch);
 	(void)pass_write(epc, batch);
-	(void)pass_free(epc, batch, NULL, &none);
+	(void)pass_free(epc, batch, NULL, NULL, &none);
 	in_batches--;
 	atomic_store(&batch->begun, 0);
 	batch->lock.holder_died = false;
@@ -376,7 +382,7 @@ int reclaim_batch(struct epc *epc, struct epc_group *top, struct epc_owner *take
 		pass_take(epc, batch);
 		show_stage(epc, batch);
 		ret->unwritten += pass_write(epc, batch);
-		freed = pass_free(epc, batch, collect.exchange ? taker : NULL, &ret->page);
+		freed = pass_free(epc, batch, top, collect.exchange ? taker : NULL, &ret->page);
 	}
 	count(&top->unwritten, ret->unwritten);
 	atomic_store(&batch->begun, 0);

@@ -352,6 +352,74 @@ static void test_evicted(void)
 	fake_machine_destroy(&m);
 }
 
+/* Time that passes with each sleep, in which a group exchanges one of its pages for another. */
+static struct {
+	struct fake_owner *owner;
+	uint64_t now_ns;
+	uint32_t next, nr;
+	bool at_it;
+} swap;
+
+static uint64_t swap_now_ns(void) { return swap.now_ns; }
+
+static void swap_sleep(uint64_t ns)
+{
+	swap.now_ns += ns ? ns : 200000;
+	if (swap.at_it || !swap.owner)
+		return;
+	swap.at_it = true;
+	swap.nr += fake_use_surely(swap.owner, swap.next++ % USES);
+	swap.at_it = false;
+}
+
+/*
+ * A group has what it was promised, and exchanges that page by page.  None of it is for others, whose own cannot be written: they
+ * are not kept waiting by it.
+ */
+static void test_exchanges(void)
+{
+	static const struct epc_clock clock = { swap_now_ns, swap_sleep };
+	struct epc_group_limits limits = EPC_GROUP_UNLIMITED;
+	struct epc_config config = { .clock = &clock };
+	struct fake_owner *good, *bad;
+	struct cpu_config cpu_config;
+	struct fake_machine m;
+	struct epc_group *group;
+	uint64_t start, before;
+	uint32_t i;
+	int r;
+
+	swap.owner = NULL;
+	swap.now_ns = start = 1000000000;
+	cpu_config_default(&cpu_config, EPC_PAGES * SGX_PAGE_SIZE);
+	TAP_MUST(fake_machine_create_as(&m, &cpu_config, &config) == 0, "an EPC");
+	limits.min_pages = MAX;
+	TAP_MUST(epc_group_create(epc_group_root(m.epc), "promised", &limits, &group) == 0,
+		 "a group");
+	good = fake_owner_create_in(group, m.epc, 1, USES, true);
+	bad = fake_owner_create(m.epc, 2, EPC_PAGES, true);
+	for (i = 0; i < MAX; i++)
+		(void)fake_use_surely(good, i);
+	for (i = 0; i < EPC_PAGES - MAX; i++)
+		(void)fake_use_surely(bad, i);
+	bad->fail_every[FAKE_WRITE] = 1;
+	before = evicted(group);
+	swap.next = MAX;
+	swap.nr = 0;
+	swap.owner = good;
+	r = fake_use(bad, i, EPC_MAY_RECLAIM);
+	swap.owner = NULL;
+	TAP_CHECK(r == -ENOMEM && swap.nr > 0 && evicted(group) - before >= swap.nr,
+		  "others cannot write, and are told so beside %u exchanges of a group", swap.nr);
+	TAP_CHECK(swap.now_ns - start < 500000000, "after %lu ms",
+		  (unsigned long)((swap.now_ns - start) / 1000000));
+	TAP_CHECK(evicted(epc_group_root(m.epc)) == 0, "who knows of none of them");
+	bad->fail_every[FAKE_WRITE] = 0;
+	fake_owner_put(good);
+	fake_owner_put(bad);
+	fake_machine_destroy(&m);
+}
+
 int main(void)
 {
 	test_last_moment();
@@ -363,5 +431,6 @@ int main(void)
 	test_in_hand(1024, 0, true);
 	test_own_pages();
 	test_evicted();
+	test_exchanges();
 	return tap_done();
 }
