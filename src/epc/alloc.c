@@ -53,7 +53,8 @@ struct since {
 
 /* What an allocation has seen since it last freed anything. */
 struct search {
-	uint64_t since_ns;
+	uint64_t
+		since_ns; /* or since others last evicted anything of the group whose pages it waits for */
 	uint64_t still_ns; /* the pages of @seen have not moved since */
 	struct group_pages seen;
 	struct tries others, own; /* own: of its groups that have no more than they were promised */
@@ -148,6 +149,12 @@ static bool has_offered_all(const struct search *search)
 	return search->others.looked >= (uint64_t)LOOK_ROUNDS * search->seen.tracked;
 }
 
+static void search_goes_on(struct search *search, uint64_t now)
+{
+	search->since_ns = now;
+	search->looked_then = search->others.looked;
+}
+
 /* Nothing has moved for long.  To spare many pages takes a while as well, and is a move. */
 static bool is_stuck(struct search *search, uint64_t now)
 {
@@ -155,8 +162,7 @@ static bool is_stuck(struct search *search, uint64_t now)
 		return false;
 	if (search->others.looked == search->looked_then || has_offered_all(search))
 		return true;
-	search->since_ns = now;
-	search->looked_then = search->others.looked;
+	search_goes_on(search, now);
 	return false;
 }
 
@@ -197,10 +203,13 @@ static enum verdict judge(struct epc_group *top, struct search *search, bool bus
 	}
 	search->seen = pages;
 	search->still_rounds++;
-	if (is_stuck(search, now))
-		return GIVE_UP;
 	if (has_evicted(&search->since, top))
 		search->vain_rounds = 0;
+	/* Others are before this one, perhaps, and it is its turn when they have theirs. */
+	if (search->since.group == top && has_evicted(&search->since, top))
+		search_goes_on(search, now);
+	if (is_stuck(search, now))
+		return GIVE_UP;
 	unwritten = none_is_written(top, search);
 	/* With room there is a page for somebody who has waited longer, or has died. */
 	if (!unwritten && (pages.in_batch > 0 || pages.room || busy))

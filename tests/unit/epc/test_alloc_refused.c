@@ -5,10 +5,12 @@
  */
 #include <errno.h>
 #include <pthread.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "epc/epc_priv.h"
 #include "epc/group.h"
+#include "epc/waiter_priv.h"
 #include "lib/bare_owner.h"
 #include "lib/fake_owner.h"
 #include "lib/tap.h"
@@ -420,6 +422,87 @@ static void test_exchanges(void)
 	fake_machine_destroy(&m);
 }
 
+/* ---- behind others --------------------------------------------------------------------------- */
+
+enum { LONG_MS = 30000, EARLY = 2 };
+
+/* Time that passes with each sleep, in which those who come first live, and have pages: @on. */
+static struct {
+	struct epc *epc;
+	struct waiter *waiter[EARLY];
+	unsigned int waiter_nr;
+	struct fake_owner *owner;
+	uint64_t now_ns, end_ns;
+	uint32_t next, pages;
+	bool on;
+} ahead;
+
+static uint64_t ahead_now_ns(void) { return ahead.now_ns; }
+
+static void ahead_sleep(uint64_t ns)
+{
+	unsigned int i;
+
+	ahead.now_ns += ns ? ns : 200000;
+	for (i = 0; i < ahead.waiter_nr; i++)
+		waiter_wants(ahead.waiter[i], epc_group_root(ahead.epc));
+	if (ahead.on)
+		(void)epc_reclaim(ahead.epc);
+	while (section_free_nr(ahead.epc) > 0) {
+		atomic_store(&ahead.owner->epc_owner->turn_left, 1);
+		if (fake_use(ahead.owner, ahead.next++ % ahead.pages, 0) < 0)
+			break;
+	}
+	while (ahead.now_ns >= ahead.end_ns && ahead.waiter_nr > 0)
+		waiter_end(ahead.epc, ahead.waiter[--ahead.waiter_nr]);
+}
+
+/* One is so far behind that it never comes to a batch of its own; others get pages all the time, or nobody does. */
+static void test_behind(bool on)
+{
+	static const struct epc_clock clock = { ahead_now_ns, ahead_sleep };
+	struct epc_config config = { .clock = &clock };
+	struct fake_owner *owner, *behind;
+	struct waiter outside = { 0 };
+	struct cpu_config cpu_config;
+	struct fake_machine m;
+	uint64_t start, ms;
+	int r;
+
+	memset(&ahead, 0, sizeof(ahead));
+	ahead.now_ns = start = 1000000000;
+	ahead.end_ns = start + LONG_MS * 1000000ull;
+	cpu_config_default(&cpu_config, EPC_PAGES * SGX_PAGE_SIZE);
+	TAP_MUST(fake_machine_create_as(&m, &cpu_config, &config) == 0, "an EPC");
+	m.epc->early_nr = EARLY;
+	ahead.epc = m.epc;
+	ahead.pages = 2 * EPC_PAGES;
+	ahead.owner = owner = fake_owner_create(m.epc, 1, ahead.pages, false);
+	behind = fake_owner_create(m.epc, 2, 1, false);
+	while (fake_use(owner, ahead.next, 0) == 0)
+		ahead.next++;
+	while (ahead.waiter_nr < EARLY)
+		ahead.waiter[ahead.waiter_nr++] =
+			waiter_begin(m.epc, epc_group_root(m.epc), &outside);
+	ahead.on = on;
+	r = fake_use(behind, 0, EPC_MAY_RECLAIM);
+	ms = (ahead.now_ns - start) / 1000000;
+	if (on)
+		TAP_CHECK(r == 0 && ms >= LONG_MS,
+			  "while others have pages, whoever is behind them waits for its turn (%d, "
+			  "%lu ms)",
+			  r, (unsigned long)ms);
+	else
+		TAP_CHECK(r == -ENOMEM && ms >= 10000 && ms < 11000,
+			  "where nobody has any it gives up (%d, %lu ms)", r, (unsigned long)ms);
+	TAP_CHECK(owner->wrong == 0 && behind->wrong == 0, "and none is lost");
+	while (ahead.waiter_nr > 0)
+		waiter_end(m.epc, ahead.waiter[--ahead.waiter_nr]);
+	fake_owner_put(behind);
+	fake_owner_put(owner);
+	fake_machine_destroy(&m);
+}
+
 int main(void)
 {
 	test_last_moment();
@@ -432,5 +515,7 @@ int main(void)
 	test_own_pages();
 	test_evicted();
 	test_exchanges();
+	test_behind(true);
+	test_behind(false);
 	return tap_done();
 }
