@@ -158,6 +158,18 @@ static bool lock_got(struct lock *l, int r)
 	return r == 0;
 }
 
+__thread void (*lock_before_first)(void) __attribute__((tls_model("initial-exec")));
+
+static void before_first(void)
+{
+	void (*then)(void) = lock_before_first;
+
+	if (__builtin_expect(then != NULL, 0)) {
+		lock_before_first = NULL;
+		then();
+	}
+}
+
 /* The analysis cannot see through pthread's return codes. */
 LOCK_ATTR(no_thread_safety_analysis) void lock_acquire(struct lock *l)
 {
@@ -165,6 +177,7 @@ LOCK_ATTR(no_thread_safety_analysis) void lock_acquire(struct lock *l)
 
 	assert(l->rank != LOCK_TRIED);
 	rank_check(l);
+	before_first();
 	for (i = 0; i < SPIN_TRIES; i++) {
 		if (lock_got(l, pthread_mutex_trylock(&l->mutex)))
 			goto got;
@@ -179,6 +192,7 @@ got:
 LOCK_ATTR(no_thread_safety_analysis) bool lock_try(struct lock *l)
 {
 	rank_check(l);
+	before_first();
 	if (!lock_got(l, pthread_mutex_trylock(&l->mutex)))
 		return false;
 	rank_push(l);

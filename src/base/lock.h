@@ -59,6 +59,12 @@ struct LOCK_ATTR(capability("mutex")) lock {
 	bool holder_died; /* set when a holder died; whoever can repair the noun clears it */
 };
 
+/*
+ * When a holder dies the kernel tells who waits, if the list of its locks is the one that it knows for that thread.  Where it
+ * may know another this is set: it is called before the thread takes a lock, and NULL from then on.
+ */
+extern __thread void (*lock_before_first)(void) __attribute__((tls_model("initial-exec")));
+
 void lock_init(struct lock *l, enum lock_rank rank);
 void lock_fini(struct lock *l);
 void lock_acquire(struct lock *l) ACQUIRES(l);

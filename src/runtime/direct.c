@@ -375,6 +375,7 @@ static long do_execve(ucontext_t *uc, struct rt_thread *t, const long a[6])
 	if (!rt_peek_path((const char *)a[0], path, sizeof(path)))
 		return -EFAULT;
 	sys4(SYS_rt_sigprocmask, SIG_BLOCK, NULL, &ours, 8);
+	rt_donor_locks_end(t);
 	r = exec_run_masked(path, (char *const *)a[1], (char *const *)a[2], &mask, &t->deferred_nr);
 	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &ours, NULL, 8);
 	if (r != -EINTR || !t->deferred_nr)
@@ -389,6 +390,7 @@ static void do_exit(struct rt_thread *t, long status)
 	rt_process_lp_done(t->rlp);
 	t->rlp = rt_process_lp();
 	t->lp = &t->rlp->lp;
+	rt_donor_locks_end(t);
 	sys(SYS_exit, status, 0, 0);
 }
 

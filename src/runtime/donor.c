@@ -30,6 +30,11 @@
 /* Offset of the thread id in libc's thread block, found in the first thread's; entry.S reads it too. */
 uint64_t rt_tid_offset __attribute__((visibility("hidden")));
 
+/* That of the head of its list of robust locks; 0 where libc is not as we know it. */
+static uint64_t robust_offset;
+
+#define ROBUST_HEAD_BYTES 24
+
 extern __thread struct rt_thread *rt_self
 	__attribute__((tls_model("initial-exec"), visibility("hidden")));
 
@@ -39,6 +44,19 @@ static uint64_t fs_base(void)
 
 	sys(SYS_arch_prctl, ARCH_GET_FS, &base, 0);
 	return base;
+}
+
+/* Now, in libc's own first thread: a thread with a borrowed TLS has told the kernel of its own list, or of none. */
+static void find_robust(void)
+{
+	uint64_t head = 0, bytes = 0;
+
+	if (sys(SYS_get_robust_list, 0, &head, &bytes) < 0)
+		return;
+	head -= fs_base();
+	/* Just behind the id: else we have not understood. */
+	if (bytes == ROBUST_HEAD_BYTES && head >= rt_tid_offset && head - rt_tid_offset <= 64)
+		robust_offset = head;
 }
 
 int rt_donor_init(void)
@@ -52,6 +70,7 @@ int rt_donor_init(void)
 		memcpy(&word, block + at, sizeof(word));
 		if (word == tid) {
 			rt_tid_offset = at;
+			find_robust();
 			return 0;
 		}
 	}
@@ -144,16 +163,12 @@ static void no_rseq(uint8_t *block)
 static uint8_t *tls_make(void)
 {
 	void *(*allocate)(void *) = NULL;
-	uint64_t head = 0, bytes = 0;
+	uint64_t head = robust_offset;
 	uint8_t *block;
 	int one = 1;
 
 	*(void **)&allocate = dlsym(RTLD_DEFAULT, "_dl_allocate_tls");
-	if (!allocate || sys(SYS_get_robust_list, 0, &head, &bytes) < 0)
-		return NULL;
-	head -= fs_base();
-	/* The list of robust locks is a thread's, and just behind the id: else we have not understood. */
-	if (bytes != 24 || head < rt_tid_offset || head - rt_tid_offset > 64)
+	if (!allocate || !head)
 		return NULL;
 	block = allocate(NULL);
 	if (!block)
@@ -239,6 +254,45 @@ void rt_donor_name(struct rt_thread *t)
 		memcpy((uint8_t *)t->home_fs + rt_tid_offset, &t->tid, sizeof(t->tid));
 }
 
+/* ---- locks that a thread has when it dies ------------------------------------------------------------------ */
+
+/*
+ * A thread has one list of them in the kernel.  A libc of the program's own wants it for its own, so it is ours from the
+ * first lock on that a handler takes, and to the end of that handler.
+ */
+static void locks_begin(void)
+{
+	struct rt_thread *t = rt_self;
+	uint64_t ours = fs_base() + robust_offset, bytes;
+
+	if (!robust_offset || sys(SYS_get_robust_list, 0, &t->locks_program, &bytes) < 0)
+		return;
+	if (t->locks_program == ours)
+		t->locks_program = 0;
+	else
+		sys(SYS_set_robust_list, ours, ROBUST_HEAD_BYTES, 0);
+	t->locks_ours = true;
+}
+
+void rt_donor_locks_end(struct rt_thread *t)
+{
+	if (!t->locks_ours)
+		return;
+	/* One that had none may keep ours. */
+	if (t->locks_program)
+		sys(SYS_set_robust_list, t->locks_program, ROBUST_HEAD_BYTES, 0);
+	t->locks_ours = false;
+	lock_before_first = locks_begin;
+}
+
+static void locks_new(struct rt_thread *t)
+{
+	t->locks_ours = false;
+	*(void (**)(void))rt_donor_tls(t, &lock_before_first) = locks_begin;
+}
+
+/* ---- donors for threads ---------------------------------------------------------------------------------- */
+
 /* One whose borrower has died. */
 static struct rt_thread *reuse(void)
 {
@@ -279,6 +333,7 @@ struct rt_thread *rt_donor_thread(void)
 			return NULL;
 		push(&rt.borrowed, t);
 	}
+	locks_new(t);
 	t->client_stack = (stack_t){ .ss_flags = SS_DISABLE };
 	/* What waited for the one before has gone with it. */
 	rt_client_signals_new(t, 0);
@@ -302,6 +357,8 @@ void rt_donor_fork_child(void)
 	struct rt_thread *me = rt_thread_peek();
 
 	rt.threads_known = false;
+	if (me)
+		me->locks_program = 0; /* libc's fork() has told the kernel of ours */
 	for (struct rt_thread *t = rt.borrowed; t; t = t->donor_next)
 		if (t != me && t != rt.spare) {
 			t->rlp = rt_process_lp();

@@ -24,6 +24,11 @@ void rt_donor_keep_spare(void);
 void rt_donor_fork_child(void);
 /* A pthread_t whose thread is none: libc finds that it is gone. It is not given back. NULL where we can't make one. */
 void *rt_donor_nobody(void);
+/*
+ * The kernel's list of the locks that @t has if it dies is the program's again, where a lock of the runtime's has made it
+ * the runtime's: on a foreign thread that has none.
+ */
+void rt_donor_locks_end(struct rt_thread *t);
 /* @t->tid has been set: its borrowed TLS is to say the same. */
 void rt_donor_name(struct rt_thread *t);
 

@@ -67,7 +67,9 @@ struct rt_thread {
 	bool direct;   /* and the program makes its own system calls (direct.c) */
 	struct rt_thread *donor_next;
 	uint64_t direct_mask;
-	uint64_t let_in; /* blocked critical signals that its wait at rt_gate lets in */
+	bool locks_ours;        /* the kernel knows the list of the locks that the runtime has */
+	uint64_t locks_program; /* and then that of the program's, or 0 */
+	uint64_t let_in;        /* blocked critical signals that its wait at rt_gate lets in */
 	bool entered_by_vdso;
 	bool quick; /* the handler changes nothing that takes a sigreturn to load */
 	struct rt_deferred {

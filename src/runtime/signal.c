@@ -418,6 +418,8 @@ static unsigned int one_signal(int sig, siginfo_t *info, ucontext_t *uc, struct 
 		rt_critical_defer(t, sig, info);
 	else
 		async(sig, info, uc, t, away && t->lp->in_enclave, late);
+	if (t->critical == 1)
+		rt_donor_locks_end(t);
 	return way_back(t, ours);
 }
 
@@ -599,6 +601,7 @@ bool rt_signal_drain(struct rt_back *top)
 	}
 	/* One that came upon this very loop has been taken by it, and held nothing but this handler. */
 	t->deferred_masked = false;
+	rt_donor_locks_end(t);
 	if (under)
 		rt_signal_shut();
 	errno = saved_errno;

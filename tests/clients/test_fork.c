@@ -241,6 +241,75 @@ static void check_generations(void)
 	TAP_CHECK(!bad, "30 children, one after the other");
 }
 
+static void *walker(void *arg)
+{
+	uint64_t *slot = arg;
+
+	*slot = walk((unsigned int)*slot, 100);
+	return NULL;
+}
+
+/* How many of two threads did not do their work. */
+static uint64_t walk_in_threads(void)
+{
+	uint64_t slot[2] = { 3, 4 };
+	pthread_t thread[2];
+
+	for (int i = 0; i < 2; i++)
+		if (pthread_create(&thread[i], NULL, walker, &slot[i]))
+			return 1;
+	for (int i = 0; i < 2; i++)
+		pthread_join(thread[i], NULL);
+	return slot[0] + slot[1];
+}
+
+static int forked_by_thread(unsigned int generations);
+
+static void *forker(void *arg)
+{
+	unsigned int generations = *(unsigned int *)arg;
+	pid_t pid = fork();
+
+	if (!pid)
+		_exit(walk_in_threads() || forked_by_thread(generations - 1) || walk_in_threads());
+	*(int *)arg = wait_status(pid);
+	return NULL;
+}
+
+/* A child of a thread's, and so on; how the first one ended. */
+static int forked_by_thread(unsigned int generations)
+{
+	int status = (int)generations;
+	pthread_t thread;
+
+	if (!generations)
+		return 0;
+	if (pthread_create(&thread, NULL, forker, &status))
+		return -1;
+	pthread_join(thread, NULL);
+	return status;
+}
+
+/* Children of a program that has had threads, and whose threads fork, have threads themselves. */
+static void check_threads_of_children(void)
+{
+	uint64_t bad = walk_in_threads();
+	int status;
+	pid_t pid;
+
+	for (int i = 0; i < 5; i++) {
+		pid = fork();
+		if (!pid)
+			_exit(walk_in_threads() != 0);
+		status = wait_status(pid);
+		TAP_CHECK(!status, "a child has threads, as its parent had (status %#x)", status);
+	}
+	status = forked_by_thread(4);
+	TAP_CHECK(!status, "and so have four generations whose threads fork (status %#x)", status);
+	bad += walk_in_threads();
+	TAP_CHECK(!bad, "the parent's go on");
+}
+
 int main(void)
 {
 	struct client_conf conf = { .threads = 8, .heap_pages = PAGES };
@@ -253,6 +322,7 @@ int main(void)
 	check_child_alone();
 	check_orphan();
 	check_generations();
+	check_threads_of_children();
 	check_killed_paging();
 	check_killed_by_passers();
 	TAP_CHECK(!client_op(&e, 0, OP_NOP, 0, 0, 0), "after all of them");

@@ -103,6 +103,34 @@ static void test_holder_died(struct shared *s)
 	lock_release(&s->outer);
 }
 
+static unsigned int firsts;
+static struct lock *first;
+
+LOCK_ATTR(no_thread_safety_analysis) static void on_first(void)
+{
+	bool is_free = lock_try(first);
+
+	if (is_free)
+		lock_release(first);
+	firsts += is_free;
+}
+
+LOCK_ATTR(no_thread_safety_analysis) static void test_before_first(struct shared *s)
+{
+	first = &s->tried;
+	lock_init(&s->tried, LOCK_TRIED);
+	lock_before_first = on_first;
+	lock_acquire(&s->outer);
+	lock_acquire(&s->inner);
+	lock_release(&s->inner);
+	lock_release(&s->outer);
+	TAP_CHECK(firsts == 1, "before a thread's first lock it is told, once (%u)", firsts);
+	lock_before_first = on_first;
+	if (lock_try(&s->tried))
+		lock_release(&s->tried);
+	TAP_CHECK(firsts == 2, "and before the lock is taken, tried or not (%u)", firsts);
+}
+
 #ifndef __SANITIZE_THREAD__
 /* What a lock says of itself before it ends the process, and what is true. */
 struct last_words {
@@ -317,6 +345,7 @@ int main(void)
 	test_exclusion(s);
 	test_try(s);
 	test_holder_died(s);
+	test_before_first(s);
 #ifdef __SANITIZE_THREAD__
 	tap_skip("what is said of a mutex that fails", "TSan says it first");
 #else
