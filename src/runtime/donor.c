@@ -351,23 +351,46 @@ void rt_donor_keep_spare(void)
 	}
 }
 
-/* The donors' kernel threads stay behind in the parent, their TLS is in the child's memory. */
+/* libc has put its thread, the only one that there is, into a list of those whose stacks it gives to others one day. */
+static void forget_stack(struct rt_thread *me)
+{
+	uint8_t *block = (uint8_t *)me->home_fs, *links = block + rt_tid_offset - 16;
+	uint64_t next, before;
+
+	memcpy(&next, links, sizeof(next));
+	memcpy(&before, links + 8, sizeof(before));
+	memcpy((uint8_t *)before, &next, sizeof(next));
+	memcpy((uint8_t *)next + 8, &before, sizeof(before));
+	put(links, 0, (uint64_t)links);
+	put(links, 8, (uint64_t)links);
+}
+
+/* Blocks that we made are in the child's memory as they were. Those of threads are libc's again, for threads to come. */
 void rt_donor_fork_child(void)
 {
-	struct rt_thread *me = rt_thread_peek();
+	struct rt_thread *me = rt_thread_peek(), **at = &rt.borrowed;
 
 	rt.threads_known = false;
 	if (me)
 		me->locks_program = 0; /* libc's fork() has told the kernel of ours */
-	for (struct rt_thread *t = rt.borrowed; t; t = t->donor_next)
-		if (t != me && t != rt.spare) {
-			t->rlp = rt_process_lp();
-			t->lp = &t->rlp->lp;
-			t->tid = RT_NO_THREAD;
+	if (rt.spare && !rt.spare->tls_made)
+		rt.spare = NULL;
+	if (me && me->tls_made)
+		forget_stack(me);
+	while (*at) {
+		struct rt_thread *t = *at;
+
+		if (t != me && !t->tls_made) {
+			*at = t->donor_next;
+			continue;
 		}
-	if (rt.spare) {
-		rt.spare->rlp = rt_process_lp();
-		rt.spare->lp = &rt.spare->rlp->lp;
+		at = &t->donor_next;
+		if (t == me)
+			continue;
+		t->rlp = rt_process_lp();
+		t->lp = &t->rlp->lp;
+		if (t != rt.spare)
+			t->tid = RT_NO_THREAD;
 	}
 }
 
