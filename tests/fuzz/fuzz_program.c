@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "fuzz/fuzz.h"
+#include "runtime/cpuid_sites.h"
 #include "runtime/load.h"
 #include "runtime/program.h"
 #include "vmm/vmm_priv.h"
@@ -71,6 +72,20 @@ static void check_load(const char *path)
 	     "it is loaded, or it isn't");
 }
 
+/* The bytes lie as they are in what libFuzzer gave, so that it sees who looks behind them. */
+static void check_sites(const uint8_t *bytes, size_t nr)
+{
+	static struct cpuid_site sites[256];
+	size_t found = cpuid_sites_find(bytes, nr, sites, 256);
+
+	must(found <= 256, "as many as there is room for");
+	for (size_t i = 0; i < found; i++) {
+		must(sites[i].offset + 2 <= nr && !memcmp(bytes + sites[i].offset, "\x0f\xa2", 2),
+		     "each is one");
+		must(!i || sites[i].vaddr > sites[i - 1].vaddr, "in order");
+	}
+}
+
 /* Behind the guest's RAM there is nothing that may be touched. */
 static void check_image(const char *path)
 {
@@ -99,6 +114,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t nr)
 	const char *path = file_of(bytes, nr);
 
 	check_kind(path, bytes, nr);
+	check_sites(bytes, nr);
 	check_load(path);
 	check_image(path);
 	return 0;
