@@ -53,6 +53,8 @@ static const char help[] =
 	"                      (${XDG_DATA_HOME:-~/.local/share}/swsgx/platform)\n"
 	"  --cpu FEATURES      what the processor has, or has not (no-): sgx2, exinfo,\n"
 	"                      kss, edeccssa, aex-notify, encls-c, enclv, updatesvn\n"
+	"  --cpuid HOW         rewrite: in PROGRAM's code, where it can fault too;\n"
+	"                      host: leave it alone, so that it shows no SGX\n"
 	"  --policy NAME       how victims are chosen when the EPC is full:\n"
 	"                      %s\n"
 	"  --backing PATH      keep evicted pages in this file or folder, not in memory\n"
@@ -74,6 +76,7 @@ struct run_options {
 	char backing[RUNTIME_PATH_MAX];
 	char backing_max[24];
 	const char *cpu;
+	const char *cpuid; /* "rewrite", "host" or NULL */
 	const char *policy;
 	const char *stats; /* "text", "json" or NULL */
 	bool direct;
@@ -208,6 +211,16 @@ static int set_cpu(struct run_options *o, const char *features, struct report *r
 	return 0;
 }
 
+static int set_cpuid(struct run_options *o, const char *how, struct report *rep)
+{
+	if (strcmp(how, "rewrite") != 0 && strcmp(how, "host") != 0) {
+		report_hint(rep, "--cpuid rewrite or --cpuid host");
+		return report_fail(rep, -EINVAL, "'%s' for --cpuid is no way to show CPUID", how);
+	}
+	o->cpuid = how;
+	return 0;
+}
+
 static int set_stats(struct run_options *o, const char *form, struct report *rep)
 {
 	if (!form || !strcmp(form, "text")) {
@@ -225,6 +238,7 @@ enum {
 	OPT_EPC = OPTION_LONG,
 	OPT_PLATFORM,
 	OPT_CPU,
+	OPT_CPUID,
 	OPT_POLICY,
 	OPT_BACKING,
 	OPT_BACKING_MAX,
@@ -242,6 +256,8 @@ static int set_option(struct run_options *o, int opt, const char *arg, struct re
 		return path_absolute(arg, o->platform, sizeof(o->platform), rep);
 	case OPT_CPU:
 		return set_cpu(o, arg, rep);
+	case OPT_CPUID:
+		return set_cpuid(o, arg, rep);
 	case OPT_POLICY:
 		o->policy = arg;
 		return 0;
@@ -268,6 +284,7 @@ static int parse(int argc, char **argv, struct run_options *o, struct report *re
 		{ "epc", required_argument, NULL, OPT_EPC },
 		{ "platform", required_argument, NULL, OPT_PLATFORM },
 		{ "cpu", required_argument, NULL, OPT_CPU },
+		{ "cpuid", required_argument, NULL, OPT_CPUID },
 		{ "policy", required_argument, NULL, OPT_POLICY },
 		{ "backing", required_argument, NULL, OPT_BACKING },
 		{ "backing-max", required_argument, NULL, OPT_BACKING_MAX },
@@ -417,6 +434,7 @@ static int set_environment(const struct run_options *o, struct report *rep)
 		{ "SWSGX_EPC", o->epc },
 		{ "SWSGX_PLATFORM", o->platform },
 		{ "SWSGX_CPU", o->cpu },
+		{ "SWSGX_CPUID", o->cpuid },
 		{ "SWSGX_POLICY", o->policy },
 		{ "SWSGX_BACKING", o->backing },
 		{ "SWSGX_BACKING_MAX", o->backing_max },

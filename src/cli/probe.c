@@ -217,7 +217,9 @@ const struct probe probes[] = {
 	{ "vdso", PROBE_REQUIRED, try_auxv, "__vdso_sgx_enter_enclave is not found",
 	  "a kernel without vdso=0" },
 	{ "cpuid-faulting", PROBE_HELPS, try_cpuid_faulting,
-	  "programs that ask CPUID themselves see no SGX, and CPUID works inside enclaves",
+	  "CPUIDs in programs' files are rewritten: only code that a program makes itself sees no "
+	  "SGX, and CPUID works "
+	  "inside enclaves",
 	  "a CPU with CPUID faulting (Intel since Ivy Bridge, AMD since Zen 4 with a new kernel); "
 	  "a hypervisor must pass it on" },
 	{ "syscall-dispatch", PROBE_DIRECT, try_syscall_dispatch,

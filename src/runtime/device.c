@@ -287,7 +287,11 @@ void rt_device_fork_child(bool ours)
 
 static int copy_in(void *ctx, void *to, uint64_t from, size_t bytes)
 {
-	return rt_copy_user(to, (const void *)from, bytes);
+	int r = rt_copy_user(to, (const void *)from, bytes);
+
+	if (!r && rt.cpuid_rewritten)
+		rt_cpuid_restore(to, from, bytes);
+	return r;
 }
 
 static int copy_out(void *ctx, uint64_t to, const void *from, size_t bytes)

@@ -116,8 +116,10 @@ static int start(const char *path, char **argv, char **envp, struct rt_thread **
 	r = rt_vdso_make(true, &vdso);
 	if (!r)
 		r = load_program(path, &image);
-	if (!r)
+	if (!r) {
+		rt_cpuid_scan();
 		r = load_stack(&image, path, argv, envp, rt.auxv, vdso, &sp);
+	}
 	if (r)
 		return r;
 	direct.brk_start = (uint64_t)mmap(NULL, BRK_BYTES, PROT_READ | PROT_WRITE,
@@ -508,6 +510,9 @@ static long one_call(ucontext_t *uc, struct rt_thread *t, long nr, const long a[
 		r = rt_sys_rw(nr, a, &handled);
 	if (!handled)
 		r = rt_sys_mem(nr, a, &handled);
+	if (handled && nr == SYS_mmap && !(r < 0 && r > -4096))
+		rt_cpuid_mapped((uint64_t)r, (uint64_t)a[1], (int)a[2], (int)a[3], (int)a[4],
+				(uint64_t)a[5]);
 	return handled ? r : by_itself(uc, nr);
 }
 

@@ -437,10 +437,10 @@ static bool is_cpuid(int sig, const siginfo_t *info, const ucontext_t *uc)
 	struct iovec to = { op, sizeof(op) };
 	struct iovec from = { (void *)uc->uc_mcontext.gregs[REG_RIP], sizeof(op) };
 
-	if (sig != SIGSEGV || info->si_code <= 0 || uc->uc_mcontext.gregs[REG_TRAPNO] != CPU_GP)
+	if ((sig != SIGSEGV && sig != SIGILL) || info->si_code <= 0)
 		return false;
 	sys6(SYS_process_vm_readv, sys(SYS_getpid, 0, 0, 0), (long)&to, 1, (long)&from, 1, 0);
-	return op[0] == 0x0f && op[1] == 0xa2;
+	return rt_is_cpuid(op, uc);
 }
 
 /* No runtime for this process or thread: what the program has asked for holds, and the signal comes again. */

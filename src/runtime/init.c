@@ -280,7 +280,7 @@ static int start(char **envp, struct report *rep)
 	}
 	pthread_atfork(fork_prepare, fork_parent, fork_child);
 	rt_signal_init();
-	rt_cpuid_init();
+	rt_cpuid_init(env_of(envp, "SWSGX_CPUID"));
 	return 0;
 }
 

@@ -168,7 +168,8 @@ struct rt {
 	bool ready; /* SGX is offered in this process */
 	bool used;  /* a node of the device has been opened: signals are wrapped from now on */
 	bool fsgsbase;
-	bool cpuid_faults;
+	bool cpuid_faults;    /* where it is executed in this process */
+	bool cpuid_rewritten; /* it is not executed: cpuid.c */
 	int uffd;
 	bool can_unmap;   /* rt_unmap() has not failed */
 	struct lock lock; /* LOCK_PROCESS: ranges, fds */
@@ -432,7 +433,21 @@ void rt_process_lp_done(struct rt_lp *lp);
 int rt_process_live_fd(void);
 
 /* cpuid.c */
-void rt_cpuid_init(void);
+/* @how of `swsgx run --cpuid`: NULL, "rewrite" or "host". */
+void rt_cpuid_init(const char *how);
+/* @op is a CPUID outside of enclaves, or was one. */
+bool rt_is_cpuid(const uint8_t op[2], const ucontext_t *uc);
+
+/* cpuid_code.c */
+#define RT_CPUID_REWRITTEN 0x37 /* in place of 0FH */
+/* From now on they are, in code that is there and that comes. */
+void rt_cpuid_rewrite(void);
+/* The code that has come since the last time is rewritten, when it is that way. The dynamic linker's lock is held. */
+void rt_cpuid_scan(void);
+/* As above for what mmap() has just put to @addr, whatever that was. */
+void rt_cpuid_mapped(uint64_t addr, uint64_t bytes, int prot, int flags, int fd, uint64_t offset);
+/* @copy is of the @bytes at @from: the CPUIDs in it are what they were, for an enclave that is made of them. */
+void rt_cpuid_restore(uint8_t *copy, uint64_t from, size_t bytes);
 void rt_cpuid_trap(ucontext_t *uc);
 
 /* usercopy.S and C around it: 0 or -EFAULT, any address is safe. */

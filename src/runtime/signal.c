@@ -279,7 +279,7 @@ static void illegal(int sig, siginfo_t *info, ucontext_t *uc, struct rt_thread *
 		return;
 	}
 	if (!in_enclave) {
-		if (op[0] == 0x0f && op[1] == 0xa2 && trapno(uc) == CPU_GP)
+		if (rt_is_cpuid(op, uc))
 			rt_cpuid_trap(uc);
 		else
 			rt_deliver(sig, info, uc);

@@ -188,6 +188,10 @@ if [ "$doctor" = 0 ]; then
 	check 0 "SWSGX_CPU=no-sgx2,updatesvn" "the processor's features reach the runtime"
 	run "$swsgx" run --cpu sgx3 -- env
 	check 2 "'sgx3' for --cpu" "an unknown feature"
+	run "$swsgx" run --cpuid rewrite -- env
+	check 0 "SWSGX_CPUID=rewrite" "how CPUID is shown reaches the runtime"
+	run "$swsgx" run --cpuid fault -- env
+	check 2 "'fault' for --cpuid" "an unknown way to show CPUID"
 	absolute=$(realpath "$swsgx")
 	run env -C "$tmp" "$absolute" run --platform here -- env
 	check 0 "SWSGX_PLATFORM=$tmp/here" "paths are made absolute"

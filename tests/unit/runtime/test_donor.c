@@ -27,6 +27,7 @@ void rt_thread_stack_to(struct rt_thread *t, ucontext_t *uc) { (void)t, (void)uc
 struct rt_lp *rt_process_lp(void) { return NULL; }
 void rt_process_lp_done(struct rt_lp *lp) { (void)lp; }
 void rt_cpuid_trap(ucontext_t *uc) { (void)uc; }
+bool rt_is_cpuid(const uint8_t op[2], const ucontext_t *uc) { return (void)op, (void)uc, false; }
 int rt_thread_create(pthread_t *ret_thread, const pthread_attr_t *attr, void *(*fn)(void *),
 		     void *arg)
 {
