@@ -175,7 +175,7 @@ static bool take_back_locked(struct epc_group *group) REQUIRES(&group->epc->char
 	return true;
 }
 
-void group_disallow_locked(struct epc_group *group)
+void group_disallow_locked(struct epc_group *group) REQUIRES(&group->epc->charge_lock)
 {
 	unsigned int i;
 
@@ -200,7 +200,7 @@ static bool make_room_locked(struct epc_group *group) REQUIRES(&group->epc->char
 }
 
 struct epc_group *group_make_room_locked(struct epc_group *group, const struct waiter *self,
-					 bool alone)
+					 bool alone) REQUIRES(&group->epc->charge_lock)
 {
 	uint32_t max;
 
@@ -225,6 +225,7 @@ static bool is_around(const struct epc_group *group, const struct epc_group *of)
 }
 
 bool group_may_exchange_locked(struct epc_group *group, const struct epc_group *from)
+	REQUIRES(&group->epc->charge_lock)
 {
 	for (; group->parent; group = group->parent) {
 		/* It has as many as before, which may be too many: its max was lowered. */
@@ -236,6 +237,7 @@ bool group_may_exchange_locked(struct epc_group *group, const struct epc_group *
 }
 
 void group_settle_locked(struct epc_group *group, unsigned int place)
+	REQUIRES(&group->epc->charge_lock)
 {
 	uint32_t reach, current;
 	struct charge *charge;
@@ -254,7 +256,7 @@ void group_settle_locked(struct epc_group *group, unsigned int place)
 	}
 }
 
-bool group_allows_too_many_locked(const struct epc_group *group)
+bool group_allows_too_many_locked(const struct epc_group *group) REQUIRES(&group->epc->charge_lock)
 {
 	bool any = false;
 	unsigned int i;
