@@ -324,6 +324,17 @@ int epc_group_create(struct epc_group *parent, const char *name,
 	return 0;
 }
 
+/* Who mends a shard goes by the table, with no other lock: behind this nobody does so who has seen what is not in it any more. */
+static void pass_shards(struct epc *epc)
+{
+	unsigned int i;
+
+	for (i = 0; i < epc->shard_nr; i++) {
+		shard_lock(epc, &epc->shard[i]);
+		shard_unlock(&epc->shard[i]);
+	}
+}
+
 int epc_group_destroy(struct epc_group *group)
 {
 	struct epc *epc = group->epc;
@@ -338,6 +349,7 @@ int epc_group_destroy(struct epc_group *group)
 		order_lock(epc);
 		epc->other[group->index - 1] = NULL;
 		groups_relink_locked(epc);
+		pass_shards(epc);
 		/* What it shares with other orders it gives back. */
 		group_delete(group);
 		order_unlock(epc);

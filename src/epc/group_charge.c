@@ -102,14 +102,17 @@ void group_uncharge(struct epc_group *group, unsigned int place)
 
 void groups_recharge(struct epc *epc, unsigned int place, const uint32_t *has)
 {
+	struct epc_group *group;
 	struct charge *charge;
 	unsigned int i;
 
 	for (i = 1; i < EPC_GROUPS_MAX; i++) {
-		if (!group_at(epc, i))
+		/* One that is going does not go before the shard's lock is free. */
+		group = group_at(epc, i);
+		if (!group)
 			continue;
-		/* Never less meanwhile: others add up.  And a group that has nothing may just be going. */
-		charge = charge_at(group_at(epc, i), place);
+		/* Never less meanwhile: others add up. */
+		charge = charge_at(group, place);
 		if (get(&charge->nr) != has[i])
 			set(&charge->nr, has[i]);
 	}

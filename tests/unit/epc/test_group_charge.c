@@ -160,6 +160,44 @@ static void test_high_exact(void)
 	fake_machine_destroy(&m);
 }
 
+/* ---- at one moment --------------------------------------------------------------------------- */
+
+struct end {
+	struct epc_group *group;
+	atomic_bool over;
+	pthread_t thread;
+};
+
+static void *end_group(void *arg)
+{
+	struct end *end = arg;
+
+	(void)epc_group_destroy(end->group);
+	atomic_store(&end->over, true);
+	return NULL;
+}
+
+/* Who mends a shard counts for every group, and looks at them under that shard's lock alone. */
+static void test_end(void)
+{
+	struct end end = { .over = false };
+	struct fake_machine m;
+	struct shard *shard;
+
+	fake_machine_create_sharded(&m, PAGES, NULL, SHARDS);
+	end.group = group(epc_group_root(m.epc), "g", 10, EPC_GROUP_NO_LIMIT);
+	shard = &m.epc->shard[m.epc->shard_nr - 1];
+	shard_lock(m.epc, shard);
+	TAP_MUST(pthread_create(&end.thread, NULL, end_group, &end) == 0, "a thread");
+	/* Long enough for one that does not wait. */
+	usleep(200000);
+	TAP_CHECK(!atomic_load(&end.over), "a group does not end under who is at a shard");
+	shard_unlock(shard);
+	pthread_join(end.thread, NULL);
+	TAP_CHECK(!epc_group_find(m.epc, "g"), "but behind him");
+	fake_machine_destroy(&m);
+}
+
 /* ---- by many at once ------------------------------------------------------------------------- */
 
 /* In shared memory: what the threads of all processes have, told to be had no sooner than it is. */
@@ -468,6 +506,7 @@ int main(int argc, char **argv)
 	printf("# seed %llu\n", (unsigned long long)seed);
 	test_exact();
 	test_high_exact();
+	test_end();
 	test_crowd();
 	test_peaks();
 	test_deaths();
