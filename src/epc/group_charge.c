@@ -239,23 +239,41 @@ bool group_may_exchange_locked(struct epc_group *group, const struct epc_group *
 	return true;
 }
 
+static void note_peak_locked(struct epc_group *group) REQUIRES(&group->epc->charge_lock)
+{
+	uint32_t current = group_current(group);
+
+	set(&group->peak, more(current, get(&group->peak)));
+}
+
 void group_settle_locked(struct epc_group *group, unsigned int place)
 	REQUIRES(&group->epc->charge_lock)
 {
-	uint32_t reach, current;
 	struct charge *charge;
+	uint32_t reach;
 
 	for (; group->parent; group = group->parent) {
 		reach = reach_locked(group);
-		if (reach > get(&group->peak)) {
-			current = group_current(group);
-			set(&group->peak, more(current, get(&group->peak)));
-		}
+		if (reach > get(&group->peak))
+			note_peak_locked(group);
 		/* All that is left: the next who asks takes half of what is not used by then. */
 		charge = charge_at(group, place);
 		if (reach <= bound(group))
 			set(&charge->allowed,
 			    more(get(&charge->nr), get(&charge->allowed)) + bound(group) - reach);
+		/* Others gave pages back since room was made, and could have them again, and one more than there were. */
+		group->over = reach > bound(group);
+	}
+}
+
+void group_settled_locked(struct epc_group *group) REQUIRES(&group->epc->charge_lock)
+{
+	for (; group->parent; group = group->parent) {
+		if (!group->over)
+			continue;
+		group_disallow_locked(group);
+		note_peak_locked(group);
+		group->over = false;
 	}
 }
 

@@ -53,6 +53,7 @@ struct epc_group {
 	/* written under charge_lock, read by anyone */
 	_Atomic uint32_t peak;
 	bool crowded; /* several have asked for room at once: the peak is noted less often */
+	bool over;    /* it may come to more than its peak without a look: for a moment */
 
 	/* constant, but that a new group gets its index under groups_lock */
 	uint8_t depth;
@@ -164,6 +165,8 @@ void group_uncharge(struct epc_group *group, unsigned int place);
  * on.  With charge_lock.
  */
 void group_settle_locked(struct epc_group *group, unsigned int place);
+/* And then, with charge_lock and no lock of a shard: where others took pages back meanwhile, nobody is allowed any. */
+void group_settled_locked(struct epc_group *group);
 /* @has: of each group, by its index, the pages of the shard: they were counted anew. */
 void groups_recharge(struct epc *epc, unsigned int place, const uint32_t *has);
 /* Pages of the group and of all below it.  No lock is needed; with charge_lock it is never above max. */

@@ -370,6 +370,8 @@ struct epc_page *section_alloc(struct epc *epc, struct epc_owner *owner, bool ro
 	}
 	if (nr == PAGE_NONE)
 		return NULL;
+	if (room)
+		group_settled_locked(owner->group);
 	if (atomic_load_explicit(&epc->reclaimer_nr, memory_order_relaxed) > 0 &&
 	    atomic_load_explicit(&shard_of(epc, nr)->avail, memory_order_relaxed) < epc->low)
 		background_wake(epc);
@@ -420,6 +422,8 @@ struct epc_page *section_exchange(struct epc *epc, uint32_t nr, struct epc_owner
 	if (nr != PAGE_NONE)
 		group_settle_locked(owner->group, (unsigned int)(shard - epc->shard));
 	shard_unlock(shard);
+	if (nr != PAGE_NONE)
+		group_settled_locked(owner->group);
 	return nr == PAGE_NONE ? NULL : &epc->pages[nr];
 }
 

@@ -162,6 +162,56 @@ static void test_high_exact(void)
 
 /* ---- at one moment --------------------------------------------------------------------------- */
 
+static struct epc_page *take_one(struct epc *epc, struct epc_owner *owner)
+{
+	struct epc_page *page = NULL;
+
+	if (epc_alloc(epc, owner, EPC_UNPLACED, &page) < 0)
+		TAP_MUST(false, "a page");
+	return page;
+}
+
+/* Between the look at the sums and the charge somebody gives a page of another shard back, and takes one there again. */
+static void test_peak_exact(void)
+{
+	enum { EACH = 5, SHARD = 16 };
+	struct epc_page *page[2 * EACH + 2], *others[SHARD];
+	struct epc_owner *owner, *other;
+	struct epc_group_info info;
+	struct fake_machine m;
+	struct epc_group *g;
+	uint32_t i;
+
+	fake_machine_create_sharded(&m, 2 * SHARD, NULL, 1);
+	g = group(epc_group_root(m.epc), "g", EPC_GROUP_NO_LIMIT, EPC_GROUP_NO_LIMIT);
+	owner = bare_owner_create(m.epc, g);
+	other = bare_owner_create(m.epc, NULL);
+	for (i = 0; i < EACH; i++)
+		page[i] = take_one(m.epc, owner);
+	for (i = 0; i < SHARD - EACH; i++)
+		others[i] = take_one(m.epc, other);
+	for (i = EACH; i < 2 * EACH; i++)
+		page[i] = take_one(m.epc, owner);
+	TAP_MUST(shard_of(m.epc, epc_page_nr(m.epc, page[0])) !=
+			 shard_of(m.epc, epc_page_nr(m.epc, page[EACH])),
+		 "pages in two shards");
+	charge_lock(m.epc);
+	TAP_MUST(!group_make_room_locked(g, NULL, true), "room");
+	epc_free(m.epc, page[0]);
+	others[SHARD - EACH] = take_one(m.epc, other);
+	page[2 * EACH] = section_alloc(m.epc, owner, true);
+	charge_unlock(m.epc);
+	epc_free(m.epc, others[SHARD - EACH]);
+	page[0] = take_one(m.epc, owner);
+	for (i = 0; i <= 2 * EACH; i++)
+		epc_free(m.epc, page[i]);
+	empty(m.epc, others, SHARD - EACH);
+	epc_group_read(g, &info);
+	TAP_CHECK(info.peak_pages == 2 * EACH + 1, "a peak of %u is told as %u", 2 * EACH + 1,
+		  info.peak_pages);
+	fake_machine_destroy(&m);
+}
+
 struct end {
 	struct epc_group *group;
 	atomic_bool over;
@@ -506,6 +556,7 @@ int main(int argc, char **argv)
 	printf("# seed %llu\n", (unsigned long long)seed);
 	test_exact();
 	test_high_exact();
+	test_peak_exact();
 	test_end();
 	test_crowd();
 	test_peaks();
