@@ -461,6 +461,47 @@ static void test_crowd(void)
 	fake_machine_destroy(&m);
 }
 
+/*
+ * The max of a group of two others goes up and down while they are at it.  From when it is set on there are no more than it says,
+ * or than there were.
+ */
+static void test_changed(void)
+{
+	struct crowd *c = crowd_create(true);
+	pid_t pid[PROCESSES];
+	struct fake_machine m;
+	uint64_t rng = seed;
+	uint32_t max, were;
+	unsigned int i, changes;
+
+	/* Nobody looks: the peak is of the time before. */
+	c->max[0] = EPC_GROUP_NO_LIMIT;
+	for (i = 0; i < PROCESSES; i++) {
+		pid[i] = fork();
+		if (pid[i] == 0) {
+			crowd_process(c, seed + i * 104729);
+			_exit(0);
+		}
+	}
+	for (changes = 0; changes < rounds * 50; changes++) {
+		usleep(rnd(&rng, 2000));
+		max = 1 + rnd(&rng, 140);
+		atomic_store(&c->max[1], EPC_GROUP_NO_LIMIT);
+		set_max(c->group[1], max);
+		were = atomic_load(&c->about[1]);
+		atomic_store(&c->max[1], were > max ? were : max);
+	}
+	atomic_store(&c->stop, true);
+	for (i = 0; i < PROCESSES; i++)
+		waitpid(pid[i], NULL, 0);
+	TAP_CHECK(c->above == 0 && c->refused > 0, "nor when the max has changed %u times",
+		  changes);
+	set_max(c->group[1], 120);
+	TAP_CHECK(sound(c->m.epc) && whole(c), "and all is there when they have gone");
+	m = c->m;
+	fake_machine_destroy(&m);
+}
+
 /* Nobody looks while they are at it: that would note the peak. */
 static void test_peaks(void)
 {
@@ -559,6 +600,7 @@ int main(int argc, char **argv)
 	test_peak_exact();
 	test_end();
 	test_crowd();
+	test_changed();
 	test_peaks();
 	test_deaths();
 	return tap_done();
