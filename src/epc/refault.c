@@ -4,7 +4,7 @@
  *
  * The noted pages are in one array, the last one to go at the end.  One that comes back leaves a hole, and how far it went is how
  * many after it are none.  When the array is full the holes go, and if that is not enough, every second page by its name: those
- * that are left stand for twice as many.
+ * that are left stand for twice as many.  When few are left, twice as many of those that go from then on are noted.
  *
  * Whoever dies in here leaves at worst a page that is noted twice, or not at all, until the holes go.
  */
@@ -123,9 +123,22 @@ static void compact(struct refaults *refaults)
 	refaults->nr = refaults->away = nr;
 }
 
+/*
+ * Few are left of those that were away: as large a part is noted from now on as there is room for again.  The few then stand for
+ * less than they are, until they have come back.
+ */
+static void note_more(struct refaults *refaults)
+{
+	uint32_t nr = refaults->nr;
+
+	for (; refaults->shift > 0 && nr <= refaults->max / 8; nr *= 2)
+		refaults->shift--;
+}
+
 static void make_room(struct refaults *refaults)
 {
 	compact(refaults);
+	note_more(refaults);
 	/* A few holes would be used up soon, and all looked at again. */
 	while (refaults->nr > refaults->max / 4 * 3 && refaults->shift < SHIFT_MAX) {
 		refaults->shift++;
@@ -212,6 +225,7 @@ void refault_came_locked(struct epc *epc, uint32_t nr)
 void refaults_forget(struct epc *epc, const struct epc_owner *owner)
 {
 	struct refaults *refaults = late_there(&epc->refaults);
+	bool any = false;
 	uint32_t i;
 
 	if (!refaults)
@@ -221,7 +235,11 @@ void refaults_forget(struct epc *epc, const struct epc_owner *owner)
 		if (refaults->gone[i].owner != (uint32_t)owner->number)
 			continue;
 		refaults->gone[i].owner = 0;
-		refaults->away--;
+		any = true;
+	}
+	if (any) {
+		compact(refaults);
+		note_more(refaults);
 	}
 	order_unlock(epc);
 }

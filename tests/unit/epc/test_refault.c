@@ -173,17 +173,55 @@ static void test_no_order(void)
 /* Pages of an owner that has gone are not between those that others wait for. */
 static void test_forget(void)
 {
+	struct fake_owner *stays, *goes;
 	struct refaults *refaults;
+	unsigned int i, wrong = 0;
 	struct fake_machine m;
-	unsigned int i, nr = 0;
+	bool ok = true;
 
 	TAP_MUST(fake_machine_create(&m, EPC_PAGES, NULL, NULL, 0) == 0, "an EPC");
-	(void)use_in_no_order(&m, 2 * EPC_PAGES, 4 * EPC_PAGES);
+	stays = fake_owner_create(m.epc, 1, EPC_PAGES, false);
+	goes = fake_owner_create(m.epc, 2, EPC_PAGES, false);
+	for (i = 0; i < 2 * EPC_PAGES && ok; i++)
+		ok = fake_use_surely(i % 2 ? goes : stays, i / 2);
 	refaults = late_there(&m.epc->refaults);
-	TAP_MUST(refaults && refaults->max == AWAY && refaults->shift > 0, "a part is noted");
+	TAP_MUST(ok && refaults && refaults->max == AWAY && refaults->shift > 0, "a part is noted");
+	fake_owner_put(goes);
 	for (i = 0; i < refaults->nr; i++)
-		nr += refaults->gone[i].owner != 0;
-	TAP_CHECK(nr == 0, "no page of an owner that has gone is noted");
+		wrong += refaults->gone[i].owner != stays->epc_owner->number;
+	TAP_CHECK(wrong == 0 && refaults->nr > 0 && refaults->away == refaults->nr,
+		  "no page of an owner that has gone is noted, and %u of another", refaults->nr);
+	fake_owner_put(stays);
+	TAP_CHECK(refaults->nr == 0 && refaults->away == 0 && refaults->shift == 0,
+		  "and none of him either when he has gone: then it begins anew");
+	fake_machine_destroy(&m);
+}
+
+/*
+ * Once very many pages were away, of which few were noted.  When they have gone for good as large a part is noted of those that
+ * come then as if they had never been.
+ */
+static void test_less(void)
+{
+	struct fake_owner *owner;
+	uint64_t seed = 0xda942042e4dd58b5ull, before, loads;
+	struct fake_machine m;
+	unsigned int i;
+	bool ok = true;
+
+	TAP_MUST(fake_machine_create(&m, EPC_PAGES, "upstream", NULL, 0) == 0, "an EPC");
+	before = use_in_no_order(&m, 32 * EPC_PAGES, 40 * EPC_PAGES).loads;
+	/* So few are away that there is room for each. */
+	m.epc->batch_nr = 1;
+	owner = fake_owner_create(m.epc, 2, EPC_PAGES + AWAY / 2, false);
+	for (i = 0; i < 40 * EPC_PAGES && ok; i++)
+		ok = fake_use_surely(owner, (uint32_t)(random_of(&seed) % owner->page_nr));
+	loads = larger_of(m.epc).loads - before;
+	/* The first use of a page brings it in as well. */
+	TAP_CHECK(ok && loads > 300 && loads == owner->loads - owner->page_nr,
+		  "of %u loads all are noted, where far more were before: %lu",
+		  owner->loads - owner->page_nr, (unsigned long)loads);
+	fake_owner_put(owner);
 	fake_machine_destroy(&m);
 }
 
@@ -211,6 +249,7 @@ int main(void)
 	test_model();
 	test_no_order();
 	test_forget();
+	test_less();
 	test_memory();
 	return tap_done();
 }
