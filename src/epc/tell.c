@@ -210,7 +210,8 @@ static void put_larger(struct tell *tell, const struct epc_stats *stats)
 		uint64_t pages = epc_larger_pages(stats->pages, i), loads;
 
 		part = epc_larger_loads(&stats->larger, i);
-		loads = (uint64_t)(part * (double)stats->loads + 0.5);
+		/* Of a program that is no friend there may be more than a double tells apart. */
+		loads = part < 1 ? (uint64_t)(part * (double)stats->loads + 0.5) : stats->loads;
 		if (!tell->json) {
 			put(tell, "    %12llu %12.1f %12llu %5.1f %%\n", (unsigned long long)pages,
 			    (double)pages / 256, (unsigned long long)loads, 100 * part);

@@ -16,6 +16,7 @@
 #include "cli/stat_show.h"
 #include "epc/epc_priv.h"
 #include "epc/peek.h"
+#include "epc/refault_priv.h"
 #include "fuzz/fuzz.h"
 #include "lib/fake_owner.h"
 
@@ -24,6 +25,17 @@ enum { PAGES = 64, GROUPS = 4, WRITES_MAX = 8 };
 static struct fake_machine m;
 static struct epc_group *group[GROUPS];
 static struct fake_owner *owner[GROUPS];
+
+/* As a larger EPC has them. */
+static void make_refaults(void)
+{
+	struct refaults *refaults = arena_alloc(m.arena, sizeof(*refaults));
+
+	must(refaults, "refaults");
+	atomic_store(&refaults->spared[1], 2);
+	atomic_store(&refaults->beyond, 1);
+	atomic_store(&m.epc->refaults.there, refaults);
+}
 
 static void make(void)
 {
@@ -45,6 +57,7 @@ static void make(void)
 		for (unsigned int p = 0; p < 4; p++)
 			must(fake_use(owner[i], p, 0) == 0, "a page");
 	}
+	make_refaults();
 }
 
 /* Mostly what is followed or counted by. */

@@ -10,6 +10,7 @@
 #include "epc/epc_priv.h"
 #include "epc/owner.h"
 #include "epc/refault_priv.h"
+#include "epc/tell.h"
 #include "lib/fake_owner.h"
 #include "lib/tap.h"
 
@@ -54,6 +55,24 @@ static void test_sizes(void)
 		grows &= epc_larger_pages(17, i) > epc_larger_pages(17, i - 1);
 	TAP_CHECK(grows, "each is larger than the last");
 	TAP_CHECK(epc_larger_loads(&none, 0) == 1, "where nothing is known all loads are left");
+}
+
+static void keep_text(void *text, const char *bytes, size_t nr) { strncat(text, bytes, nr); }
+
+/* What is told comes from other processes as well, and may be anything. */
+static void test_told(void)
+{
+	struct epc_stats stats = { .pages = EPC_PAGES,
+				   .loads = UINT64_MAX,
+				   .larger = { .loads = 1 } };
+	static char text[1 << 14];
+	struct tell tell = { .write = keep_text, .ctx = text, .json = true };
+
+	tell_begin(&tell);
+	tell_epc(&tell, &stats);
+	tell_end(&tell);
+	TAP_CHECK(strstr(text, "{\"pages\":1280,\"loads\":18446744073709551615}"),
+		  "no size has more loads than there are");
 }
 
 /* ---- where all are noted ------------------------------------------------------------------------ */
@@ -246,6 +265,7 @@ static void test_memory(void)
 int main(void)
 {
 	test_sizes();
+	test_told();
 	test_model();
 	test_no_order();
 	test_forget();
