@@ -159,6 +159,8 @@ void queues_init(struct duel *d);
 void node_forget(struct duel *d, uint16_t n);
 /* No shadow knows those any more that have gone or are not in the sample, or any. */
 void shadows_forget(struct duel *d, bool all);
+/* Those that have gone; false: they are not worth it. */
+bool shadows_forget_gone(struct duel *d);
 /* Each has as many pages as it has room for, or a batch less. */
 bool shadows_are_full(const struct duel *d);
 /* Each shadow uses it; whose use was a fault. */

@@ -321,7 +321,8 @@ static bool make_room(struct duel *d, uint32_t key)
 	       (pool->free == NO_NODE && pool->never_used == pool->node_nr)) {
 		if (d->node_nr == 0)
 			return false;
-		sample_less(d);
+		if (!shadows_forget_gone(d))
+			sample_less(d);
 	}
 	return sample_has(d, key);
 }

@@ -20,6 +20,7 @@ enum {
 	STAMP_MASK = (1 << 10) - 1,
 
 	GONE_PART = 4,          /* of a duel's nodes may be of pages that are no more */
+	GONE_PART_FULL = 16,    /* where nodes are short: all are looked at for so many */
 	SCOUT_LOADS_AN_ARM = 2, /* so many pages come for each use that a scout may ask for */
 };
 
@@ -366,6 +367,14 @@ void shadows_forget(struct duel *d, bool all)
 	queue_forget(d, &d->cold, LIRS, all);
 	queue_forget(d, &d->ghosts, LIRS, all);
 	d->gone_nr = 0;
+}
+
+bool shadows_forget_gone(struct duel *d)
+{
+	if (d->gone_nr <= d->node_nr / GONE_PART_FULL)
+		return false;
+	shadows_forget(d, false);
+	return true;
 }
 
 bool shadows_are_full(const struct duel *d)

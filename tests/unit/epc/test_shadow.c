@@ -118,6 +118,37 @@ static void test_sample(bool leave)
 	view_close(&view);
 }
 
+/* Pages that are no more have nodes for a while, but nobody's sample becomes smaller for those. */
+static void test_gone(void)
+{
+	enum { ROOM = 256, KEYS = 460, STEPS = 40000 };
+	static struct epc_page pages[PAGES];
+	struct policy_view view;
+	uint64_t rng = 1, key;
+	unsigned int i, gone = 0;
+	struct duel *d;
+	bool ok = true;
+
+	view_open(&view, pages, PAGES);
+	d = duel_create(view.arena, &view);
+	duel_set_capacity(d, ROOM);
+	duel_start(d);
+	for (i = 0; i < STEPS && ok; i++) {
+		rng = rng * 6364136223846793005ull + 1442695040888963407ull;
+		key = (rng >> 33) % KEYS * 0x9e3779b97f4a7c15ull >> 7;
+		if (i % 2 == 0)
+			duel_forget(d, key);
+		duel_load(d, key, 0);
+		gone = d->gone_nr > gone ? d->gone_nr : gone;
+		ok = duel_check(d);
+	}
+	TAP_CHECK(ok && d->joined && sample_part(d) > KEYS && gone > 1,
+		  "a part of %u nodes for %u pages, of which some have gone", sample_part(d), KEYS);
+	TAP_CHECK(d->shift == 0, "they have room, and all are played");
+	duel_destroy(d, view.arena);
+	view_close(&view);
+}
+
 /* ---- turns --------------------------------------------------------------------------------------- */
 
 enum { ORDERS = 200, FRAMES = 16, LOOP = 20, ROUNDS = 1000, LAST_ROUNDS = 50 };
@@ -216,6 +247,7 @@ int main(void)
 	test_buckets();
 	test_sample(true);
 	test_sample(false);
+	test_gone();
 	test_turns();
 	return tap_done();
 }
