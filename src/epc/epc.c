@@ -195,7 +195,7 @@ void epc_free(struct epc *epc, struct epc_page *page)
  */
 static void note_came_locked(struct epc_group *group) REQUIRES(&group->epc->reclaim_lock)
 {
-	uint64_t came;
+	uint32_t came;
 	bool more = true;
 
 	for (; group && more; group = group->parent) {

@@ -52,12 +52,15 @@ struct epc_group {
 
 	/* written under charge_lock, read by anyone */
 	_Atomic uint32_t peak;
-	bool crowded; /* several have asked for room at once: the peak is noted less often */
-	bool over;    /* it may come to more than its peak without a look: for a moment */
+	bool crowded : 1; /* several have asked for room at once: the peak is noted less often */
+	bool over : 1;    /* it may come to more than its peak without a look: for a moment */
 
 	/* constant, but that a new group gets its index under groups_lock */
 	uint8_t depth;
 	uint16_t index;
+
+	/* written under reclaim_lock, read by anyone: how often a page of it, or below, was tracked */
+	_Atomic uint32_t came;
 
 	/* groups_lock */
 	uint64_t retired[EPC_COUNT_NR]; /* of its owners that have gone */
@@ -71,7 +74,6 @@ struct epc_group {
 	uint32_t in_batch_nr;   /* of its own */
 	uint32_t kept_nr;       /* likewise */
 	uint64_t shunned_until; /* epc.batch_seq: what it gave last could not go */
-	_Atomic uint64_t came;  /* read by anyone: how often a page of it, or below, was tracked */
 
 	/* relaxed: what batches came to that were run for pages of it */
 	_Atomic uint64_t evicted, unwritten;
