@@ -204,6 +204,11 @@ HOOK __sighandler_t bsd_signal(int sig, __sighandler_t handler)
 	return signal(sig, handler);
 }
 
+HOOK __sighandler_t ssignal(int sig, __sighandler_t handler)
+{
+	return signal(sig, handler);
+}
+
 HOOK __sighandler_t sysv_signal(int sig, __sighandler_t handler)
 {
 	return simple(sig, handler, (int)(SA_RESETHAND | SA_NODEFER));
@@ -326,6 +331,35 @@ HOOK __sighandler_t sigset(int sig, __sighandler_t handler)
 	return was ? SIG_HOLD : old.sa_handler;
 }
 
+/* BSD's masks, of the first 32 signals.  Shells have them still: Debian's sh lets in by sigsetmask() what its vfork() was blocked for. */
+static int mask_word(int how, int word)
+{
+	uint64_t new = (unsigned int)word, old = 0;
+	sigset_t set, ret;
+
+	sigemptyset(&set);
+	memcpy(&set, &new, sizeof(new));
+	if (sys_errno(mask_call(how, &set, &ret)))
+		return -1;
+	memcpy(&old, &ret, sizeof(old));
+	return (int)(unsigned int)old;
+}
+
+HOOK int sigblock(int word)
+{
+	return mask_word(SIG_BLOCK, word);
+}
+
+HOOK int sigsetmask(int word)
+{
+	return mask_word(SIG_SETMASK, word);
+}
+
+HOOK int siggetmask(void)
+{
+	return mask_word(SIG_BLOCK, 0);
+}
+
 /* ---- masks for a while --------------------------------------------------------------------------- */
 
 static void lend_end(void *lent)
@@ -375,6 +409,40 @@ HOOK int sigwait(const sigset_t *set, int *ret_sig)
 HOOK int sigsuspend(const sigset_t *set)
 {
 	WAITING(set, NEXT(sigsuspend)(w.mask));
+}
+
+int __sigsuspend(const sigset_t *set);
+HOOK int __sigsuspend(const sigset_t *set)
+{
+	return sigsuspend(set);
+}
+
+/* X/Open's takes a signal out of the mask, BSD's is given a mask: one name in libc, the other in what was compiled. */
+int __sigpause(int sig_or_word, int is_sig);
+HOOK int __sigpause(int sig_or_word, int is_sig)
+{
+	uint64_t word = (unsigned int)sig_or_word;
+	sigset_t set;
+
+	sigemptyset(&set);
+	if (!is_sig)
+		memcpy(&set, &word, sizeof(word));
+	else if (mask_call(SIG_BLOCK, NULL, &set) || sigdelset(&set, sig_or_word))
+		return (int)sys_errno(-EINVAL);
+	return sigsuspend(&set);
+}
+
+int __xpg_sigpause(int sig);
+HOOK int __xpg_sigpause(int sig)
+{
+	return __sigpause(sig, 1);
+}
+
+#undef sigpause
+int bsd_sigpause(int word) __asm__("sigpause");
+HOOK int bsd_sigpause(int word)
+{
+	return __sigpause(word, 0);
 }
 
 HOOK int ppoll(struct pollfd *fds, nfds_t nr, const struct timespec *timeout, const sigset_t *set)

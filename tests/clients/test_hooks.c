@@ -360,10 +360,58 @@ static void check_masks(void)
 
 static void count(int sig) { ticks++; }
 
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+int __sigpause(int sig_or_word, int is_sig);
+
+#define BIT(sig) (1 << ((sig)-1))
+
+static bool blocks(int sig)
+{
+	sigset_t set;
+
+	sigprocmask(SIG_BLOCK, NULL, &set);
+	return sigismember(&set, sig) == 1;
+}
+
+/* BSD's, of which sigprocmask() knows and the other way round; masks of SIGSEGV are the runtime's, of SIGUSR1 the kernel's. */
+static void check_bsd_masks(void)
+{
+	const int both = BIT(SIGSEGV) | BIT(SIGUSR1);
+	sigset_t set;
+
+	ticks = 0;
+	TAP_CHECK(sigblock(both) == 0 && sigblock(0) == both && blocks(SIGSEGV) && blocks(SIGUSR1),
+		  "sigblock blocks, and says so");
+	TAP_CHECK(sigsetmask(0) == both && sigblock(0) == 0 && !blocks(SIGSEGV) && !blocks(SIGUSR1),
+		  "sigsetmask unblocks");
+	sigfillset(&set);
+	sigprocmask(SIG_SETMASK, &set, NULL);
+	TAP_CHECK((sigblock(0) & both) == both && sigsetmask(BIT(SIGSEGV)) != 0 &&
+			  sigblock(0) == BIT(SIGSEGV),
+		  "what sigprocmask has blocked too");
+	TAP_CHECK(ssignal(SIGSEGV, count) == SIG_DFL && raise(SIGSEGV) == 0 && ticks == 0 &&
+			  client_op(&e, 0, OP_READ, e.base + e.heap + 8192, 0, 0) == 0,
+		  "one that ssignal has a handler for waits, and enclaves work");
+	TAP_CHECK(__sigpause(BIT(SIGUSR1), 0) == -1 && errno == EINTR && ticks == 1 &&
+			  sigblock(0) == BIT(SIGSEGV),
+		  "BSD's sigpause lets it come, and blocks it again");
+	raise(SIGSEGV);
+	TAP_CHECK(sigpause(SIGSEGV) == -1 && errno == EINTR && ticks == 2 &&
+			  sigblock(0) == BIT(SIGSEGV),
+		  "X/Open's, too");
+	TAP_CHECK(sigpause(0) == -1 && errno == EINVAL, "and refuses what is no signal");
+	sigsetmask(0);
+	ticks = 0;
+	signal(SIGSEGV, SIG_DFL);
+}
+#pragma GCC diagnostic pop
+
 static void check_older_calls(void)
 {
 	struct sigaction got;
 
+	check_bsd_masks();
 	TAP_CHECK(sigset(SIGSEGV, count) == SIG_DFL && sigset(SIGSEGV, SIG_HOLD) == count &&
 			  sigset(SIGSEGV, count) == SIG_HOLD,
 		  "sigset of SIGSEGV says what was before");
