@@ -67,6 +67,7 @@ void space_create(struct space *s, uint32_t epc_pages, uint64_t pages, const cha
 	world_init_epc(&s->w, epc_pages, &config);
 	r = build_create(&s->b, &s->w, size, 0);
 	assert(r == 0);
+	s->b.unmeasured = true;
 }
 
 void space_start(struct space *s)

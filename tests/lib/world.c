@@ -161,11 +161,12 @@ int build_add(struct build *b, uint64_t idx, const void *contents, uint64_t seci
 		memcpy(page, contents, SGX_PAGE_SIZE);
 	else
 		page_pattern(page, idx, 0);
-	r = encl_add_page(b->encl, &encl_mm_none, idx * SGX_PAGE_SIZE, page, &secinfo, true);
-	if (r == 0) {
+	r = encl_add_page(b->encl, &encl_mm_none, idx * SGX_PAGE_SIZE, page, &secinfo,
+			  !b->unmeasured);
+	if (r == 0)
 		measure_add(b->measure, idx * SGX_PAGE_SIZE, secinfo_flags);
+	if (r == 0 && !b->unmeasured)
 		measure_extend(b->measure, idx * SGX_PAGE_SIZE, page);
-	}
 	free(page);
 	return r;
 }

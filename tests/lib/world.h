@@ -82,6 +82,7 @@ struct build {
 	struct world *world;
 	struct encl *encl;
 	struct measure *measure;
+	bool unmeasured; /* what is in its pages: to measure that takes longer than all else */
 	struct sgx_attributes attributes;
 	uint64_t base, size;
 };
