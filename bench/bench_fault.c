@@ -204,7 +204,15 @@ int main(int argc, char **argv)
 	if (sched_getaffinity(0, sizeof(b.cpus), &b.cpus) < 0)
 		return 1;
 	measure_pin_of(&b.cpus, 0);
-	if (floor_start(&floor) < 0 || prepare(&b) < 0)
+	if (floor_start(&floor) < 0)
+		return 1;
+	if (!swsgx && !floor_can(&floor, FLOOR_FAULT)) {
+		printf("SKIP: no userfaultfd here that tells of faults by SIGBUS: there is nothing "
+		       "to compare with\n");
+		floor_stop(&floor);
+		return 77;
+	}
+	if (prepare(&b) < 0)
 		return 1;
 	if (swsgx) {
 		fill(&b, b.random, &b.random_at);

@@ -10,6 +10,7 @@
  * twice as much, and at 1.11 times they page 1.8 times as much.
  */
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +27,8 @@ static const uint64_t base = 0x7f0000000000;
 
 struct side {
 	pthread_t thread;
+	const cpu_set_t *cpus; /* of the program */
+	unsigned int nr;
 	pthread_barrier_t *barrier;
 	struct cpu *cpu;
 	uint32_t secs, va; /* and BATCH pages behind them */
@@ -154,6 +157,7 @@ static void *pages(void *arg)
 	struct side *s = arg;
 	uint64_t began, cpu_began;
 
+	measure_pin_of(s->cpus, s->nr);
 	pthread_barrier_wait(s->barrier);
 	began = measure_wall_ns();
 	cpu_began = measure_thread_ns();
@@ -224,9 +228,13 @@ int main(int argc, char **argv)
 		.title = "EWB and ELDU on warm pages, the cipher alone beside them"
 	};
 	static struct side side[THREADS];
+	static cpu_set_t cpus;
 	uint8_t(*epc)[SGX_PAGE_SIZE] = shared_map(THREADS * PER_THREAD * SGX_PAGE_SIZE);
 
 	m.json = option_parse(argc, argv, m.title, NULL, NULL);
+	if (sched_getaffinity(0, sizeof(cpus), &cpus) < 0)
+		die("sched_getaffinity");
+	measure_pin_of(&cpus, 0);
 	cpu_config_default(&config, THREADS * PER_THREAD * SGX_PAGE_SIZE);
 	side[0].cpu = side[1].cpu = cpu_create(&config);
 	if (!epc || !side[0].cpu)
@@ -234,6 +242,8 @@ int main(int argc, char **argv)
 	for (uint32_t i = 0; i < THREADS * PER_THREAD; i++)
 		cpu_set_bytes(side[0].cpu, i, epc[i]);
 	for (uint32_t i = 0; i < THREADS; i++) {
+		side[i].cpus = &cpus;
+		side[i].nr = i;
 		side[i].secs = i * PER_THREAD;
 		side[i].va = side[i].secs + 1;
 		build(&side[i]);

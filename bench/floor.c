@@ -159,6 +159,11 @@ double floor_us(struct floor *f, enum floor_what what)
 	return us;
 }
 
+bool floor_can(struct floor *f, enum floor_what what)
+{
+	return floor_us(f, what) > 0;
+}
+
 void floor_stop(struct floor *f)
 {
 	close(f->ask);

@@ -8,6 +8,8 @@
 #ifndef SWSGX_BENCH_FLOOR_H
 #define SWSGX_BENCH_FLOOR_H
 
+#include <stdbool.h>
+
 struct floor {
 	int pid;
 	int ask, answer;
@@ -22,7 +24,9 @@ enum floor_what {
 
 /* Before the program has touched SGX. 0 or -1. */
 int floor_start(struct floor *f);
-/* Microseconds each, or 0 where this machine cannot do it. */
+/* This machine has it; only then may it be asked for. */
+bool floor_can(struct floor *f, enum floor_what what);
+/* Microseconds each. */
 double floor_us(struct floor *f, enum floor_what what);
 void floor_stop(struct floor *f);
 
