@@ -4,11 +4,18 @@
  * an order that EREMOVE accepts.
  */
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/arena.h"
+#include "cpu/cpu_priv.h"
+#include "epc/epc_priv.h"
 #include "epc/owner.h"
+#include "epc/pagelist.h"
 #include "lib/fake_owner.h"
 #include "lib/huge.h"
 #include "lib/tap.h"
@@ -299,6 +306,77 @@ static void test_sanitise(const char *nodes, uint32_t secs_nr, uint32_t child_nr
 	cpu_destroy(cpu);
 }
 
+/* As somebody has it who dies at the EREMOVE of a SECS that has waited for its turn, and is in no list. */
+LOCK_ATTR(no_thread_safety_analysis)
+static void die_at_eremove(struct epc *epc, struct cpu *cpu, uint32_t secs_nr)
+{
+	struct shard *shard = &epc->shard[0];
+
+	shard_lock(epc, shard);
+	if (shard->deferred.nr == 1 && pagelist_pop(epc->pages, &shard->deferred) == secs_nr &&
+	    epcm_try_exclusive(&cpu->epcm[secs_nr]) == EPCM_GOT)
+		raise(SIGKILL);
+	_exit(0);
+}
+
+/* Some are free, some are used, one waits for its turn, the others have never been touched: each is what it was. */
+static void test_died(void)
+{
+	enum { SECS_NR = 3, CHILD_NR = 17, HAD = 40, FREED = 10 };
+	struct epc_owner_config keep = { .ops = &keep_ops, .owner = &secs };
+	struct epc_page *page[SECTION], *last = NULL;
+	struct epc_config config = { 0 };
+	struct epc_owner *owner;
+	struct epc_stats stats;
+	struct cpu_config cc;
+	unsigned int nr;
+	struct epc *epc;
+	struct cpu *cpu;
+	void *at;
+	int status;
+	pid_t pid;
+
+	cpu_config_default(&cc, SECTION * SGX_PAGE_SIZE);
+	cpu = cpu_create(&cc);
+	at = mmap(NULL, 2 * SGX_PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+		  0);
+	TAP_MUST(cpu && at != MAP_FAILED, "a processor");
+	leave_enclave(cpu, SECS_NR, CHILD_NR, (void *[]){ at, (char *)at + SGX_PAGE_SIZE });
+	config.cpu = cpu;
+	config.arena = arena;
+	TAP_MUST(epc_create(&config, &epc) == 0 && epc->shard_nr == 1, "an EPC that is not clean");
+	TAP_MUST(epc_owner_create(epc, &keep, &owner) == 0, "an owner");
+	for (nr = 0; nr < HAD; nr++)
+		TAP_MUST(epc_alloc(epc, owner, 0, &page[nr]) == 0, "a page");
+	for (nr = HAD - FREED; nr < HAD; nr++)
+		epc_free(epc, page[nr]);
+	pid = fork();
+	if (pid == 0)
+		die_at_eremove(epc, cpu, SECS_NR);
+	waitpid(pid, &status, 0);
+	TAP_CHECK(WIFSIGNALED(status), "a process dies at the SECS, whose turn has come");
+	check_audit(epc, "after that");
+	epc_stats_read(epc, &stats);
+	TAP_CHECK(stats.recovered == 1 && stats.free == FREED && stats.dirty == SECTION - HAD,
+		  "%lu pages are free, and %lu dirty, the SECS among them",
+		  (unsigned long)stats.free, (unsigned long)stats.dirty);
+	for (nr = HAD - FREED; nr < SECTION; nr++) {
+		if (epc_alloc(epc, owner, 0, &page[nr]) < 0)
+			break;
+		last = page[nr];
+	}
+	TAP_CHECK(nr == SECTION && epc_page_nr(epc, last) == SECS_NR &&
+			  !cpu_epcm_read(cpu, SECS_NR).valid,
+		  "all of them can be had (%u), and the SECS last", nr);
+	while (nr > 0)
+		epc_free(epc, page[--nr]);
+	check_audit(epc, "at the end");
+	epc_owner_destroy(owner);
+	epc_destroy(epc);
+	cpu_destroy(cpu);
+	munmap(at, 2 * SGX_PAGE_SIZE);
+}
+
 /* ---- memory for what is known of pages ---------------------------------------------------------- */
 
 /* Pages that were never had take no memory; where the EPC is large, it comes as huge pages, ahead of them. */
@@ -351,6 +429,7 @@ int main(void)
 	test_sanitise("01", 3, SECTION + 5, SECTION + 5); /* the SECS can go all the same */
 	test_sanitise("0", 17, 3, 3);
 	test_sanitise("0", 17, 3, 17);
+	test_died();
 	if (huge_can_be_made())
 		test_gather();
 	else
