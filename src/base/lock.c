@@ -57,8 +57,9 @@ static int tid_by_tls(void)
 }
 
 /*
- * pthread refuses what the ranks have let pass.  That may not come again, so all is said by which the causes differ: a mutex that was written over or destroyed, one that another thread holds, and a
- * thread that is not the one that its TLS is of.
+ * pthread refuses what the ranks have let pass.  That may not come again, so all is said by which the causes differ: a
+ * mutex that was written over or destroyed, one that another thread holds, and a thread that is not the one that its
+ * TLS is of.
  */
 static _Noreturn void mutex_abort(const struct lock *l, const char *what, int r)
 {
