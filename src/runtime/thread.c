@@ -102,7 +102,8 @@ static void slot_give(struct rt_thread *t)
 {
 	unsigned int slot = slot_of(t);
 
-	madvise(t, RT_SLOT_BYTES, MADV_DONTNEED);
+	/* Not libc's madvise(): that comes by our hook, which gives the thread that ends another block, for good. */
+	sys(SYS_madvise, t, RT_SLOT_BYTES, MADV_DONTNEED);
 	__atomic_fetch_and(&rt.slot_bitmap[slot / 64], ~(1ull << slot % 64), __ATOMIC_RELEASE);
 }
 

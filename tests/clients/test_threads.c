@@ -7,6 +7,7 @@
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -140,15 +141,41 @@ static void check_exiting(void)
 	TAP_CHECK(true, "a thread ends while another, newer one is inside");
 }
 
-/* ---- threads by a bare clone: no libc in them ------------------------------------------------ */
-
-static long raw_syscall1(long nr, long a)
+static long raw_syscall2(long nr, long a, long b)
 {
 	long ret;
 
-	__asm__ volatile("syscall" : "=a"(ret) : "a"(nr), "D"(a) : "rcx", "r11", "memory");
+	__asm__ volatile("syscall" : "=a"(ret) : "a"(nr), "D"(a), "S"(b) : "rcx", "r11", "memory");
 	return ret;
 }
+
+/* The signal stack that the kernel knows, which libc is not asked for: in it is whatever stands behind a thread. */
+static void *where(void *arg)
+{
+	stack_t *stack = arg;
+
+	client_op(&e, 0, OP_NOP, 0, 0, 0);
+	raw_syscall2(SYS_sigaltstack, 0, (long)stack);
+	return NULL;
+}
+
+/* Of a thread that has ended nothing is left: there are programs that make more than anybody has room for. */
+static void check_places(void)
+{
+	stack_t first = { 0 }, stack = { 0 };
+	unsigned int others = 0;
+	pthread_t thread;
+
+	for (int i = 0; i < 40; i++) {
+		pthread_create(&thread, NULL, where, i ? &stack : &first);
+		pthread_join(thread, NULL);
+		others += i && stack.ss_sp != first.ss_sp;
+	}
+	TAP_CHECK(!others, "each of 40 threads has the place of the one before it (%u others)",
+		  others);
+}
+
+/* ---- threads by a bare clone: no libc in them ------------------------------------------------ */
 
 __attribute__((noreturn, noinline, used)) static void clone_body(struct job *j)
 {
@@ -166,7 +193,7 @@ __attribute__((noreturn, noinline, used)) static void clone_body(struct job *j)
 		}
 		j->errors += j->op.ret;
 	}
-	raw_syscall1(SYS_exit, 0);
+	raw_syscall2(SYS_exit, 0, 0);
 	__builtin_unreachable();
 }
 
@@ -245,6 +272,7 @@ int main(void)
 		check_pthreads(how);
 	check_short_lives();
 	check_exiting();
+	check_places();
 	check_clones(ENTRY_UD2, true);
 	check_clones(ENTRY_VDSO, true);
 	client_destroy(&e);
