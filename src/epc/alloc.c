@@ -8,8 +8,9 @@
  * somebody has pages in hand it waits for those: in a batch, for as long as STUCK_NS; with an owner
  * who neither tracks, keeps nor frees them, COMING_NS.  And it gives up when as many writes have
  * failed, of all who want pages of the same group together, as it takes to try each page that could
- * be offered twice, and UNWRITTEN_MAX at least: the store is full, or fails.  Fewer may all be
- * those of one owner who cannot write, with others' behind them.  Pages that have come meanwhile
+ * be offered twice, or once where the policy goes round and spares none in between, and UNWRITTEN_MAX
+ * at least: the store is full, or fails.  Fewer may all be those of one owner who cannot write, with
+ * others' behind them.  Pages that have come meanwhile
  * were not among those that were tried: then all of it begins anew, but not for longer than
  * COMING_NS.  Before that, a group that has no more than it was promised gives one of its own pages
  * for the one that it wants.
@@ -32,9 +33,10 @@ enum {
 	COMING_ROUNDS =
 		64, /* beside COMING_NS: where the machine is busy, he who has the page is late as well */
 	UNWRITTEN_MAX = 256, /* writes that failed: a small EPC is offered more than once */
-	WRITE_ROUNDS = 2,    /* those that could be written may have been spared in the first */
-	TURN_PAGES = 15,     /* that an owner may have before others, once it has waited for one */
-	TURNS = 4,           /* before it steps back */
+	UNDER_WAY_MAX = WINDOW_SLOTS * EPC_BATCH_MAX,
+	WRITE_ROUNDS = 2, /* those that could be written may have been spared in the first */
+	TURN_PAGES = 15,  /* that an owner may have before others, once it has waited for one */
+	TURNS = 4,        /* before it steps back */
 };
 #define STUCK_NS  (10ull * 1000 * 1000 * 1000)
 #define COMING_NS (1000ull * 1000 * 1000)
@@ -48,7 +50,8 @@ struct tries {
 /* What all batches for @group had come to, when one last evicted anything of it; and pages had to it. */
 struct since {
 	const struct epc_group *group;
-	uint64_t evicted, unwritten, came;
+	uint32_t evicted, unwritten, came;
+	uint32_t spared, row; /* so many batches had spared some; .unwritten as of then */
 };
 
 /* What an allocation has seen since it last freed anything. */
@@ -88,24 +91,34 @@ static bool enough_failed(uint64_t unwritten, uint32_t tracked)
 	return unwritten >= UNWRITTEN_MAX && unwritten >= (uint64_t)WRITE_ROUNDS * tracked;
 }
 
-static uint64_t evicted_of(const struct epc_group *group)
+static uint32_t evicted_of(const struct epc_group *group)
 {
 	return atomic_load_explicit(&group->evicted, memory_order_relaxed);
 }
 
-static uint64_t unwritten_of(const struct epc_group *group)
+static uint32_t unwritten_of(const struct epc_group *group)
 {
 	return atomic_load_explicit(&group->unwritten, memory_order_relaxed);
 }
 
-static uint64_t came_to(const struct epc_group *group)
+static uint32_t spared_of(const struct epc_group *group)
+{
+	return atomic_load_explicit(&group->spared, memory_order_relaxed);
+}
+
+static uint32_t came_to(const struct epc_group *group)
 {
 	return atomic_load_explicit(&group->came, memory_order_relaxed);
 }
 
 static void since_begin(struct since *since, const struct epc_group *group)
 {
-	*since = (struct since){ group, evicted_of(group), unwritten_of(group), came_to(group) };
+	*since = (struct since){ .group = group,
+				 .evicted = evicted_of(group),
+				 .unwritten = unwritten_of(group),
+				 .came = came_to(group),
+				 .spared = spared_of(group) };
+	since->row = since->unwritten;
 }
 
 static bool has_evicted(const struct since *since, const struct epc_group *group)
@@ -114,21 +127,45 @@ static bool has_evicted(const struct since *since, const struct epc_group *group
 }
 
 /* Failures of all together, in batches for @group, since one last evicted anything of it. */
-static uint64_t failed_since(struct since *since, const struct epc_group *group)
+static uint32_t failed_since(struct since *since, const struct epc_group *group)
 {
 	if (has_evicted(since, group))
 		since_begin(since, group);
 	return unwritten_of(group) - since->unwritten;
 }
 
+/* The same since one last spared a page: those that were could be written, perhaps. */
+static uint32_t failed_in_row(struct since *since, const struct epc_group *group)
+{
+	uint32_t unwritten = unwritten_of(group), spared = spared_of(group);
+
+	if (since->spared != spared) {
+		since->spared = spared;
+		since->row = unwritten;
+	}
+	return unwritten - since->row;
+}
+
+/* One look at each page was a failure, but those of batches that were under way when it began. */
+static bool has_gone_round(struct search *search, const struct epc_group *top)
+{
+	const struct group_pages *pages = &search->seen;
+	uint64_t row = failed_in_row(&search->since, top);
+
+	return pages->in_rounds && row >= UNWRITTEN_MAX &&
+	       row >= (uint64_t)pages->tracked + pages->in_batch + UNDER_WAY_MAX;
+}
+
 /*
- * Of the pages of @top each could be tried WRITE_ROUNDS times, by all together, and none was
+ * Of the pages of @top each could be tried WRITE_ROUNDS times, by all together, or once in a row, and none was
  * evicted; and nobody has any in hand of whom that is not known yet.  Where many try there are
  * pages in somebody's batch all the time, and each for itself would have to find out.
  */
 static bool none_is_written(const struct epc_group *top, struct search *search)
 {
-	if (!enough_failed(failed_since(&search->since, top), search->seen.tracked)) {
+	uint64_t failed = failed_since(&search->since, top);
+
+	if (!enough_failed(failed, search->seen.tracked) && !has_gone_round(search, top)) {
 		search->batches_then = 0;
 		return false;
 	}

@@ -75,8 +75,8 @@ struct epc_group {
 	uint32_t kept_nr;       /* likewise */
 	uint64_t shunned_until; /* epc.batch_seq: what it gave last could not go */
 
-	/* relaxed: what batches came to that were run for pages of it */
-	_Atomic uint64_t evicted, unwritten;
+	/* relaxed; only differences are of use: what batches came to that were run for pages of it */
+	_Atomic uint32_t evicted, unwritten, spared;
 
 	/* relaxed, for people */
 	_Atomic uint64_t event[EPC_GROUP_EVENT_NR];
@@ -247,12 +247,13 @@ uint32_t group_tracked_locked(const struct epc_group *group);
  * @coming:   are with owners who have not said what will become of them: they may be free or tracked soon.  For the root
  *            those that are free count as well
  * @room:     the group may have another page after all
+ * @in_rounds: one that could not go is offered again only when all others have been, or were spared
  *
  * All others are kept (epc_keep()).  True of one moment.
  */
 struct group_pages {
 	uint32_t tracked, in_batch, coming;
-	bool room;
+	bool room, in_rounds;
 };
 struct group_pages group_pages(struct epc_group *top);
 /* The links downwards, from those upwards: after a death. */

@@ -252,6 +252,7 @@ struct group_pages group_pages(struct epc_group *top)
 	order_lock(epc);
 	sum = add_up_locked(top);
 	current = top->parent ? group_current(top) : epc->page_nr - section_poisoned_nr(epc);
+	pages.in_rounds = epc->policy->in_rounds && !top->child;
 	known = sum.tracked + sum.in_batch + sum.kept;
 	order_unlock(epc);
 	charge_unlock(epc);

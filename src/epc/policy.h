@@ -52,6 +52,7 @@ enum policy_return {
  * struct epc_policy - an order of eviction
  * @name:    as --policy takes it
  * @batch_part: no more than one page of so many goes at once; 0: POLICY_BATCH_PART
+ * @in_rounds: a page that could not go is picked again only when all others have been picked or spared
  * @create:  state for an EPC of that size, which goes before @view does; NULL when there is no memory
  * @destroy: undo @create; the order is empty
  * @insert:  a page became TRACKED
@@ -69,6 +70,7 @@ enum policy_return {
 struct epc_policy {
 	const char *name;
 	uint8_t batch_part;
+	bool in_rounds;
 	void *(*create)(struct arena *arena, const struct policy_view *view);
 	void (*destroy)(void *state, struct arena *arena);
 	void (*insert)(void *state, uint32_t nr);

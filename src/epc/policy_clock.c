@@ -116,6 +116,7 @@ static bool clock_check(const void *p)
 
 const struct epc_policy policy_clock = {
 	.name = "clock",
+	.in_rounds = true,
 	.create = clock_create,
 	.destroy = clock_destroy,
 	.insert = clock_insert,
@@ -130,6 +131,7 @@ const struct epc_policy policy_clock = {
 
 const struct epc_policy policy_upstream = {
 	.name = "upstream",
+	.in_rounds = true,
 	.batch_part = 4, /* its 16 pages from 64 on */
 	.create = clock_create,
 	.destroy = clock_destroy,

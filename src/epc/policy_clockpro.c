@@ -359,6 +359,7 @@ static bool clockpro_check(const void *p)
 
 const struct epc_policy policy_clockpro = {
 	.name = "clockpro",
+	.in_rounds = true,
 	.create = clockpro_create,
 	.destroy = clockpro_destroy,
 	.insert = clockpro_insert,

@@ -463,6 +463,7 @@ static bool lirs_check(const void *p)
 
 const struct epc_policy policy_lirs = {
 	.name = "lirs",
+	.in_rounds = true,
 	.create = lirs_create,
 	.destroy = lirs_destroy,
 	.insert = lirs_insert,
@@ -477,6 +478,7 @@ const struct epc_policy policy_lirs = {
 
 const struct epc_policy policy_adaptive = {
 	.name = "adaptive",
+	.in_rounds = true,
 	.create = adaptive_create,
 	.destroy = lirs_destroy,
 	.insert = lirs_insert,

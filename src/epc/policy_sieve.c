@@ -115,6 +115,7 @@ static bool sieve_check(const void *p)
 
 const struct epc_policy policy_sieve = {
 	.name = "sieve",
+	.in_rounds = true,
 	.create = sieve_create,
 	.destroy = sieve_destroy,
 	.insert = sieve_insert,

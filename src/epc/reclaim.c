@@ -182,6 +182,11 @@ static struct epc_page *free_locked(struct epc *epc, const uint32_t *nr, unsigne
 	return page;
 }
 
+static void note(_Atomic uint32_t *nr, uint32_t n)
+{
+	atomic_fetch_add_explicit(nr, n, memory_order_relaxed);
+}
+
 /*
  * Of @group, and so of all above it up to but without @end: whoever counts failures for one of them begins
  * anew.
@@ -189,7 +194,7 @@ static struct epc_page *free_locked(struct epc *epc, const uint32_t *nr, unsigne
 static void note_evicted(struct epc_group *group, const struct epc_group *end, unsigned int n)
 {
 	for (; group != end && n > 0; group = group->parent)
-		count(&group->evicted, n);
+		note(&group->evicted, n);
 }
 
 /*
@@ -384,7 +389,9 @@ int reclaim_batch(struct epc *epc, struct epc_group *top, struct epc_owner *take
 		ret->unwritten += pass_write(epc, batch);
 		freed = pass_free(epc, batch, top, collect.exchange ? taker : NULL, &ret->page);
 	}
-	count(&top->unwritten, ret->unwritten);
+	/* First: whoever counts failures in a row begins anew with those of this batch. */
+	note(&top->spared, ret->looked > ret->unwritten + freed);
+	note(&top->unwritten, ret->unwritten);
 	atomic_store(&batch->begun, 0);
 	in_batches--;
 	count(&epc->counters.scanned, ret->looked);

@@ -233,6 +233,68 @@ static void test_in_hand(uint32_t pages, uint64_t track_ms, bool again)
 	fake_machine_destroy(&m);
 }
 
+/* ---- a store that fails ---------------------------------------------------------------------- */
+
+enum { STORE_PAGES = 1024 };
+
+/* Which pages were tried. */
+static bool tried[STORE_PAGES];
+static bool last_can; /* be written: the one that is tried last */
+static unsigned int tried_nr;
+
+static void note_try(struct fake_owner *owner, enum fake_op op)
+{
+	uint32_t nr;
+
+	if (op != FAKE_WRITE)
+		return;
+	nr = epc_page_nr(owner->epc, owner->called_for);
+	tried_nr += !tried[nr];
+	tried[nr] = true;
+	owner->fail_every[FAKE_WRITE] = !(last_can && tried_nr == STORE_PAGES);
+}
+
+/*
+ * Nobody gives up before each page has been tried; where the policy goes round once is enough, and twice it is
+ * never more.  @laps: what was used before, so that some are spared at first.
+ */
+static void test_tries(const struct epc_policy *policy, unsigned int laps)
+{
+	uint32_t most = policy->in_rounds ? STORE_PAGES + 300 : 2 * STORE_PAGES + 100;
+	struct fake_owner *owner;
+	struct fake_machine m;
+	unsigned int tries;
+	uint32_t i;
+	int r;
+
+	fake_machine_create(&m, STORE_PAGES, policy->name, NULL, 0);
+	owner = fake_owner_create(m.epc, 1, STORE_PAGES + 1, true);
+	for (i = 0; i < STORE_PAGES; i++)
+		(void)fake_use_surely(owner, i);
+	for (i = 0; i < laps * STORE_PAGES; i += 3)
+		(void)fake_use_surely(owner, i % STORE_PAGES);
+	for (last_can = false;; last_can = true) {
+		memset(tried, 0, sizeof(tried));
+		tried_nr = 0;
+		owner->fail_every[FAKE_WRITE] = 1;
+		owner->on_op = note_try;
+		tries = atomic_load(&owner->calls[FAKE_WRITE]);
+		r = fake_use(owner, STORE_PAGES, EPC_MAY_RECLAIM);
+		tries = atomic_load(&owner->calls[FAKE_WRITE]) - tries;
+		owner->on_op = NULL;
+		owner->fail_every[FAKE_WRITE] = 0;
+		if (last_can)
+			break;
+		TAP_CHECK(r == -ENOMEM && tried_nr == STORE_PAGES && tries <= most,
+			  "%s: %u of %d pages are tried, %u times together, until it gives up",
+			  policy->name, tried_nr, STORE_PAGES, tries);
+	}
+	TAP_CHECK(r == 0, "%s: and the last one is found that can be written (%u)", policy->name,
+		  tries);
+	fake_owner_put(owner);
+	fake_machine_destroy(&m);
+}
+
 /* ---- what all of a group find out together --------------------------------------------------- */
 
 enum { EPC_PAGES = 512, MIN = 200, THREADS = 16 };
@@ -512,6 +574,10 @@ int main(void)
 	test_in_hand(1024, 100, false);
 	test_in_hand(1024, UINT32_MAX, false);
 	test_in_hand(1024, 0, true);
+	for (unsigned int i = 0; policy_at(i); i++) {
+		test_tries(policy_at(i), 0);
+		test_tries(policy_at(i), 2);
+	}
 	test_own_pages();
 	test_evicted();
 	test_exchanges();
