@@ -259,6 +259,7 @@ struct crowd {
 	/* at the least, as held, and at the most, with those that are being taken or given back */
 	_Atomic uint32_t most[LEVELS + 1], about[LEVELS + 1], most_about[LEVELS + 1];
 	_Atomic uint32_t above, refused;
+	_Atomic uint32_t changes; /* of a max: odd while there is one */
 	_Atomic uint64_t taken;
 	atomic_bool stop;
 };
@@ -284,10 +285,13 @@ static const unsigned int levels[2][LEVELS] = { { 0, 1, 2 }, { 0, 1, 3 } };
 static void had(struct crowd *c, unsigned int side)
 {
 	for (unsigned int i = 0; i < LEVELS; i++) {
+		uint32_t changes = atomic_load(&c->changes);
 		uint32_t nr = atomic_fetch_add(&c->held[levels[side][i]], 1) + 1;
 
 		note(&c->most[levels[side][i]], nr);
-		if (nr > c->max[levels[side][i]])
+		/* A number that is older than the max says nothing of it. */
+		if (nr > c->max[levels[side][i]] && changes % 2 == 0 &&
+		    changes == atomic_load(&c->changes))
 			atomic_fetch_add(&c->above, 1);
 	}
 }
@@ -486,10 +490,12 @@ static void test_changed(void)
 	for (changes = 0; changes < rounds * 50; changes++) {
 		usleep(rnd(&rng, 2000));
 		max = 1 + rnd(&rng, 140);
+		atomic_fetch_add(&c->changes, 1);
 		atomic_store(&c->max[1], EPC_GROUP_NO_LIMIT);
 		set_max(c->group[1], max);
 		were = atomic_load(&c->about[1]);
 		atomic_store(&c->max[1], were > max ? were : max);
+		atomic_fetch_add(&c->changes, 1);
 	}
 	atomic_store(&c->stop, true);
 	for (i = 0; i < PROCESSES; i++)
