@@ -167,12 +167,12 @@ static void *churn(void *arg)
 	return NULL;
 }
 
-/* So many threads once: ns a pair of allocate and free in each. */
-static double churn_once(struct fake_machine *m, struct epc_owner *owner, unsigned int threads,
-			 double *ret_cpu_ns)
+/* So many threads once, thread i on @m[i]: ns a pair of allocate and free in each. */
+static double churn_once(struct fake_machine *const m[2], struct epc_owner *const owner[2],
+			 unsigned int threads, double *ret_cpu_ns)
 {
-	struct churn c[8];
-	pthread_t thread[8];
+	struct churn c[2];
+	pthread_t thread[2];
 	pthread_barrier_t barrier;
 	double wall_ns = 0;
 	unsigned int i;
@@ -180,7 +180,9 @@ static double churn_once(struct fake_machine *m, struct epc_owner *owner, unsign
 	*ret_cpu_ns = 0;
 	pthread_barrier_init(&barrier, NULL, threads);
 	for (i = 0; i < threads; i++) {
-		c[i] = (struct churn){ .m = m, .owner = owner, .barrier = &barrier, .cpu = (int)i };
+		c[i] = (struct churn){
+			.m = m[i], .owner = owner[i], .barrier = &barrier, .cpu = (int)i
+		};
 		pthread_create(&thread[i], NULL, churn, &c[i]);
 	}
 	for (i = 0; i < threads; i++) {
@@ -194,30 +196,50 @@ static double churn_once(struct fake_machine *m, struct epc_owner *owner, unsign
 
 enum { CHURN_ROUNDS = 15 };
 
-/* Where the threads' owner is; @max: of each of the @depth groups, one below another. */
+/*
+ * Where the threads' owner is; @max: of each of the @depth groups, one below another.  @apart: each thread has an EPC of its
+ * own, so that nothing is shared but what the machine's two CPUs share: no manager can do better.
+ */
 struct place {
 	const char *name;
+	bool apart;
 	unsigned int depth;
 	uint32_t max;
-	struct fake_machine m;
-	struct epc_owner *owner;
+	struct fake_machine own[2], *m[2];
+	struct epc_owner *owner[2];
 	double cpu[3][CHURN_ROUNDS], wall[3][CHURN_ROUNDS]; /* by the number of threads */
 };
 
-static void place_make(struct place *place)
+static struct epc_owner *owner_make(const struct place *place, struct fake_machine *m)
 {
 	struct epc_group_limits limits = EPC_GROUP_UNLIMITED;
 	struct epc_group *group;
 	char name[16];
 
-	fake_machine_create(&place->m, 65536, NULL, NULL, 0);
+	fake_machine_create(m, 65536, NULL, NULL, 0);
 	limits.max_pages = place->max;
-	group = epc_group_root(place->m.epc);
+	group = epc_group_root(m->epc);
 	for (unsigned int i = 0; i < place->depth; i++) {
 		snprintf(name, sizeof(name), "g%u", i);
 		epc_group_create(group, name, &limits, &group);
 	}
-	place->owner = bare_owner_create(place->m.epc, group);
+	return bare_owner_create(m->epc, group);
+}
+
+static void place_make(struct place *place)
+{
+	for (unsigned int i = 0; i < 2; i++) {
+		place->m[i] = &place->own[place->apart ? i : 0];
+		place->owner[i] =
+			i == 0 || place->apart ? owner_make(place, place->m[i]) : place->owner[0];
+	}
+}
+
+static void place_destroy(struct place *place)
+{
+	fake_machine_destroy(&place->own[0]);
+	if (place->apart)
+		fake_machine_destroy(&place->own[1]);
 }
 
 static int rising(const void *a, const void *b)
@@ -243,6 +265,7 @@ static void bench_all_threads(struct table *table)
 		{ "by CPU time", NULL, 2 },
 	};
 	struct place place[] = {
+		{ .name = "the limit: an EPC each", .apart = true },
 		{ .name = "in the root group" },
 		{ .name = "in a group", .depth = 1, .max = EPC_GROUP_NO_LIMIT },
 		{ .name = "in a group with a max", .depth = 1, .max = 32768 },
@@ -261,7 +284,7 @@ static void bench_all_threads(struct table *table)
 	for (round = 0; round < CHURN_ROUNDS; round++) {
 		for (i = 0; i < PLACES; i++) {
 			for (n = 1; n <= 2; n++)
-				place[i].wall[n][round] = churn_once(&place[i].m, place[i].owner, n,
+				place[i].wall[n][round] = churn_once(place[i].m, place[i].owner, n,
 								     &place[i].cpu[n][round]);
 		}
 	}
@@ -271,7 +294,7 @@ static void bench_all_threads(struct table *table)
 		table_row(table, place[i].name, NULL,
 			  (double[]){ one, two, 2 * one / two,
 				      2 * median(place[i].cpu[1]) / median(place[i].cpu[2]) });
-		fake_machine_destroy(&place[i].m);
+		place_destroy(&place[i]);
 	}
 }
 
