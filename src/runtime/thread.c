@@ -107,6 +107,16 @@ static void slot_give(struct rt_thread *t)
 	__atomic_fetch_and(&rt.slot_bitmap[slot / 64], ~(1ull << slot % 64), __ATOMIC_RELEASE);
 }
 
+/* In a forked child: the slots that are nobody's any more get as empty as slot_give() leaves them. */
+static void slots_empty(const uint64_t *before)
+{
+	for (unsigned int word = 0; word < RT_SLOT_NR / 64; word++)
+		for (uint64_t bits = before[word] & ~rt.slot_bitmap[word]; bits; bits &= bits - 1)
+			sys(SYS_madvise,
+			    rt.slots + (word * 64 + (size_t)__builtin_ctzll(bits)) * RT_SLOT_BYTES,
+			    RT_SLOT_BYTES, MADV_DONTNEED);
+}
+
 /* The block ends and the stack begins: a page boundary. The stack's lowest page is left unmapped. */
 static uint8_t *stack_bottom(struct rt_thread *t)
 {
@@ -316,16 +326,20 @@ int rt_thread_arm_sud(struct rt_thread *t)
 /* Only the forking thread lives on in the child; its block was copied, its LP is the parent's. */
 void rt_thread_fork_child(void)
 {
+	uint64_t before[RT_SLOT_NR / 64];
 	struct rt_thread *t = rt_self;
 
+	memcpy(before, rt.slot_bitmap, sizeof(before));
 	memset(rt.slot_bitmap, 0, sizeof(rt.slot_bitmap));
 	/* Those that were made with a donor are to be lent again. */
 	for (const struct rt_thread *b = rt.borrowed; b; b = b->donor_next)
 		rt.slot_bitmap[slot_of(b) / 64] |= 1ull << slot_of(b) % 64;
+	if (t)
+		rt.slot_bitmap[slot_of(t) / 64] |= 1ull << slot_of(t) % 64;
+	slots_empty(before);
 	rt_client_fork_child();
 	if (!t)
 		return;
-	rt.slot_bitmap[slot_of(t) / 64] |= 1ull << slot_of(t) % 64;
 	t->sud_armed = false;
 	/* fork_prepare()'s; where the fork is made in a handler that has its own still. */
 	if (rt.forking)

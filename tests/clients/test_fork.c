@@ -4,6 +4,7 @@
  * it, both page it, and whatever the child does or dies of, the parent's enclave goes on.
  */
 #include <pthread.h>
+#include <semaphore.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -310,6 +311,95 @@ static void check_threads_of_children(void)
 	TAP_CHECK(!bad, "the parent's go on");
 }
 
+#define THREADS 3  /* that the parent has */
+#define LODGERS 12 /* that a child has */
+
+static struct client_encl house;
+static sem_t in, leave;
+
+/* Been inside, and still there when the process forks. */
+static void *resident(void *unused)
+{
+	client_op(&house, 0, OP_NOP, 0, 0, 0);
+	sem_post(&in);
+	sem_wait(&leave);
+	return unused;
+}
+
+static void *lodger(void *arg)
+{
+	uint64_t *tcs = arg;
+
+	*tcs = client_op(&house, (unsigned int)*tcs, OP_NOP, 0, 0, 0);
+	return NULL;
+}
+
+/* A SYSCALL in an enclave is an exception, whoever had this thread's place before. */
+static void *caller(void *arg)
+{
+	struct encl_op op = { .nr = OP_RISKY, .arg = { RISKY_SYSCALL } };
+	struct sgx_enclave_run run = { 0 };
+	uint64_t *tcs = arg;
+	int ret = client_vdso(&house, (unsigned int)*tcs, &op, &run);
+
+	*tcs = ret || run.function != SGX_ERESUME || run.exception_vector != VEC_UD;
+	return NULL;
+}
+
+/* How many of LODGERS threads, all at once, were not served as they should. */
+static int lodge(void *(*does)(void *))
+{
+	uint64_t tcs[LODGERS], bad = 0;
+	pthread_t thread[LODGERS];
+
+	for (unsigned int i = 0; i < LODGERS; i++) {
+		tcs[i] = i;
+		if (pthread_create(&thread[i], NULL, does, &tcs[i]))
+			return LODGERS;
+	}
+	for (unsigned int i = 0; i < LODGERS; i++) {
+		pthread_join(thread[i], NULL);
+		bad += tcs[i] != 0;
+	}
+	return (int)bad;
+}
+
+/* A child's threads have the places of those that its parent had, and nothing that those left there. */
+static void check_more_threads(void)
+{
+	struct client_conf conf = { .threads = LODGERS };
+	pthread_t thread[THREADS];
+	int bad = 0, status;
+	pid_t pid;
+
+	TAP_MUST(!client_create(&house, &conf), "an enclave for %u threads", LODGERS);
+	sem_init(&in, 0, 0);
+	sem_init(&leave, 0, 0);
+	for (int i = 0; i < THREADS; i++) {
+		pthread_create(&thread[i], NULL, resident, NULL);
+		sem_wait(&in);
+	}
+	for (int i = 0; i < 10; i++) {
+		pid = fork();
+		if (!pid)
+			_exit(lodge(lodger));
+		status = wait_status(pid);
+		bad += status != 0;
+	}
+	TAP_CHECK(!bad, "10 children have more threads each than their parent (%d had not)", bad);
+	pid = fork();
+	if (!pid)
+		_exit(lodge(caller));
+	status = wait_status(pid);
+	TAP_CHECK(!status, "and a SYSCALL of one of them in an enclave is #UD (status %#x)",
+		  status);
+	for (int i = 0; i < THREADS; i++)
+		sem_post(&leave);
+	for (int i = 0; i < THREADS; i++)
+		pthread_join(thread[i], NULL);
+	client_destroy(&house);
+}
+
 int main(void)
 {
 	struct client_conf conf = { .threads = 8, .heap_pages = PAGES };
@@ -323,6 +413,7 @@ int main(void)
 	check_orphan();
 	check_generations();
 	check_threads_of_children();
+	check_more_threads();
 	check_killed_paging();
 	check_killed_by_passers();
 	TAP_CHECK(!client_op(&e, 0, OP_NOP, 0, 0, 0), "after all of them");
