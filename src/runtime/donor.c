@@ -188,6 +188,15 @@ static uint8_t *tls_make(void)
 	return block;
 }
 
+static void tls_free(uint8_t *block)
+{
+	void (*deallocate)(void *, bool) = NULL;
+
+	*(void **)&deallocate = dlsym(RTLD_DEFAULT, "_dl_deallocate_tls");
+	if (deallocate)
+		deallocate(block, true);
+}
+
 void *rt_donor_nobody(void)
 {
 	int no_thread = RT_NO_THREAD;
@@ -365,10 +374,13 @@ static void forget_stack(struct rt_thread *me)
 	put(links, 8, (uint64_t)links);
 }
 
-/* Blocks that we made are in the child's memory as they were. Those of threads are libc's again, for threads to come. */
+/*
+ * A TLS that another thread of the parent's had is as the fork found it, maybe with locks in hand, and is lent to nobody.
+ * Those of donors that are threads are libc's again, for threads to come.
+ */
 void rt_donor_fork_child(void)
 {
-	struct rt_thread *me = rt_thread_peek(), **at = &rt.borrowed;
+	struct rt_thread *me = rt_thread_peek(), *t = rt.borrowed, *next;
 
 	rt.threads_known = false;
 	if (me)
@@ -377,20 +389,17 @@ void rt_donor_fork_child(void)
 		rt.spare = NULL;
 	if (me && me->tls_made)
 		forget_stack(me);
-	while (*at) {
-		struct rt_thread *t = *at;
-
-		if (t != me && !t->tls_made) {
-			*at = t->donor_next;
-			continue;
-		}
-		at = &t->donor_next;
-		if (t == me)
-			continue;
-		t->rlp = rt_process_lp();
-		t->lp = &t->rlp->lp;
-		if (t != rt.spare)
-			t->tid = RT_NO_THREAD;
+	rt.borrowed = NULL;
+	for (; t; t = next) {
+		next = t->donor_next;
+		if (t == me || t == rt.spare)
+			push(&rt.borrowed, t);
+		else if (t->tls_made)
+			tls_free((uint8_t *)t->home_fs);
+	}
+	if (rt.spare) {
+		rt.spare->rlp = rt_process_lp();
+		rt.spare->lp = &rt.spare->rlp->lp;
 	}
 }
 

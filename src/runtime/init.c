@@ -179,8 +179,8 @@ static void fork_child(void)
 
 	lock_forget(&rt.lock);
 	ours = rt_process_fork_child();
-	rt_thread_fork_child();
 	rt_donor_fork_child();
+	rt_thread_fork_child();
 	if (!used) {
 		/* The device has not been opened: nothing to hand on.  rt_process_join() opens one when needed. */
 		if (rt.uffd >= 0)

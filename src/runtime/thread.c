@@ -331,7 +331,7 @@ void rt_thread_fork_child(void)
 
 	memcpy(before, rt.slot_bitmap, sizeof(before));
 	memset(rt.slot_bitmap, 0, sizeof(rt.slot_bitmap));
-	/* Those that were made with a donor are to be lent again. */
+	/* What rt_donor_fork_child() has left there. */
 	for (const struct rt_thread *b = rt.borrowed; b; b = b->donor_next)
 		rt.slot_bitmap[slot_of(b) / 64] |= 1ull << slot_of(b) % 64;
 	if (t)

@@ -346,18 +346,18 @@ static void *caller(void *arg)
 	return NULL;
 }
 
-/* How many of LODGERS threads, all at once, were not served as they should. */
-static int lodge(void *(*does)(void *))
+/* How many of @nr threads, all at once, were not served as they should. */
+static int lodge(unsigned int nr, void *(*does)(void *))
 {
 	uint64_t tcs[LODGERS], bad = 0;
 	pthread_t thread[LODGERS];
 
-	for (unsigned int i = 0; i < LODGERS; i++) {
+	for (unsigned int i = 0; i < nr; i++) {
 		tcs[i] = i;
 		if (pthread_create(&thread[i], NULL, does, &tcs[i]))
-			return LODGERS;
+			return (int)nr;
 	}
-	for (unsigned int i = 0; i < LODGERS; i++) {
+	for (unsigned int i = 0; i < nr; i++) {
 		pthread_join(thread[i], NULL);
 		bad += tcs[i] != 0;
 	}
@@ -382,14 +382,14 @@ static void check_more_threads(void)
 	for (int i = 0; i < 10; i++) {
 		pid = fork();
 		if (!pid)
-			_exit(lodge(lodger));
+			_exit(lodge(LODGERS, lodger));
 		status = wait_status(pid);
 		bad += status != 0;
 	}
 	TAP_CHECK(!bad, "10 children have more threads each than their parent (%d had not)", bad);
 	pid = fork();
 	if (!pid)
-		_exit(lodge(caller));
+		_exit(lodge(LODGERS, caller));
 	status = wait_status(pid);
 	TAP_CHECK(!status, "and a SYSCALL of one of them in an enclave is #UD (status %#x)",
 		  status);
@@ -397,6 +397,69 @@ static void check_more_threads(void)
 		sem_post(&leave);
 	for (int i = 0; i < THREADS; i++)
 		pthread_join(thread[i], NULL);
+	client_destroy(&house);
+}
+
+/* ---- threads that are at something meanwhile ------------------------------------------------------------- */
+
+#define AT_WORK 5 /* that a child has: OP_WALK has eight slots in a page for all */
+
+static volatile bool over;
+
+static uint64_t walk_house(unsigned int tcs)
+{
+	struct encl_op op = { .nr = OP_WALK,
+			      .arg = { house.base + house.heap, PAGES, 30, 1, tcs } };
+
+	return client_vdso(&house, tcs, &op, NULL) ? 1 : op.ret;
+}
+
+/* At work when the process forks, and mostly in the runtime, as the enclave is larger than the EPC. */
+static void *worker(void *arg)
+{
+	uint64_t *tcs = arg, bad = 0;
+
+	while (!over)
+		bad += walk_house((unsigned int)*tcs);
+	*tcs = bad;
+	return NULL;
+}
+
+static void *lodger_at_work(void *arg)
+{
+	uint64_t *tcs = arg;
+
+	*tcs = walk_house((unsigned int)*tcs);
+	return NULL;
+}
+
+/* Of what the fork found its parent's threads at, a child's threads know nothing. */
+static void check_threads_at_work(void)
+{
+	struct client_conf conf = { .threads = AT_WORK + THREADS, .heap_pages = PAGES };
+	pthread_t thread[THREADS];
+	uint64_t tcs[THREADS];
+	int bad = 0;
+
+	TAP_MUST(!client_create(&house, &conf), "an enclave that is larger than the EPC");
+	client_op(&house, 0, OP_FILL, house.base + house.heap, PAGES, 1);
+	for (unsigned int i = 0; i < THREADS; i++) {
+		tcs[i] = AT_WORK + i;
+		pthread_create(&thread[i], NULL, worker, &tcs[i]);
+	}
+	for (int i = 0; i < 250; i++) {
+		pid_t pid = fork();
+
+		if (!pid)
+			_exit(lodge(AT_WORK, lodger_at_work));
+		bad += wait_status(pid) != 0;
+	}
+	TAP_CHECK(!bad, "250 children have threads, while their parent's page (%d had not)", bad);
+	over = true;
+	for (int i = 0; i < THREADS; i++) {
+		pthread_join(thread[i], NULL);
+		TAP_CHECK(!tcs[i], "thread %d of the parent's lost nothing", i);
+	}
 	client_destroy(&house);
 }
 
@@ -414,6 +477,7 @@ int main(void)
 	check_generations();
 	check_threads_of_children();
 	check_more_threads();
+	check_threads_at_work();
 	check_killed_paging();
 	check_killed_by_passers();
 	TAP_CHECK(!client_op(&e, 0, OP_NOP, 0, 0, 0), "after all of them");
